@@ -1,0 +1,40 @@
+"""netassay opens up a PyTorch network: what every channel carries, and where gradient arrives.
+
+Names resolve on first use (PEP 562), so importing netassay imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+PUBLIC = {
+    "Batch": "netassay.data.batches",
+    "Claim": "netassay.result",
+    "Result": "netassay.result",
+    "Run": "netassay.store",
+    "Verdict": "netassay.result",
+    "build": "netassay.zoo",
+    "capture": "netassay.hooks",
+    "channel_profile": "netassay.studies.channel_profile",
+    "examine": "netassay.studies.examine",
+    "load_data": "netassay.data",
+    "open_run": "netassay.store",
+    "select": "netassay.layers",
+    "summary": "netassay.studies.summary",
+    "visit": "netassay.hooks",
+}
+
+__all__ = sorted(PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name in PUBLIC:
+        return getattr(import_module(PUBLIC[name]), name)
+    raise AttributeError(f"module 'netassay' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
