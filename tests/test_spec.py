@@ -10,9 +10,7 @@ from netassay.errors import BadInput, UnknownName
 from netassay.spec import Spec, call, parse
 
 
-def factory(
-    *sizes: int, input: int = 224, skip: Literal["residual", "none"] = "residual", bias: bool = False
-):
+def factory(*sizes: int, input: int = 224, skip: Literal["residual", "none"] = "residual", bias: bool = False):
     return sizes, input, skip, bias
 
 

@@ -50,9 +50,7 @@ def parse(text: str) -> Spec:
     """
     match = PATTERN.fullmatch(text.strip())
     if match is None:
-        raise BadInput(
-            f"spec {text!r}", "not of the form name[sizes]:key=value,...", "e.g. resnet[1,1,1,1]:input=32"
-        )
+        raise BadInput(f"spec {text!r}", "not of the form name[sizes]:key=value,...", "e.g. resnet[1,1,1,1]:input=32")
     sizes = tuple(int(size) for size in (match["sizes"] or "").split(",") if size.strip())
     items: list[str] = []
     options: dict[str, str] = {}
@@ -79,8 +77,7 @@ def call(factory: Callable[..., Any], spec: Spec) -> Any:
         if key not in keywords:
             raise UnknownName(f"option of {spec.name!r}", key, keywords)
     items = [
-        convert(text, hints.get(p.name, str), spec, p.name)
-        for text, p in zip(spec.items, positional, strict=False)
+        convert(text, hints.get(p.name, str), spec, p.name) for text, p in zip(spec.items, positional, strict=False)
     ]
     options = {key: convert(text, hints.get(key, str), spec, key) for key, text in spec.options.items()}
     return factory(*items, *spec.sizes, **options)
@@ -92,9 +89,7 @@ def _check_counts(spec: Spec, positional: list[inspect.Parameter], takes_sizes: 
         raise BadInput(f"spec '{spec}'", f"{spec.name!r} takes no sizes in brackets", f"use {spec.name!r}")
     if len(spec.items) > len(positional):
         extra = spec.items[len(positional)]
-        raise BadInput(
-            f"spec '{spec}'", f"{extra!r} stands alone where key=value is needed", f"e.g. {extra}=..."
-        )
+        raise BadInput(f"spec '{spec}'", f"{extra!r} stands alone where key=value is needed", f"e.g. {extra}=...")
     if len(spec.items) < len(needed):
         missing = needed[len(spec.items)].upper()
         raise BadInput(f"spec '{spec}'", f"{missing} is missing", f"{spec.name}:{missing}")
@@ -108,11 +103,7 @@ def convert(text: str, kind: Any, spec: Spec, key: str) -> Any:
             return text
         raise UnknownName(f"{key} of '{spec}'", text, choices, f"use {key}={'|'.join(map(str, choices))}")
     if origin in (Union, types.UnionType):
-        return (
-            None
-            if text == "none"
-            else convert(text, next(c for c in choices if c is not type(None)), spec, key)
-        )
+        return None if text == "none" else convert(text, next(c for c in choices if c is not type(None)), spec, key)
     try:
         return TRUTH[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):

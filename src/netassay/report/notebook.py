@@ -25,8 +25,7 @@ def _table(name: str, table: Table) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
     first = Table({column: values[:MOST_ROWS] for column, values in table.columns.items()})
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell(value))}</td>" for value in row.values()) + "</tr>"
-        for row in first.rows()
+        "<tr>" + "".join(f"<td>{escape(cell(value))}</td>" for value in row.values()) + "</tr>" for row in first.rows()
     )
     more = f"<p>{len(table) - MOST_ROWS} more rows</p>" if len(table) > MOST_ROWS else ""
     return (
