@@ -17,14 +17,14 @@ PUBLIC = {
     "Run": "netassay.store",
     "Verdict": "netassay.result",
     "build": "netassay.zoo",
-    "capture": "netassay.hooks",
+    "capture": "netassay.capturing",
     "channel_profile": "netassay.studies.channel_profile",
     "examine": "netassay.studies.examine",
     "load_data": "netassay.data",
     "open_run": "netassay.store",
     "select": "netassay.layers",
     "summary": "netassay.studies.summary",
-    "visit": "netassay.hooks",
+    "visit": "netassay.capturing",
 }
 
 __all__ = sorted(PUBLIC)
