@@ -1,0 +1,56 @@
+"""Data sets by name, and whatever the caller holds: batches that can be passed over again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from netassay import spec as specs
+from netassay.data import held
+from netassay.data.batches import Batch, as_batch
+from netassay.data.digits import digits
+from netassay.data.noise import noise
+from netassay.data.parquet import parquet
+from netassay.data.passes import Data
+from netassay.errors import BadInput, UnknownName
+
+__all__ = ["DATA", "Batch", "Data", "as_batch", "load_data"]
+
+DATA: dict[str, Callable[..., Data]] = {"digits": digits, "parquet": parquet, "noise": noise}
+
+
+def load_data(source: Any, *, batch_size: int = 128) -> Data:
+    """Make a Data of a spec string, a Data, tensors, a list of batches, or a loader.
+
+    `source`: "digits:split=test", a tensor or array x, a tuple (x, y), (x, y, mask) or (x, y, mask, ids), a
+    dict of these, a list of batches, a DataLoader or any object that loops over batches anew each time.
+    `batch_size` is for specs and tensors; the others have their own.
+
+    >>> data = load_data("digits:split=test", batch_size=100)
+    >>> data.n, data.input_shape, next(iter(data)).x.shape
+    (360, (1, 8, 8), torch.Size([100, 1, 8, 8]))
+    """
+    if batch_size < 1:
+        raise BadInput(f"batch_size={batch_size}", "a batch holds one sample or more", "batch_size=128")
+    if isinstance(source, Data):
+        return source
+    if isinstance(source, str | Path):
+        return replace(_named(str(source)), batch_size=batch_size)
+    if isinstance(source, Tensor | np.ndarray | tuple | Mapping):
+        return replace(held.tensors(source), batch_size=batch_size)
+    return held.batches(source) if isinstance(source, list) else held.loader(source)
+
+
+def _named(text: str) -> Data:
+    if Path(text).exists() and text not in DATA:
+        raise BadInput(f"data {text!r}", "a path, where a spec is needed", f"parquet:{text}")
+    spec = specs.parse(text)
+    if spec.name not in DATA:
+        raise UnknownName("data set", spec.name, DATA)
+    data: Data = specs.call(DATA[spec.name], spec)
+    return replace(data, spec=str(spec))

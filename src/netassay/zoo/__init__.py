@@ -1,0 +1,101 @@
+"""The zoo: models by name, built from a spec string and a seed, with or without weights from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from netassay import spec as specs
+from netassay.errors import BadInput, UnknownName
+from netassay.seeds import seeded
+from netassay.spec import Spec
+from netassay.zoo import foreign, small
+from netassay.zoo.resnet import resnet
+from netassay.zoo.vgg import vgg
+from netassay.zoo.weights import load
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "resnet": resnet,
+    "vgg": vgg,
+    "cnn": small.cnn,
+    "tiny10": small.tiny10,
+    "mlp": small.mlp,
+}
+SCHEMES: dict[str, Callable[[Spec], nn.Module]] = {"timm": foreign.timm, "torchvision": foreign.torchvision}
+CIFAR = "input=32,width=16,shortcut=A,classes=10"
+ALIASES = {
+    "resnet18": "resnet[2,2,2,2]",
+    "resnet34": "resnet[3,4,6,3]",
+    "resnet50": "resnet[3,4,6,3]:block=bottleneck",
+    "resnet101": "resnet[3,4,23,3]:block=bottleneck",
+    "resnet152": "resnet[3,8,36,3]:block=bottleneck",
+    "resnet20": f"resnet[3,3,3]:{CIFAR}",
+    "resnet32": f"resnet[5,5,5]:{CIFAR}",
+    "resnet44": f"resnet[7,7,7]:{CIFAR}",
+    "resnet56": f"resnet[9,9,9]:{CIFAR}",
+    "resnet110": f"resnet[18,18,18]:{CIFAR}",
+    "vgg11": "vgg[1,1,2,2,2]",
+    "vgg13": "vgg[2,2,2,2,2]",
+    "vgg16": "vgg[2,2,3,3,3]",
+    "vgg19": "vgg[2,2,4,4,4]",
+    "vgg38": "vgg[4,4,8,8,8]",
+}
+# A user's choice, and the alias's option that it leaves without meaning: no skips, no shortcuts.
+MOOT = {("skip", "none"): "shortcut"}
+
+
+def build(spec: str, *, weights: str | Path | None = None, seed: int = 0) -> nn.Module:
+    """Build a model from a spec string; the same spec and seed give the same bits.
+
+    `spec` is a name of the zoo with options ("resnet18:classes=10"), "package.module:factory,key=value",
+    "timm:NAME" or "torchvision:NAME". `weights=PATH`, here or in the spec, loads a file afterwards. The
+    global random state is left as it was. Models of the zoo know their `input_shape`, without the batch.
+
+    >>> build("mlp[16]:input=64,classes=10").input_shape
+    (64,)
+    """
+    if not isinstance(spec, str):
+        raise BadInput(f"build({type(spec).__name__})", "not a spec string", 'build("resnet18")')
+    full = expanded(specs.parse(spec))
+    path = full.options.get("weights", weights)
+    if weights is not None and path is not weights:
+        raise BadInput(
+            f"build({spec!r}, weights={str(weights)!r})", "weights are given twice", "leave one out"
+        )
+    bare = replace(full, options={key: value for key, value in full.options.items() if key != "weights"})
+    with seeded(seed):
+        model = _made(bare)
+    if path is not None:
+        load(model, path)
+    return model
+
+
+def expanded(spec: Spec) -> Spec:
+    """Replace an alias by what it stands for; options already in the spec win.
+
+    >>> str(expanded(specs.parse("resnet20:skip=none,classes=100")))
+    'resnet[3,3,3]:input=32,width=16,classes=100,skip=none'
+    """
+    if spec.name not in ALIASES:
+        return spec
+    if spec.sizes:
+        found = f"{spec.name!r} stands for {ALIASES[spec.name]!r}, which has sizes"
+        raise BadInput(f"model '{spec}'", found, f"leave out the brackets of {spec.name!r}")
+    alias = specs.parse(ALIASES[spec.name])
+    moot = {MOOT.get(choice) for choice in spec.options.items()}
+    options = {key: value for key, value in alias.options.items() if key not in moot}
+    return replace(alias, items=spec.items, options={**options, **spec.options})
+
+
+def _made(spec: Spec) -> nn.Module:
+    if spec.name in MODELS:
+        model: nn.Module = specs.call(MODELS[spec.name], spec)
+        return model
+    if spec.name in SCHEMES:
+        return SCHEMES[spec.name](spec)
+    if spec.items:
+        return foreign.imported(spec)
+    raise UnknownName("model", spec.name, [*MODELS, *ALIASES])

@@ -1,0 +1,262 @@
+"""Training and scoring: a numpy twin, determinism, what stays as it was, and the sentences of refusal."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from reference.sgd import fitted
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from netassay.data import load_data
+from netassay.errors import BadInput
+from netassay.training import Score, check_labels, evaluate, train
+from netassay.zoo import build
+
+X = torch.randn(30, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+Y = (X[:, 0] > 0).long() + (X[:, 1] > 0).long()
+BATCHES = [(X[i : i + 7], Y[i : i + 7]) for i in range(0, 30, 7)]
+
+
+def linear(classes: int = 3) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Linear(4, classes, dtype=torch.float64)
+
+
+def mixed() -> nn.Module:
+    """Build a model with dropout and norm whose modules are in different modes."""
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3)).double()
+    model[1].eval()
+    return model
+
+
+def modes(model: nn.Module) -> list[bool]:
+    return [module.training for module in model.modules()]
+
+
+def test_training_is_sgd_as_written_down():
+    """Softmax regression takes the very steps that momentum, decay and schedule prescribe."""
+    model, losses = linear(), []
+    W, b = (parameter.detach().numpy().copy() for parameter in (model.weight, model.bias))
+    train(
+        model, BATCHES, epochs=9, lr=0.3, on_step=lambda step, epoch, loss, correct, seen: losses.append(loss)
+    )
+    arrays = [(x.numpy(), y.numpy()) for x, y in BATCHES]
+    W, b, expected = fitted(W, b, arrays, epochs=9, lr=0.3)
+    np.testing.assert_allclose(model.weight.detach(), W, rtol=1e-9)
+    np.testing.assert_allclose(model.bias.detach(), b, rtol=1e-9)
+    np.testing.assert_allclose(losses, expected, rtol=1e-9)
+
+
+def test_each_step_is_reported_in_plain_numbers():
+    """on_step hears step, epoch, loss, hits and samples of each batch, as Python numbers."""
+    heard = []
+    train(linear(), BATCHES, epochs=2, on_step=lambda *numbers: heard.append(numbers))
+    assert [numbers[0] for numbers in heard] == list(range(10))
+    assert [numbers[1] for numbers in heard] == [0] * 5 + [1] * 5
+    assert [numbers[4] for numbers in heard] == [7, 7, 7, 7, 2] * 2
+    assert all(type(loss) is float and type(correct) is int for _, _, loss, correct, _ in heard)
+    logits = linear()(BATCHES[0][0])
+    assert heard[0][3] == sum(int(row.argmax()) == y for row, y in zip(logits, BATCHES[0][1], strict=True))
+
+
+def weights(model: nn.Module) -> bytes:
+    return pickle.dumps({key: value.tolist() for key, value in model.state_dict().items()})
+
+
+@pytest.mark.parametrize("kind", ["tensors", "loader", "list", "raw loader"])
+def test_training_repeats_for_a_seed(kind):
+    """A seed fixes dropout, order and so the weights, wherever the global state is, which does not move."""
+
+    def run(seed: int, elsewhere: int) -> bytes:
+        loader = DataLoader(TensorDataset(X, Y), batch_size=7, shuffle=True)
+        sources = {
+            "tensors": load_data((X, Y), batch_size=7),
+            "loader": load_data(loader),
+            "list": load_data(BATCHES),
+            "raw loader": loader,
+        }
+        model = mixed()
+        model.load_state_dict(start)
+        torch.manual_seed(elsewhere)
+        before = torch.get_rng_state()
+        train(model, sources[kind], epochs=2, seed=seed)
+        assert torch.equal(torch.get_rng_state(), before)
+        return weights(model)
+
+    with torch.random.fork_rng():
+        start = mixed().state_dict()
+        found = [run(seed, elsewhere) for seed, elsewhere in ((1, 5), (1, 6), (2, 5))]
+    assert found[0] == found[1] != found[2]
+
+
+def test_epochs_take_other_orders_where_the_data_can():
+    """Data is asked for a new order each epoch; a plain list is taken as it is."""
+    orders = []
+
+    class Spy(nn.Linear):
+        def forward(self, x):
+            orders.append(tuple(x[:, 0].tolist()))
+            return super().forward(x)
+
+    train(Spy(4, 3, dtype=torch.float64), load_data((X, Y), batch_size=30), epochs=3)
+    assert len(set(orders)) == 3
+    assert len({tuple(sorted(order)) for order in orders}) == 1
+
+
+def test_training_leaves_modes_gradients_and_random_state():
+    """After training, and after an error in it, modes, .grad and the global random state are as before."""
+    model = mixed()
+    model[0].weight.grad = torch.ones_like(model[0].weight)
+    flags, before = modes(model), torch.get_rng_state()
+    seen = []
+
+    def fail(*numbers):
+        seen.append(modes(model))
+        if len(seen) == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(model, BATCHES, epochs=2, on_step=fail)
+    train(model, BATCHES, epochs=1)
+    assert all(seen[0])
+    assert modes(model) == flags
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(model[0].weight.grad, torch.ones_like(model[0].weight))
+    assert model[3].weight.grad is None
+
+
+def test_frozen_parameters_stay():
+    """Parameters that take no gradient are bit-equal after training."""
+    model = build("mlp[8]:input=4,classes=3").double()
+    model.fc1.requires_grad_(False)
+    before = model.fc1.weight.clone()
+    train(model, BATCHES, epochs=1)
+    assert torch.equal(model.fc1.weight, before)
+
+
+def test_a_small_net_learns_the_digits():
+    """An mlp of one layer reads more than 95 % of the held-out digits after six epochs."""
+    model = build("mlp[64]")
+    train(model, load_data("digits:split=train", batch_size=64), epochs=6)
+    assert evaluate(model, load_data("digits:split=test")).accuracy > 0.95
+
+
+def test_scores_are_counted_one_by_one():
+    """Hits and loss are those of a loop over single samples in eval mode, whatever the batches."""
+    model = mixed()
+    flags, state, before = modes(model), weights(model), torch.get_rng_state()
+    found = [evaluate(model, load_data((X, Y), batch_size=size)) for size in (1, 7, 30)]
+    assert (modes(model), weights(model)) == (flags, state)
+    assert torch.equal(torch.get_rng_state(), before)
+    model.eval()
+    hits, loss = 0, 0.0
+    for x, y in zip(X, Y.tolist(), strict=True):
+        z = model(x[None]).detach().numpy()[0]
+        hits += int(z.argmax() == y)
+        loss += float(np.log(np.exp(z - z[y]).sum()))
+    for score in found:
+        assert score[:2] == (hits, 30)
+        assert score.loss == pytest.approx(loss / 30, rel=1e-9)
+        assert score.accuracy == hits / 30
+
+
+def test_evaluating_restores_modes_after_an_error():
+    """Also when the model fails, every module is in the mode it was in, and gradients stay on."""
+    model = mixed()
+    flags = modes(model)
+    with pytest.raises(RuntimeError):
+        evaluate(model, [(X[:, :2], Y)])
+    assert modes(model) == flags
+    assert torch.is_grad_enabled()
+
+
+def test_evaluating_a_raw_loader_leaves_the_random_state():
+    """A loader that draws from the global state does not move it."""
+    before = torch.get_rng_state()
+    evaluate(linear(), DataLoader(TensorDataset(X, Y), batch_size=7, shuffle=True))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("y", "found", "next"),
+    [
+        (torch.tensor([0, 3]), "label 3, outside 0 to 2", "classes=4"),
+        (torch.tensor([1, -1]), "label -1, outside 0 to 2", "number the classes from 0"),
+        (torch.tensor([-100, 5]), "label -100, outside 0 to 2", "number the classes from 0"),
+        (torch.tensor([0.5, 1.0]), "type float32", "one integer per sample"),
+        (torch.tensor([[0], [1]]), "shape (2, 1)", "one integer per sample"),
+    ],
+)
+def test_labels_outside_the_outputs_are_refused(y, found, next):
+    """Training, scoring and the check itself name the label and the range."""
+    batches = [(X[:2], y)]
+    for run in (
+        lambda: check_labels(y, 3),
+        lambda: train(linear(), batches, epochs=1),
+        lambda: evaluate(linear(), batches),
+    ):
+        with pytest.raises(BadInput) as caught:
+            run()
+        assert found in caught.value.found
+        assert next in caught.value.next
+
+
+def test_labels_inside_are_accepted():
+    """The first and last class, and no label at all, pass."""
+    check_labels(torch.tensor([0, 2, 2]), 3)
+    check_labels(torch.tensor([], dtype=torch.int64), 3)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights():
+    """The sentence says where and which rate to try; the weights are those of the last finite loss."""
+    model = linear()
+    with torch.no_grad():
+        model.weight[0, 0] = float("inf")
+    before = weights(model)
+    with pytest.raises(BadInput) as caught:
+        train(model, BATCHES, epochs=1, lr=0.5)
+    assert "at step 0 of epoch 0" in caught.value.found
+    assert "lr=0.05" in caught.value.next
+    assert weights(model) == before
+
+
+@pytest.mark.parametrize(
+    ("model", "batches", "options", "found", "next"),
+    [
+        (linear, BATCHES, {"epochs": 0}, "nothing to do", "epochs=1"),
+        (linear, BATCHES, {"epochs": 1, "lr": -1.0}, "must be positive", "lr=0.05"),
+        (linear, BATCHES, {"epochs": 1, "lr": float("nan")}, "must be positive", "lr=0.05"),
+        (nn.Flatten, BATCHES, {"epochs": 1}, "no parameter that takes a gradient", "requires_grad"),
+        (linear, iter(BATCHES), {"epochs": 1}, "passes only once", "list(...)"),
+        (linear, [], {"epochs": 1}, "no batch came out", "not empty"),
+        (linear, [X], {"epochs": 1}, "a Tensor", "load_data((x, y))"),
+        (linear, [(X,)], {"epochs": 1}, "a batch without labels", "load_data((x, y))"),
+        (linear, load_data(X), {"epochs": 1}, "a batch without labels", "load_data((x, y))"),
+        (
+            lambda: nn.Unflatten(1, (2, 2)),
+            BATCHES,
+            {},
+            "Unflatten gives (7, 2, 2) for 7 labels",
+            "(N, classes)",
+        ),
+        (lambda: nn.LSTM(4, 2).double(), BATCHES, {}, "LSTM gives tuple for 7 labels", "(N, classes)"),
+        (linear, [(X, Y[:3])], {}, "Linear gives (30, 3) for 3 labels", "(N, classes)"),
+        (linear, [], {}, "no sample came out", "not empty"),
+    ],
+)
+def test_what_cannot_be_trained_or_scored_is_refused(model, batches, options, found, next):
+    """Each refusal says what was found and what to give."""
+    with pytest.raises(BadInput) as caught:
+        train(model(), batches, **options) if options else evaluate(model(), batches)
+    assert found in caught.value.found
+    assert next in caught.value.next
+
+
+def test_a_score_is_a_share():
+    """Accuracy is hits over samples."""
+    assert Score(3, 4, 0.1).accuracy == 0.75
