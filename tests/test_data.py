@@ -460,9 +460,7 @@ def test_parquet_reads_a_folder_by_split(tmp_path):
 def test_parquet_reads_other_columns_and_names(tmp_path):
     """Raw bytes, other column names, grey images and the hub's class names are read, and labels or none."""
     features = {"info": {"features": {"digit": {"names": ["zero", "one", "two"], "_type": "ClassLabel"}}}}
-    made = pa.table(
-        {"image": [encoded(one) for one in PIXELS], "digit": pa.array([0, 1] * 11 + [0], pa.uint8())}
-    )
+    made = pa.table({"image": [encoded(one) for one in PIXELS], "digit": pa.array([0, 1] * 11 + [0], pa.uint8())})
     made = made.replace_schema_metadata({"huggingface": json.dumps(features)})
     pq.write_table(made, tmp_path / "a.parquet")
     spec = f"parquet:{tmp_path}/a.parquet,image=image,channels=1,normalize=half"
@@ -497,9 +495,7 @@ def test_parquet_keeps_memory_constant(tmp_path):
     size = (tmp_path / "a.parquet").stat().st_size
     assert size > 15e6
     before = pa.total_allocated_bytes()
-    held = [
-        pa.total_allocated_bytes() - before for _ in load_data(f"parquet:{tmp_path}/a.parquet", batch_size=64)
-    ]
+    held = [pa.total_allocated_bytes() - before for _ in load_data(f"parquet:{tmp_path}/a.parquet", batch_size=64)]
     assert max(held) < size / 3
 
 
@@ -598,11 +594,7 @@ def test_real_images_are_read_whole():
 def test_splits_are_disjoint_and_whole():
     """For any number of rows, train and test share none and make up all."""
     for rows in (1, 4, 5, 6, 100):
-        parts = [
-            kept("x", rows, split, None).tolist()
-            for split in ("train", "test")
-            if rows > 1 or split == "test"
-        ]
+        parts = [kept("x", rows, split, None).tolist() for split in ("train", "test") if rows > 1 or split == "test"]
         assert sorted(row for part in parts for row in part) == list(range(rows))
 
 

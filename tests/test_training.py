@@ -42,9 +42,7 @@ def test_training_is_sgd_as_written_down():
     """Softmax regression takes the very steps that momentum, decay and schedule prescribe."""
     model, losses = linear(), []
     W, b = (parameter.detach().numpy().copy() for parameter in (model.weight, model.bias))
-    train(
-        model, BATCHES, epochs=9, lr=0.3, on_step=lambda step, epoch, loss, correct, seen: losses.append(loss)
-    )
+    train(model, BATCHES, epochs=9, lr=0.3, on_step=lambda step, epoch, loss, correct, seen: losses.append(loss))
     arrays = [(x.numpy(), y.numpy()) for x, y in BATCHES]
     W, b, expected = fitted(W, b, arrays, epochs=9, lr=0.3)
     np.testing.assert_allclose(model.weight.detach(), W, rtol=1e-9)

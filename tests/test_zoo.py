@@ -65,9 +65,7 @@ def test_layer_shapes_of_the_32_pixel_resnet34():
     model = build("resnet[3,4,6,3]:input=32,head=none").eval()
     seen = {}
     for name in ("conv1", "layer1", "layer2", "layer3", "layer4"):
-        model.get_submodule(name).register_forward_hook(
-            lambda m, x, y, name=name: seen.__setitem__(name, [*y.shape])
-        )
+        model.get_submodule(name).register_forward_hook(lambda m, x, y, name=name: seen.__setitem__(name, [*y.shape]))
     assert model.maxpool is None
     with torch.no_grad():
         assert model(torch.zeros(1, *model.input_shape)).shape == (1, 512, 1, 1)
@@ -92,9 +90,7 @@ def test_the_stem_follows_the_input():
 def test_vgg38_doubles_each_convolution_of_vgg19():
     """Every convolution of VGG19 is there in order, each followed by one of equal channels in and out."""
     with torch.device("meta"):
-        convs = {
-            name: [m for m in build(name).features if isinstance(m, nn.Conv2d)] for name in ("vgg19", "vgg38")
-        }
+        convs = {name: [m for m in build(name).features if isinstance(m, nn.Conv2d)] for name in ("vgg19", "vgg38")}
         names = list(build("vgg19").state_dict())
     channels = {name: [(m.in_channels, m.out_channels) for m in found] for name, found in convs.items()}
     assert channels["vgg38"][0::2] == channels["vgg19"]

@@ -91,6 +91,7 @@ class Watch:
         record = Record(layer, sum(other.layer.name == layer.name for other in self.forward))
         record.start, record.returned = entry.start, type(output).__name__
         self.forward.append(record)
+        record.x_shape = None if entry.x is None else entry.x.shape
         y = first_tensor(output)
         record.x, record.y = entry.input(), None if y is None else self.copy(y)
         if self.on_forward is not None:
@@ -118,6 +119,7 @@ class Watch:
         if not made:
             return
         y = made[0]
+        record.root = y if entry.edge is None else None
         record.node = node = get_gradient_edge(y).node
         if y.grad_fn is None or entry.passed(y):
             self._hook(y, _Handed(self, record))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from netassay.seeds import as_found
 
 
 @contextmanager
@@ -22,31 +21,17 @@ def quiet(model: nn.Module, *, training: bool | None = False) -> Iterator[None]:
     flags = [(module, module.training) for module in model.modules()]
     buffers = [(module, dict(module._buffers)) for module in model.modules()]
     copies = {id(b): (b, b.clone()) for _, named in buffers for b in named.values() if b is not None}
-    chance = _chance()
-    try:
-        if training is not None:
-            model.train(training)
-        yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
-        for module, named in buffers:
-            module._buffers.update(named)
-        for buffer, copy in copies.values():
-            # Through .data: a graph that was made before this look may still need the buffer's version.
-            if not torch.equal(buffer, copy):
-                buffer.data.copy_(copy)
-        _set_chance(*chance)
-
-
-def _chance() -> tuple[Any, ...]:
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    return random.getstate(), np.random.get_state(), torch.get_rng_state(), devices
-
-
-def _set_chance(python: Any, numpy: Any, cpu: Tensor, devices: list[Tensor]) -> None:
-    random.setstate(python)
-    np.random.set_state(numpy)
-    torch.set_rng_state(cpu)
-    if devices:
-        torch.cuda.set_rng_state_all(devices)
+    with as_found():
+        try:
+            if training is not None:
+                model.train(training)
+            yield
+        finally:
+            for module, flag in flags:
+                module.training = flag
+            for module, named in buffers:
+                module._buffers.update(named)
+            for buffer, copy in copies.values():
+                # Through .data: a graph that was made before this look may still need the buffer's version.
+                if not torch.equal(buffer, copy):
+                    buffer.data.copy_(copy)

@@ -31,9 +31,11 @@ class Record:
     def __init__(self, layer: Layer, call: int) -> None:
         self.layer, self.call = layer, call
         self.x: Tensor | None = None
+        self.x_shape: torch.Size | None = None
         self.y: Tensor | None = None
         self.gy: Tensor | None = None
         self.gx_total: Tensor | None = None
+        self.root: Tensor | None = None
         self.node: Node | None = None
         self.start, self.returned = 0, ""
         self.others: list[Tensor | None] = []

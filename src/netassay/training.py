@@ -101,9 +101,7 @@ def check_labels(y: Tensor, classes: int) -> None:
     low, high = (int(end) for end in y.aminmax())
     if low < 0 or high >= classes:
         mend = (
-            "number the classes from 0"
-            if low < 0
-            else f"build the model with classes={high + 1}, or mend the labels"
+            "number the classes from 0" if low < 0 else f"build the model with classes={high + 1}, or mend the labels"
         )
         raise BadInput(asked, f"label {low if low < 0 else high}, outside 0 to {classes - 1}", mend)
 
@@ -122,13 +120,9 @@ def rate(step: int, total: int) -> float:
 
 def _check(parameters: list[nn.Parameter], batches: Iterable[Any], epochs: int, lr: float) -> None:
     if not parameters:
-        raise BadInput(
-            "train", "the model has no parameter that takes a gradient", "set requires_grad on some"
-        )
+        raise BadInput("train", "the model has no parameter that takes a gradient", "set requires_grad on some")
     if isinstance(batches, Iterator):
-        raise BadInput(
-            "train", f"a {type(batches).__name__} passes only once", "give list(...) or load_data(...)"
-        )
+        raise BadInput("train", f"a {type(batches).__name__} passes only once", "give list(...) or load_data(...)")
     if epochs < 1:
         raise BadInput(f"train with epochs={epochs}", "nothing to do", "epochs=1")
     if not lr > 0:
@@ -161,9 +155,7 @@ def _pairs(batches: Iterable[Any], model: nn.Module) -> Iterator[tuple[Tensor, T
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     for batch in batches:
         if not isinstance(batch, tuple | list) or len(batch) < 2 or batch[1] is None:
-            found = (
-                "a batch without labels" if isinstance(batch, tuple | list) else f"a {type(batch).__name__}"
-            )
+            found = "a batch without labels" if isinstance(batch, tuple | list) else f"a {type(batch).__name__}"
             raise BadInput("cross-entropy", found, "give batches (x, y), as load_data((x, y)) makes them")
         y = batch[1].to(device)
         yield batch[0].to(device), y if y.is_floating_point() else y.long()

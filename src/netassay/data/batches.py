@@ -42,9 +42,7 @@ def as_batch(item: Any, start: int) -> Batch:
     x = _tensor(parts.get("x"), "x")
     if not x.ndim:
         raise BadInput("a batch", "x is a single number", "give x with the samples along its first axis")
-    y, mask, ids = (
-        None if parts.get(name) is None else _tensor(parts[name], name) for name in ("y", "mask", "ids")
-    )
+    y, mask, ids = (None if parts.get(name) is None else _tensor(parts[name], name) for name in ("y", "mask", "ids"))
     if ids is not None and (ids.is_floating_point() or ids.ndim != 1):
         raise BadInput("a batch with ids", f"ids are {_shaped(ids)}", "give one integer per sample")
     if y is not None and not y.is_floating_point():
@@ -75,16 +73,12 @@ def _from_mapping(item: Mapping[str, Any]) -> dict[str, Any]:
     for part, names in NAMES.items():
         keys = [name for name in names if item.get(name) is not None]
         if len(keys) > 1:
-            raise BadInput(
-                "a batch from a dict", f"{listing(keys)} could all be {part}", f"keep one as {part!r}"
-            )
+            raise BadInput("a batch from a dict", f"{listing(keys)} could all be {part}", f"keep one as {part!r}")
         if keys:
             found[part] = item[keys[0]]
     if "x" not in found:
         keys = [str(key) for key in item]
-        raise BadInput(
-            "a batch from a dict", f"only {listing(keys)}", f"name the input {listing(NAMES['x'])}"
-        )
+        raise BadInput("a batch from a dict", f"only {listing(keys)}", f"name the input {listing(NAMES['x'])}")
     return found
 
 

@@ -24,9 +24,7 @@ def tensors(item: Any) -> Data:
     whole = as_batch(item, 0)
     shape = tuple(whole.x.shape[1:])
     spec = f"<tensors of {len(whole.x)} samples, {shape}>"
-    return Data(
-        spec, indexed(partial(_taken, whole), torch.arange(len(whole.x))), len(whole.x), input_shape=shape
-    )
+    return Data(spec, indexed(partial(_taken, whole), torch.arange(len(whole.x))), len(whole.x), input_shape=shape)
 
 
 def _taken(whole: Batch, rows: Tensor) -> Batch:
@@ -48,9 +46,7 @@ def batches(items: list[Any]) -> Data:
         made.append(as_batch(item, n))
         n += len(made[-1].x)
     shape = tuple(made[0].x.shape[1:]) if made else None
-    return Data(
-        f"<list of {len(made)} batches>", partial(_listed, made), n, input_shape=shape, batches=len(made)
-    )
+    return Data(f"<list of {len(made)} batches>", partial(_listed, made), n, input_shape=shape, batches=len(made))
 
 
 def _listed(made: list[Batch], batch_size: int, order: Order) -> Iterator[Batch]:
@@ -68,9 +64,7 @@ def loader(source: Any) -> Data:
     """
     name = type(source).__name__
     if isinstance(source, Iterator):
-        raise BadInput(
-            f"data from a {name}", "it can be passed over only once", "give list(...) or a DataLoader"
-        )
+        raise BadInput(f"data from a {name}", "it can be passed over only once", "give list(...) or a DataLoader")
     if not isinstance(source, Iterable):
         found = f"a {name} is no spec, tensor, (x, y), list of batches or loader"
         raise BadInput(

@@ -38,9 +38,7 @@ def normalized(x: Tensor, constants: Constants) -> Tensor:
 def check_channels(asked: str, channels: int, normalize: str) -> None:
     """Refuse numbers of channels that images have not, or that the constants do not fit."""
     if channels not in MODES:
-        raise BadInput(
-            f"{asked} with channels={channels}", "images are read as 3 channels or 1", "channels=3"
-        )
+        raise BadInput(f"{asked} with channels={channels}", "images are read as 3 channels or 1", "channels=3")
     constants = len(NORMALIZE[normalize][0])
     if constants not in (1, channels):
         found = f"{constants} constants for {channels} channel"

@@ -40,9 +40,7 @@ def noise(
     return Data("", indexed(at, torch.arange(n)), n, classes, shape, note=note)
 
 
-def _drawn(
-    draw: Callable[..., Tensor], shape: tuple[int, ...], classes: int, first: int, ids: Tensor
-) -> Batch:
+def _drawn(draw: Callable[..., Tensor], shape: tuple[int, ...], classes: int, first: int, ids: Tensor) -> Batch:
     x, y = torch.empty(len(ids), *shape), torch.empty(len(ids), dtype=torch.int64)
     for i, id in enumerate(ids.tolist()):
         # Running seeds cannot meet within one data set, hashed ones could: torch reads 32 bits of a seed.

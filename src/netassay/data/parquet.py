@@ -145,9 +145,7 @@ def _labels(path: Path, file: Any, label: str) -> np.ndarray:
     column = file.read(columns=[label]).column(0)
     if not types.is_integer(kind) or column.null_count:
         found = f"{column.null_count} empty labels" if types.is_integer(kind) else f"{kind}, not integers"
-        raise BadInput(
-            f"column {label!r} of {path.name}", found, "label=NAME of a column of integers, or label=none"
-        )
+        raise BadInput(f"column {label!r} of {path.name}", found, "label=NAME of a column of integers, or label=none")
     return np.asarray(column.to_numpy(), dtype=np.int64)
 
 

@@ -28,9 +28,7 @@ def kept(asked: str, rows: int, split: Split, n: int | None) -> Tensor:
     chosen = {"train": ids % EVERY != 0, "test": ids % EVERY == 0, "all": ids >= 0}[split]
     ids = ids[chosen]
     if n is not None and not 1 <= n <= len(ids):
-        raise BadInput(
-            f"{asked} with n={n}", f"{len(ids)} samples in split={split}", f"n from 1 to {len(ids)}"
-        )
+        raise BadInput(f"{asked} with n={n}", f"{len(ids)} samples in split={split}", f"n from 1 to {len(ids)}")
     return ids[:n]
 
 

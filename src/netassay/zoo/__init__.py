@@ -62,9 +62,7 @@ def build(spec: str, *, weights: str | Path | None = None, seed: int = 0) -> nn.
     full = expanded(specs.parse(spec))
     path = full.options.get("weights", weights)
     if weights is not None and path is not weights:
-        raise BadInput(
-            f"build({spec!r}, weights={str(weights)!r})", "weights are given twice", "leave one out"
-        )
+        raise BadInput(f"build({spec!r}, weights={str(weights)!r})", "weights are given twice", "leave one out")
     bare = replace(full, options={key: value for key, value in full.options.items() if key != "weights"})
     with seeded(seed):
         model = _made(bare)

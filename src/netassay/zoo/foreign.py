@@ -23,9 +23,7 @@ def imported(spec: Spec) -> nn.Module:
     """Build from "package.module:factory,key=value"; the current folder is searched too."""
     asked = f"model '{spec}'"
     if len(spec.items) != 1 or spec.sizes:
-        raise BadInput(
-            asked, "not of the form package.module:factory,key=value", f"{spec.name}:{spec.items[0]}"
-        )
+        raise BadInput(asked, "not of the form package.module:factory,key=value", f"{spec.name}:{spec.items[0]}")
     with _here():
         module = _module(spec.name, asked)
         factory = getattr(module, spec.items[0], None)
@@ -78,12 +76,8 @@ def _module(name: str, asked: str) -> Any:
     except Exception as error:  # Importing runs the user's own code.
         if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
             found = f"no module {error.name!r} is installed or in this folder"
-            raise BadInput(
-                asked, found, "start in the folder that holds it, or give a name of the zoo"
-            ) from None
-        raise BadInput(
-            asked, f"importing {name!r} fails: {_said(error)}", f"python -c 'import {name}'"
-        ) from error
+            raise BadInput(asked, found, "start in the folder that holds it, or give a name of the zoo") from None
+        raise BadInput(asked, f"importing {name!r} fails: {_said(error)}", f"python -c 'import {name}'") from error
 
 
 def _called(factory: Callable[..., Any], items: tuple[str, ...], spec: Spec) -> nn.Module:

@@ -167,9 +167,7 @@ class PaddedShortcut(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, wide, H / stride, W / stride)."""
-        return nn.functional.pad(
-            x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after)
-        )
+        return nn.functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
 
 
 def _shortcut(skips: Shortcut | None, C: int, wide: int, stride: int, norm: Norms) -> nn.Module | None:

@@ -35,14 +35,10 @@ def vgg(
     counts("vgg", "convolutions per stage", convs, "vgg[2,2,4,4,4], or vgg19")
     positive(asked, input=input, channels=channels, classes=classes)
     if len(convs) != len(WIDTHS):
-        raise BadInput(
-            asked, f"{len(convs)} stages; a VGG network has {len(WIDTHS)}", "vgg[2,2,4,4,4], or vgg19"
-        )
+        raise BadInput(asked, f"{len(convs)} stages; a VGG network has {len(WIDTHS)}", "vgg[2,2,4,4,4], or vgg19")
     least = 2 ** len(WIDTHS)
     if input < least:
-        raise BadInput(
-            f"{asked}:input={input}", f"five poolings need {least} pixels", f"{asked}:input={least}"
-        )
+        raise BadInput(f"{asked}:input={input}", f"five poolings need {least} pixels", f"{asked}:input={least}")
     model = VGG(convs, (channels, input, input), classes, norm == "batch")
     if init == "he":
         _initialize(model)
@@ -52,9 +48,7 @@ def vgg(
 class VGG(nn.Module):
     """Convolutions and poolings, pooled to 7x7, then three linear layers with dropout."""
 
-    def __init__(
-        self, convs: tuple[int, ...], input_shape: tuple[int, int, int], classes: int, norm: bool
-    ) -> None:
+    def __init__(self, convs: tuple[int, ...], input_shape: tuple[int, int, int], classes: int, norm: bool) -> None:
         super().__init__()
         self.input_shape = input_shape
         self.features = nn.Sequential(*_features(convs, input_shape[0], norm))

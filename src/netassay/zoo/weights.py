@@ -44,9 +44,7 @@ def _read(path: Path) -> Any:
     if not path.stat().st_size:
         raise BadInput(asked, "an empty file", "write or fetch it again")
     if path.suffix not in READERS:
-        raise BadInput(
-            asked, f"ending {path.suffix!r}, not one of {listing(READERS)}", "convert it to .safetensors"
-        )
+        raise BadInput(asked, f"ending {path.suffix!r}, not one of {listing(READERS)}", "convert it to .safetensors")
     try:
         return READERS[path.suffix](path)
     except ImportError:
@@ -89,9 +87,7 @@ def _state(read: Any, path: Path) -> dict[str, Tensor]:
             read = read[key]
     if not isinstance(read, Mapping) or not read:
         raise BadInput(asked, f"a {type(read).__name__} without named tensors", SAVE)
-    odd = [
-        str(key) for key, value in read.items() if not (isinstance(key, str) and isinstance(value, Tensor))
-    ]
+    odd = [str(key) for key, value in read.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if odd:
         raise BadInput(asked, f"entries that are no named tensors: {listing(odd, MOST)}", SAVE)
     return dict(read)

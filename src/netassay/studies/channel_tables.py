@@ -1,0 +1,197 @@
+"""Channel tables: streams of a profile as rows per layer and per channel, judged by the verdict table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netassay.result import Array, Result, Table, Verdict
+from netassay.streams import Counts, LogHistogram, Moments, Norms
+from netassay.streams.moments import ratio
+from netassay.verdicts import STATES, many, not_finite, silence_bound, silent_layer, states, unreached_layer
+
+if TYPE_CHECKING:
+    from netassay.studies.channel_profile import Channels, Profile
+
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+QUARTILES = (0.25, 0.5, 0.75)
+
+
+def tables(profile: Profile) -> Result:
+    """Read a profile into tables, arrays and verdicts."""
+    numbers = [numbers_of(layer) for layer in profile.layers]
+    named = [states(one) for one in numbers]
+    labels = [layer.label for layer in profile.layers]
+    return Result(
+        study="channel_profile",
+        tables={
+            "layers": Table.of([_layer_row(*one) for one in zip(profile.layers, numbers, named, strict=True)]),
+            "channels": _stacked([_channel_columns(*one) for one in zip(profile.layers, numbers, named, strict=True)]),
+        },
+        arrays={
+            f"{side}_quantiles": Array(
+                [_layer_quantiles(getattr(layer, side)) for layer in profile.layers],
+                layer=labels,
+                quantile=[f"q{round(q * 100):02d}" for q in QUANTILES],
+            )
+            for side in ("y", "gy")
+        },
+        verdicts=tuple(_verdicts(profile, numbers, named)),
+        notes=tuple(_notes(profile)),
+        provenance=profile.made,
+    )
+
+
+def numbers_of(layer: Channels) -> dict[str, np.ndarray]:
+    """Return what the states are judged by, one number a channel; see `verdicts.Numbers`."""
+    y, gy = layer.y["counts"], layer.gy.get("counts")
+    nothing = np.full(len(y.entries), np.nan)
+    silent = gy is None or not gy.active.any()
+    judged = y if layer.activation else gy
+    mean_square = layer.y["moments"].mean_square
+    size = layer.y["magnitude"].mean if layer.activation else nothing
+    return {
+        "samples": y.samples if layer.activation or not silent else np.zeros_like(y.samples),
+        "firing": nothing if judged is None else judged.active,
+        "open": nothing if judged is None else 1 - judged.zero_share,
+        "size": ratio(size, np.nanmean(size)) if layer.activation else nothing,
+        "spread": ratio(layer.y["spread"].variance, mean_square),
+        "flat": nothing if layer.flat is None else ratio(layer.flat[0], layer.flat[1]),
+    }
+
+
+def _layer_row(layer: Channels, numbers: Mapping[str, np.ndarray], named: np.ndarray) -> dict[str, Any]:
+    y, gy = layer.y, layer.gy
+    row: dict[str, Any] = {
+        "layer": layer.label,
+        "kind": layer.kind,
+        "depth": layer.depth,
+        "path": layer.path,
+        "channels": len(named),
+        "samples": int(y["counts"].samples[0]),
+    }
+    row |= {state.name: int((named == state.name).sum()) for state in STATES}
+    row |= {"y_rms": _pooled(y["norms"]), "gy_rms": _pooled(gy.get("norms"))}
+    row |= {
+        "gy_norm": _per_sample(gy),
+        "y_mean_square": float(np.mean(y["moments"].mean_square)),
+        "y_variance_across_samples": float(np.mean(y["spread"].variance)),
+        "y_zero_share": _share(y["counts"], "zero"),
+        "gy_zero_share": _share(gy.get("counts"), "zero"),
+        "gy_subnormal_share": _share(gy.get("counts"), "subnormal"),
+        "y_not_finite": int((y["counts"].nan + y["counts"].inf).sum()),
+        "gy_not_finite": int((gy["counts"].nan + gy["counts"].inf).sum()) if gy else 0,
+    }
+    return row
+
+
+def _channel_columns(layer: Channels, numbers: Mapping[str, np.ndarray], named: np.ndarray) -> dict[str, np.ndarray]:
+    columns: dict[str, np.ndarray] = {
+        "layer": np.full(len(named), layer.label),
+        "channel": np.arange(len(named)),
+        "state": named,
+        "samples": layer.y["counts"].samples,
+        "firing": numbers["firing"],
+        "fires_for_at_most": np.where(numbers["firing"] == 0, silence_bound(layer.y["counts"].samples), np.nan),
+    }
+    for side, streams in (("y", layer.y), ("gy", layer.gy)):
+        columns |= {f"{side}_{name}": values for name, values in _side(streams, len(named)).items()}
+    columns["y_variance_across_samples"] = layer.y["spread"].variance
+    return columns
+
+
+def _side(streams: Mapping[str, Any], channels: int) -> dict[str, np.ndarray]:
+    if not streams:
+        return {name: np.full(channels, np.nan) for name in SIDE}
+    return {name: np.asarray(column(streams), dtype=np.float64) for name, column in SIDE.items()}
+
+
+def _quartile(i: int) -> Any:
+    return lambda s: s["sample_norms"].quantile(list(QUARTILES))[:, i]
+
+
+def _finite(end: str) -> Any:
+    return lambda s: np.where(s["moments"].n > 0, getattr(s["extremes"], end), np.nan)
+
+
+SIDE: dict[str, Any] = {
+    "mean": lambda s: np.where(s["moments"].n > 0, s["moments"].mean, np.nan),
+    "std": lambda s: s["moments"].std,
+    "skewness": lambda s: s["moments"].skewness,
+    "kurtosis": lambda s: s["moments"].kurtosis,
+    "rms": lambda s: s["norms"].rms,
+    "low": _finite("low"),
+    "high": _finite("high"),
+    "norm_q25": _quartile(0),
+    "norm_median": _quartile(1),
+    "norm_q75": _quartile(2),
+    "zero_share": lambda s: s["counts"].zero_share,
+    "nan": lambda s: s["counts"].nan,
+    "inf": lambda s: s["counts"].inf,
+}
+"""Columns of one side of the channel table, each a function of the side's streams."""
+
+
+def _layer_quantiles(streams: Mapping[str, Any]) -> np.ndarray:
+    histogram: LogHistogram | None = streams.get("quantiles")
+    return np.full(len(QUANTILES), np.nan) if histogram is None else histogram.quantile(list(QUANTILES))[0]
+
+
+def _pooled(norms: Norms | None) -> float:
+    """Root mean square over all channels."""
+    if norms is None:
+        return float("nan")
+    top = int(norms.exponent.max())
+    entries = norms.entries.sum()
+    total = np.ldexp(norms.square, 2 * (norms.exponent - top)).sum()
+    return float(np.ldexp(np.sqrt(total / entries), top)) if entries else float("nan")
+
+
+def _per_sample(streams: Mapping[str, Any]) -> float:
+    """Root mean square over samples of the norm of the layer's whole output gradient."""
+    if not streams:
+        return float("nan")
+    moments: Moments = streams["moments"]
+    samples = int(streams["counts"].samples[0])
+    return _pooled(streams["norms"]) * float(np.sqrt(moments.n.sum() / samples)) if samples else float("nan")
+
+
+def _share(counts: Counts | None, name: str) -> float:
+    return float("nan") if counts is None else float(ratio(getattr(counts, name).sum(), counts.finite.sum()))
+
+
+def _stacked(parts: Sequence[Mapping[str, np.ndarray]]) -> Table:
+    return Table({name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {})})
+
+
+def _verdicts(
+    profile: Profile, numbers: Sequence[Mapping[str, np.ndarray]], named: Sequence[np.ndarray]
+) -> list[Verdict]:
+    found: list[Verdict | None] = [_first_not_finite(profile)]
+    for layer, one in zip(profile.layers, named, strict=True):
+        if profile.samples and not (layer.gy and layer.gy["counts"].active.any()):
+            found.append(unreached_layer(layer.label, profile.samples))
+        found.append(silent_layer(layer.label, one, profile.samples, profile.before.get(layer.label)))
+        found += [many(state, layer.label, one, profile.samples) for state in ("constant", "saturated")]
+    order = {"finding": 0, "warning": 1, "note": 2}
+    return sorted((verdict for verdict in found if verdict), key=lambda verdict: order[verdict.severity])
+
+
+def _first_not_finite(profile: Profile) -> Verdict | None:
+    forward = [(layer.label, "output", layer.y["counts"]) for layer in profile.layers]
+    backward = [(one.label, "gradient at the output", one.gy["counts"]) for one in reversed(profile.layers) if one.gy]
+    for label, what, counts in forward + backward:
+        if (counts.nan + counts.inf).any():
+            return not_finite(label, what, {"nan": counts.nan.sum(), "inf": counts.inf.sum()}, profile.samples)
+    return None
+
+
+def _notes(profile: Profile) -> list[str]:
+    notes = [f"asked for but never ran: {name}" for name in profile.never_ran]
+    for layer in profile.layers:
+        for side, streams in (("y", layer.y), ("gy", layer.gy)):
+            if streams and (outside := int(streams["sample_norms"].outside.sum())):
+                notes.append(f"{layer.label}: {outside} norms of {side} lie outside the window of the first batch")
+    return notes

@@ -1,0 +1,64 @@
+"""Provenance: what was looked at, with which versions, so that a number can be had again."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from netassay.data import Data
+
+SCALING = "gradients of the objective's sum over samples; a mean loss over N samples gives 1/N of them"
+
+
+def describe(model: nn.Module) -> dict[str, Any]:
+    """Describe a model, where it lives, and the versions at work."""
+    parameter = next(model.parameters(), torch.zeros(()))
+    return {
+        "model": str(getattr(model, "spec", f"<{type(model).__module__}.{type(model).__qualname__}>")),
+        "model_hash": state_hash(model),
+        "device": str(parameter.device),
+        "dtype": str(parameter.dtype).removeprefix("torch."),
+        "versions": {
+            "netassay": version("netassay"),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def describe_pass(
+    model: nn.Module, data: Data, samples: int, *, objective: str | Callable[..., Any], training: bool
+) -> dict[str, Any]:
+    """Describe a pass of data through a model."""
+    name = objective if isinstance(objective, str) else getattr(objective, "__qualname__", repr(objective))
+    mode = "train" if training else "eval"
+    told = {"data": data.spec, "samples": samples, "objective": name, "scaling": SCALING, "mode": mode}
+    return {**describe(model), **told}
+
+
+def joined(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe two parts of one pass as one."""
+    data = a["data"] if a["data"] == b["data"] else f"{a['data']} + {b['data']}"
+    return {**a, "data": data, "samples": a["samples"] + b["samples"]}
+
+
+def state_hash(model: nn.Module) -> str:
+    """Hash names, dtypes, shapes and bytes of a model's state; the first 16 hex digits of SHA-256.
+
+    >>> state_hash(nn.ReLU())
+    'e3b0c44298fc1c14'
+    """
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

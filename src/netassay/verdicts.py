@@ -1,0 +1,213 @@
+"""Verdicts: tables of what can be wrong, each row a test on named numbers, a sentence, and the threshold's source.
+
+Channel states are judged first to last: the first row that applies names the channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from netassay.inference import binomial_interval, binomial_tail, binomial_upper
+from netassay.result import Verdict
+
+Numbers = Mapping[str, np.ndarray]
+"""Per channel: `samples` seen; `firing` of them; `open` share of entries; `size` relative to the layer's mean;
+`spread` across samples over mean square; `flat` share of entries with slope below 0.05. NaN: not judged."""
+
+FEWEST = 10
+"""Samples below which no state is named: a unit that fires for half of them is silent in 10 once in 1024."""
+LEVEL = 0.999
+QUARTER = 0.25
+
+
+@dataclass(frozen=True)
+class State:
+    """A row: what to call a channel, when, and why that is where the line is drawn."""
+
+    name: str
+    applies: Callable[[Numbers], np.ndarray]
+    meaning: str
+    threshold: str
+    source: str
+
+
+STATES = (
+    State(
+        "unobserved",
+        lambda q: q["samples"] < FEWEST,
+        "too few samples to tell, or no gradient reached the layer",
+        f"fewer than {FEWEST} samples",
+        "a unit that fires for half of the samples is silent in 10 with probability 2**-10",
+    ),
+    State(
+        "dead",
+        lambda q: q["firing"] == 0,
+        "no output above its activation's floor, or no gradient, in any sample",
+        "0 of n samples; then it fires for fewer than 3/n of them with 95 % confidence",
+        "rule of three: Hanley & Lippman-Hand 1983, JAMA 249:1743",
+    ),
+    State(
+        "constant",
+        lambda q: q["spread"] <= 1e-12,
+        "the same output for every sample, and not zero",
+        "variance across samples at most 1e-12 of the mean square (float32 resolves 1e-14)",
+        "netassay",
+    ),
+    State(
+        "saturated",
+        lambda q: q["flat"] > 0.5,
+        "more than half of its outputs lie where the activation's slope is below 0.05",
+        "share above 0.5",
+        "netassay; after DeepDiagnosis (Wardat et al. 2022), which counts units beyond +-5",
+    ),
+    State(
+        "dormant",
+        lambda q: q["size"] <= 0.025,
+        "hardly any output beside that of its layer",
+        "mean absolute output at most 0.025 of the layer's mean",
+        "Sokar et al. 2023 (arXiv 2302.12902), definition 3.1 with tau = 0.025",
+    ),
+    State(
+        "sparse",
+        lambda q: q["open"] < 0.01,
+        "fires rarely, and has gradient when it does",
+        "non-zero in less than 1 % of its entries",
+        "1 %: Amazon SageMaker Debugger, rule DeadRelu",
+    ),
+)
+HEALTHY = "healthy"
+SILENT = ("dead", "dormant")
+
+
+def states(numbers: Numbers) -> np.ndarray:
+    """Name the state of each channel, `(C,)`.
+
+    >>> one = dict(samples=[50], firing=[0], open=[0.0], size=[0.0], spread=[np.nan], flat=[np.nan])
+    >>> states({name: np.array(value) for name, value in one.items()}).tolist()
+    ['dead']
+    """
+    named = np.full(len(numbers["samples"]), HEALTHY, dtype="<U10")
+    with np.errstate(invalid="ignore"):
+        for state in reversed(STATES):
+            named[state.applies(numbers)] = state.name
+    return named
+
+
+def silence_bound(samples: np.ndarray) -> np.ndarray:
+    """Return the largest firing rate that 0 of `samples` leaves open at 95 %: about 3/n.
+
+    >>> silence_bound(np.array([300])).round(4).tolist()
+    [0.0099]
+    """
+    return np.asarray(binomial_upper(np.zeros_like(samples), samples, 0.95))
+
+
+def silent_layer(layer: str, named: np.ndarray, samples: int, before: np.ndarray | None) -> Verdict | None:
+    """Find a layer with more dead or dormant channels than a quarter, or than its initialisation predicts.
+
+    `named` are the channels' states, `before` those of the same layer at initialisation. The initialisation predicts
+    the share whose 95 % upper bound `before` gives; more than chance would bring from that is a finding.
+    """
+    silent, channels = np.isin(named, SILENT), len(named)
+    count = int(silent.sum())
+    share = None if before is None else float(binomial_upper(int(np.isin(before, SILENT).sum()), len(before), 0.95))
+    surprise = 1.0 if share is None else float(binomial_tail(count, channels, share))
+    much = count > QUARTER * channels
+    if not much and surprise >= 1 - LEVEL:
+        return None
+    counts = {state: int((named == state).sum()) for state in SILENT}
+    parts = " and ".join(f"{number} {state}" for state, number in counts.items() if number)
+    low, high = binomial_interval(count, channels)
+    numbers = {**counts, "channels": channels, "share": count / channels, "low": float(low), "high": float(high)}
+    if share is not None:
+        numbers |= {"predicted_at_most": share, "chance_of_that": surprise}
+    return Verdict(
+        rule="silent channels",
+        layer=layer,
+        cause=f"{count} of {channels} channels carry nothing ({parts}: {ranges(np.flatnonzero(silent))})",
+        severity="finding",
+        numbers=numbers,
+        threshold="more than a quarter of the channels" if much else _predicted(share, before),
+        source="dead: rule of three; dormant: Sokar et al. 2023; a quarter: netassay",
+        n=samples,
+        wrong_if="the samples are not those the network is for, or were preprocessed differently",
+        next="compare with the initialisation (netassay examine); look at bias and norm gain of these channels",
+    )
+
+
+def _predicted(share: float | None, before: np.ndarray | None) -> str:
+    return (
+        f"more than 1 in 1000 draws of the share {share:.3f} that the initialisation leaves possible "
+        f"({int(np.isin(before, SILENT).sum()) if before is not None else 0} silent there)"
+    )
+
+
+def unreached_layer(layer: str, samples: int) -> Verdict:
+    """Warn of a layer at which no gradient arrived, though the objective's gradient was taken."""
+    return Verdict(
+        rule="no gradient",
+        layer=layer,
+        cause=f"no gradient arrived at any channel in {samples} samples",
+        severity="warning",
+        numbers={"samples": samples},
+        threshold="every entry exactly 0, or none arrived",
+        source="netassay",
+        n=samples,
+        wrong_if="a branch ends in weights that are zero on purpose (zero-initialised gains), or the layer is unused",
+        next="look at the layers behind it: dead activations, zero weights, a detach()",
+    )
+
+
+def not_finite(layer: str, what: str, numbers: Mapping[str, float], samples: int) -> Verdict:
+    """Name the first layer, in the order in which tensors came to be, that holds NaN or Inf."""
+    return Verdict(
+        rule="not finite",
+        layer=layer,
+        cause=f"the first {what} with NaN or Inf: {int(numbers['nan'])} NaN, {int(numbers['inf'])} Inf",
+        severity="finding",
+        numbers=numbers,
+        threshold="any",
+        source="netassay",
+        n=samples,
+        wrong_if="never: its statistics are over what is finite, and say so",
+        next="look at the layer's weights and at the size of its input",
+    )
+
+
+def many(state: str, layer: str, named: np.ndarray, samples: int) -> Verdict | None:
+    """Warn of a layer in which more than a quarter of the channels is constant or saturated."""
+    row = next(one for one in STATES if one.name == state)
+    chosen = named == state
+    if chosen.sum() <= QUARTER * len(named):
+        return None
+    return Verdict(
+        rule=f"{state} channels",
+        layer=layer,
+        cause=f"{chosen.sum()} of {len(named)} channels are {state} ({ranges(np.flatnonzero(chosen))}): {row.meaning}",
+        severity="warning",
+        numbers={"channels": len(named), state: int(chosen.sum())},
+        threshold=row.threshold,
+        source=row.source,
+        n=samples,
+        wrong_if="the samples do not vary in what this layer looks at",
+        next="look at the size of the layer's input and at its bias",
+    )
+
+
+def ranges(numbers: Sequence[int] | np.ndarray, most: int = 12) -> str:
+    """Write channel numbers as runs.
+
+    >>> ranges([0, 1, 2, 5, 7, 8])
+    '0-2, 5, 7-8'
+    """
+    runs: list[list[int]] = []
+    for number in map(int, numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    shown = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs[:most])
+    return shown + (f" and {len(runs) - most} more runs" if len(runs) > most else "")
