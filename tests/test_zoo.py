@@ -362,9 +362,9 @@ class Broken:
         (
             RuntimeError("operator torchvision::nms does not exist"),
             "does not load here: RuntimeError",
-            "version",
+            "torch==",
         ),
-        (OSError("libcudart.so not found"), "does not load here: OSError", "version"),
+        (OSError("libcudart.so not found"), "does not load here: OSError", "torch=="),
         (ModuleNotFoundError("No module named"), "is not installed", "pip install"),
     ],
 )
