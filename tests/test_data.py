@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import random
+import subprocess
 import sys
 from pathlib import Path
 
@@ -591,11 +592,33 @@ def test_real_images_are_read_whole():
     assert 0.9 < x.max() <= 1
 
 
+@pytest.mark.parametrize("spec", ["digits:split=test,n=9", "noise:uniform,n=9,size=4,seed=2"])
+def test_a_spec_rebuilds_its_data(spec):
+    """A data set's spec is the string it came from, and gives the same bits again."""
+    data = load_data(f" {spec} ")
+    assert data.spec == spec
+    assert torch.equal(joined(load_data(data.spec))[0], joined(data)[0])
+
+
 def test_splits_are_disjoint_and_whole():
     """For any number of rows, train and test share none and make up all."""
     for rows in (1, 4, 5, 6, 100):
         parts = [kept("x", rows, split, None).tolist() for split in ("train", "test") if rows > 1 or split == "test"]
         assert sorted(row for part in parts for row in part) == list(range(rows))
+
+
+def test_importing_loads_nothing_optional():
+    """In a fresh process, zoo, data and training import nothing but torch and numpy; the check can fail."""
+    heavy = "{'pyarrow', 'PIL', 'safetensors', 'torchvision', 'timm', 'pandas', 'scipy'}"
+    code = f"import sys, netassay.zoo, netassay.data, netassay.training; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+    found = subprocess.run(
+        [sys.executable, "-c", f"import sys, PIL; print({heavy} & set(sys.modules))"],
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.strip() == "{'PIL'}"
 
 
 def test_unknown_data_has_the_nearest_name():

@@ -65,15 +65,14 @@ def test_blocks_apart_share_one_state_of_their_own():
 
 def test_blocks_apart_may_have_a_seed():
     """With a seed the blocks begin there, the given generators too; the caller's states do not move."""
-    own, before = torch.Generator().manual_seed(3), states()
-    of_own = own.get_state()
-    found = []
-    for _ in range(2):
+    own, before, found = torch.Generator(), states(), []
+    for start in (3, 4):
+        of_own = own.manual_seed(start).get_state()
         with apart(own, seed=11)():
             found.append((*drawn(), float(torch.rand((), generator=own))))
+        assert torch.equal(own.get_state(), of_own)
     assert found[0] == found[1]
     assert states() == before
-    assert torch.equal(own.get_state(), of_own)
 
 
 def test_private_generators_differ_by_every_number():

@@ -22,12 +22,18 @@ def factory(*sizes: int, input: int = 224, skip: Literal["residual", "none"] = "
         "resnet[1,1]:input=32,skip=none",
         "noise:uniform,n=8",
         "my.models:make,width=3",
+        "parquet:/data/year=2024/images.parquet,n=3",
     ],
 )
 def test_canonical_form_is_stable(text):
     """A canonical spec prints as it was written, and parses to itself."""
     assert str(parse(text)) == text
     assert parse(str(parse(text))) == parse(text)
+
+
+def test_a_path_with_an_equals_sign_is_an_item():
+    """Only what begins with a name can be an option."""
+    assert parse("parquet:/data/year=2024/images.parquet,n=3").items == ("/data/year=2024/images.parquet",)
 
 
 def test_including_keeps_what_was_said():

@@ -204,6 +204,11 @@ def test_labels_outside_the_outputs_are_refused(y, found, next):
         assert next in caught.value.next
 
 
+def test_labels_of_any_integer_type_do():
+    """Labels of 32 and of 64 bits give the same score."""
+    assert evaluate(linear(), [(X, Y.to(torch.int32))]) == evaluate(linear(), [(X, Y)])
+
+
 def test_labels_inside_are_accepted():
     """The first and last class, and no label at all, pass."""
     check_labels(torch.tensor([0, 2, 2]), 3)

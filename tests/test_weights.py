@@ -40,9 +40,10 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
         lambda s: {f"module.{key}": value for key, value in s.items()},
         lambda s: {f"module._orig_mod.{key}": value for key, value in s.items()},
         lambda s: {"state_dict": {f"_orig_mod.{key}": value for key, value in s.items()}},
+        lambda s: {"state_dict": {f"model.{key}": value for key, value in s.items()}},
         lambda s: {key.replace("fc.", "linear."): value for key, value in s.items()},
     ],
-    ids=["plain", "state_dict", "model", "parallel", "parallel-compiled", "compiled", "linear"],
+    ids=["plain", "state_dict", "model", "parallel", "parallel-compiled", "compiled", "lightning", "linear"],
 )
 @pytest.mark.parametrize("ending", ["pt", "pth", "bin"])
 def test_state_dicts_load_however_they_were_saved(tmp_path, wrapped, ending):

@@ -189,6 +189,28 @@ def test_he_initialisation_has_its_variance():
     )
 
 
+def test_vgg_is_initialised_as_torchvision_does():
+    """Convolutions have variance 2 / fan-out, linear layers 0.01 squared; init=default is torch's."""
+    model = build("vgg[1,1,1,1,1]:input=32,classes=3")
+    assert model.features[-3].weight.var().item() == pytest.approx(2 / (512 * 9), rel=0.02)
+    assert model.classifier[3].weight.std().item() == pytest.approx(0.01, rel=0.01)
+    assert not any(value.any() for name, value in model.named_parameters() if name.endswith("bias"))
+    assert model.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+    del model
+    model = build("vgg[1,1,1,1,1]:input=32,classes=3,norm=batch,init=default")
+    assert model.features[1].num_features == 64
+    assert model.classifier[3].weight.std().item() == pytest.approx((3 * 4096) ** -0.5, rel=0.01)
+
+
+def test_an_mlp_has_the_activation_and_init_it_was_asked_for():
+    """Each name stands for its module; init=default keeps torch's biases and variance 1 / (3 fan-in)."""
+    kinds = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "sigmoid": nn.Sigmoid}
+    assert {act: type(build(f"mlp[2]:act={act}").act1) for act in kinds} == kinds
+    default = build("mlp[400]:input=900,init=default")
+    assert default.fc1.bias.any()
+    assert default.fc1.weight.var().item() == pytest.approx(1 / (3 * 900), rel=0.02)
+
+
 def test_one_seed_gives_the_same_bits_and_leaves_the_global_state():
     """Two builds with one seed are equal bit by bit, another seed differs, and no global generator moves."""
     torch.manual_seed(5)
@@ -336,9 +358,9 @@ class Broken:
         (
             RuntimeError("operator torchvision::nms does not exist"),
             "does not load here: RuntimeError",
-            "version",
+            "torch==",
         ),
-        (OSError("libcudart.so not found"), "does not load here: OSError", "version"),
+        (OSError("libcudart.so not found"), "does not load here: OSError", "torch=="),
         (ModuleNotFoundError("No module named"), "is not installed", "pip install"),
     ],
 )

@@ -56,7 +56,8 @@ def parse(text: str) -> Spec:
     options: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in (match["rest"] or "").split(","))):
         key, equals, value = part.partition("=")
-        if not equals:
+        if not equals or not key.strip().isidentifier():
+            # A path may hold an equals sign: /data/year=2024/images.parquet.
             items.append(part)
         elif key.strip() in options:
             raise BadInput(f"spec {text!r}", f"{key.strip()!r} is given twice", "leave one of them out")

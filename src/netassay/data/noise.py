@@ -42,9 +42,9 @@ def noise(
 
 def _drawn(draw: Callable[..., Tensor], shape: tuple[int, ...], classes: int, first: int, ids: Tensor) -> Batch:
     x, y = torch.empty(len(ids), *shape), torch.empty(len(ids), dtype=torch.int64)
-    for i, id in enumerate(ids.tolist()):
+    for i, number in enumerate(ids.tolist()):
         # Running seeds cannot meet within one data set, hashed ones could: torch reads 32 bits of a seed.
-        private = torch.Generator().manual_seed((first + id) % WORD)
+        private = torch.Generator().manual_seed((first + number) % WORD)
         draw(*shape, generator=private, out=x[i])
         y[i] = torch.randint(classes, (), generator=private)
     return Batch(x, y, None, ids)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import nn
 
 from netassay.errors import BadInput, UnknownName
@@ -58,7 +59,8 @@ def _library(module: str, spec: Spec) -> Any:
         # A torchvision made for another torch raises RuntimeError, a missing shared library OSError.
         missing = isinstance(error, ModuleNotFoundError) and error.name == package
         found = f"{package} is not installed" if missing else f"{package} does not load here: {_said(error)}"
-        use = f"pip install {package}" + ("" if missing else ", in the version made for this torch")
+        # Left to itself, pip may replace torch by another build.
+        use = f"pip install {package} torch=={torch.__version__.partition('+')[0]}"
         raise BadInput(f"model '{spec}'", found, use) from error
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from netassay.errors import BadInput, listing
 
-# What wrappers put before names: torch.nn.parallel and torch.compile.
-WRAPPERS = ("module.", "_orig_mod.")
+# What wrappers put before names: torch.nn.parallel, torch.compile, and Lightning modules by custom.
+WRAPPERS = ("module.", "_orig_mod.", "model.")
 # Checkpoints often hold the weights beside the optimizer's state, under one of these.
 NESTED = ("state_dict", "model")
 # Other names for our layers, used when the model has the right one and the file has not.
