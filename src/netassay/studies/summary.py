@@ -44,8 +44,10 @@ def summary(model: nn.Module, input_size: Sequence[int] | None = None, *, x: Ten
     x = _example(model, input_size) if x is None else x
     calls, places, flops = _run(model, layers, x)
     own = _own_parameters(layers)
-    rows = [_row(label, record, own, flops, places) for label, record in calls]
-    ran = {record["name"] for _, record in calls}
+    names = [record["name"] for _, record in calls]
+    each = {name: count // max(names.count(name), 1) for name, count in _exclusive(layers, flops).items()}
+    rows = [_row(label, record, own, each, places) for label, record in calls]
+    ran = set(names)
     rows += [_never(layer, own[layer.name]) for layer in layers if layer.name not in ran and own[layer.name][0]]
     functional = flops[""] - sum(row["multiply_adds"] for row in rows)
     if functional:
@@ -132,6 +134,17 @@ def _shapes(record: Record) -> dict[str, Any]:
     }
 
 
+def _exclusive(layers: Sequence[Layer], flops: Mapping[str, int]) -> dict[str, int]:
+    """Return each layer's multiply-adds without those of the listed layers inside it."""
+    counts = {layer.name: flops.get("" if layer.name == "model" else layer.name, 0) for layer in layers}
+    alone = dict(counts)
+    for name, count in counts.items():
+        above = [other for other in counts if name.startswith(f"{other}.")]
+        if above:
+            alone[max(above, key=len)] -= count
+    return alone
+
+
 def _own_parameters(layers: Sequence[Layer]) -> dict[str, tuple[int, int]]:
     """Count each layer's own parameters and the trainable ones; a shared one at its first layer only."""
     seen: set[int] = set()
@@ -165,7 +178,7 @@ def _row(
         "output": call["output"],
         "parameters": total if number == 0 else 0,
         "trainable": trainable if number == 0 else 0,
-        "multiply_adds": flops.get("" if name == "model" else name, 0),
+        "multiply_adds": flops[name],
         "activation_bytes": call["bytes"] if total else 0,
         "depth": place.depth,
         "path": place.path,
