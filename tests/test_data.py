@@ -18,12 +18,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from reference.bilinear import enlarged
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from netassay.data import Batch, Data, as_batch, digits, load_data
 from netassay.data.rows import kept
 from netassay.errors import BadInput, UnknownName
+from tests.reference.bilinear import enlarged
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data" / "cifar10-jpeg"
 X, Y = torch.arange(20.0).reshape(10, 2), torch.arange(10) % 3

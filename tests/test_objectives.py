@@ -54,9 +54,9 @@ def test_logits_are_found_in_what_models_return():
     ("name", "output", "y", "sentence"),
     [
         ("cross_entropy", (2, 3), None, "data without labels"),
-        ("cross_entropy", (2, 3), [0, 3], "label 3, where the model has 3 outputs (0 to 2)"),
+        ("cross_entropy", (2, 3), [0, 3], "label 3, outside 0 to 2"),
         ("cross_entropy", (2, 3), [0, -1], "label -1"),
-        ("cross_entropy", (2, 3), [0.0, 1.0], "torch.float32"),
+        ("cross_entropy", (2, 3), [0.0, 1.0], "labels of type float32"),
         ("cross_entropy", (2, 3), [[0, 1], [1, 1]], "labels (2, 2)"),
         ("mse", (2, 3), [1.0, 2.0], "output (2, 3) and target (2,)"),
         ("netassay.objectives:mean_loss", (2, 3), [0, 1], "has no attribute 'mean_loss'"),

@@ -9,11 +9,11 @@ import types
 import numpy as np
 import pytest
 import torch
-from reference import resnet_names
 from torch import nn
 
 from netassay.errors import BadInput, UnknownName
 from netassay.zoo import ALIASES, MODELS, build
+from tests.reference import resnet_names
 
 TINY = "resnet[1,1]:input=8,width=4,classes=3"
 

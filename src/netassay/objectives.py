@@ -15,6 +15,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from netassay.errors import BadInput, UnknownName
 
+IGNORED = -100
+
 Objective = Callable[[Tensor, Tensor | None], Tensor]
 
 
@@ -27,7 +29,7 @@ def cross_entropy(output: Tensor, y: Tensor | None) -> Tensor:
     y = labels(y, "cross_entropy")
     if output.dim() == 3 and y.shape == output.shape[:2]:
         output = output.movedim(-1, 1)
-    check_labels(y, output.shape[1])
+    check_labels(y, output.shape[1], ignored=IGNORED)
     loss = F.cross_entropy(output, y, reduction="none")
     return loss.flatten(1).sum(1) if loss.dim() > 1 else loss
 
@@ -122,14 +124,27 @@ def labels(y: Tensor | None, objective: str) -> Tensor:
     return y
 
 
-def check_labels(y: Tensor, classes: int) -> None:
-    """Refuse labels that are no class: not an integer, negative (-100 apart), or beyond the last."""
-    if y.is_floating_point():
-        raise BadInput("labels as classes", f"{y.dtype}", "give integer labels, or objective mse")
-    wrong = y[(y != -100) & ((y < 0) | (y >= classes))]
-    if len(wrong):
+def check_labels(y: Tensor, classes: int, *, ignored: int | None = None) -> None:
+    """Refuse labels that are not integers from 0 to `classes` - 1, or `ignored`.
+
+    >>> import torch
+    >>> check_labels(torch.tensor([0, 12]), classes=10)
+    Traceback (most recent call last):
+    netassay.errors.BadInput: asked: labels for 10 outputs
+      found: label 12, outside 0 to 9
+      next:  build the model with classes=13, or mend the labels
+    """
+    asked = f"labels for {classes} outputs"
+    if y.is_floating_point() or y.is_complex():
         raise BadInput(
-            "labels as classes",
-            f"label {int(wrong[0])}, where the model has {classes} outputs (0 to {classes - 1})",
-            f"build the model with classes={int(wrong.max()) + 1} or mend the labels",
+            asked,
+            f"labels of type {str(y.dtype).removeprefix('torch.')}",
+            "give one integer per sample, or objective mse",
         )
+    wrong = y[((y < 0) | (y >= classes)) & (y != (0 if ignored is None else ignored))]
+    if len(wrong):
+        low, high = int(wrong.min()), int(wrong.max())
+        mend = (
+            "number the classes from 0" if low < 0 else f"build the model with classes={high + 1}, or mend the labels"
+        )
+        raise BadInput(asked, f"label {low if low < 0 else high}, outside 0 to {classes - 1}", mend)

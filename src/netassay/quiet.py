@@ -12,23 +12,31 @@ from netassay.seeds import as_found
 
 
 @contextmanager
+def modes(model: nn.Module, training: bool | None) -> Iterator[None]:
+    """Put every module into one mode (None: leave them) and restore each one's own."""
+    flags = [(module, module.training) for module in model.modules()]
+    try:
+        if training is not None:
+            model.train(training)
+        yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
+@contextmanager
 def quiet(model: nn.Module, *, training: bool | None = False) -> Iterator[None]:
     """Put `model` into eval mode (train mode; None: neither) and restore, whatever happens, what running it may change.
 
     Restored: each module's own training flag, buffers (bit by bit), and the states of Python's, numpy's and torch's
     random generators. `.grad` is not touched, since studies use `torch.autograd.grad`.
     """
-    flags = [(module, module.training) for module in model.modules()]
     buffers = [(module, dict(module._buffers)) for module in model.modules()]
     copies = {id(b): (b, b.clone()) for _, named in buffers for b in named.values() if b is not None}
-    with as_found():
+    with as_found(), modes(model, training):
         try:
-            if training is not None:
-                model.train(training)
             yield
         finally:
-            for module, flag in flags:
-                module.training = flag
             for module, named in buffers:
                 module._buffers.update(named)
             for buffer, copy in copies.values():

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from netassay.errors import BadInput
-from netassay.seeds import as_found, seeded
+from netassay.objectives import check_labels
+from netassay.quiet import modes, quiet
+from netassay.seeds import seeded
 
 OnStep = Callable[[int, int, float, int, int], Any]
 WARM = 0.05
@@ -52,7 +54,7 @@ def train(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     _check(parameters, batches, epochs, lr)
     optimizer = torch.optim.SGD(parameters, lr, momentum, weight_decay=weight_decay)
-    with seeded(seed), _mode(model, True), _grads(parameters), torch.enable_grad():
+    with seeded(seed), modes(model, True), _grads(parameters), torch.enable_grad():
         step, total = 0, epochs * _length(batches)
         for epoch in range(epochs):
             for x, y in _pairs(_shuffled(batches, seed, epoch), model):
@@ -70,7 +72,7 @@ def train(
 def evaluate(model: nn.Module, batches: Iterable[Any]) -> Score:
     """Score a classifier on batches (x, y, ...) in eval mode; the model's modes and random state stay."""
     correct, n, loss = 0, 0, 0.0
-    with as_found(), _mode(model, False), torch.no_grad():
+    with quiet(model), torch.no_grad():
         for x, y in _pairs(batches, model):
             logits = _logits(model, x, y)
             each = nn.functional.cross_entropy(logits, y, reduction="none")
@@ -81,29 +83,6 @@ def evaluate(model: nn.Module, batches: Iterable[Any]) -> Score:
     if not n:
         raise BadInput("evaluate", "no sample came out of the batches", "give data that is not empty")
     return Score(correct, n, loss / n)
-
-
-def check_labels(y: Tensor, classes: int) -> None:
-    """Refuse labels that are not integers from 0 to `classes` - 1.
-
-    >>> check_labels(torch.tensor([0, 12]), classes=10)
-    Traceback (most recent call last):
-    netassay.errors.BadInput: asked: labels for 10 outputs
-      found: label 12, outside 0 to 9
-      next:  build the model with classes=13, or mend the labels
-    """
-    asked = f"labels for {classes} outputs"
-    if y.is_floating_point() or y.is_complex() or y.ndim != 1:
-        found = f"labels of shape {tuple(y.shape)} and type {str(y.dtype).removeprefix('torch.')}"
-        raise BadInput(asked, found, "give one integer per sample, shape (N,)")
-    if not len(y):
-        return
-    low, high = (int(end) for end in y.aminmax())
-    if low < 0 or high >= classes:
-        mend = (
-            "number the classes from 0" if low < 0 else f"build the model with classes={high + 1}, or mend the labels"
-        )
-        raise BadInput(asked, f"label {low if low < 0 else high}, outside 0 to {classes - 1}", mend)
 
 
 def rate(step: int, total: int) -> float:
@@ -143,6 +122,9 @@ def _logits(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         found = f"{type(model).__name__} gives {shape} for {len(y)} labels"
         raise BadInput("cross-entropy", found, "use a model whose output is (N, classes)")
+    if y.ndim != 1:
+        asked = f"labels for {logits.shape[1]} outputs"
+        raise BadInput(asked, f"labels of shape {tuple(y.shape)}", "give one integer per sample, shape (N,)")
     check_labels(y, logits.shape[1])
     return logits
 
@@ -174,17 +156,6 @@ def _length(batches: Iterable[Any]) -> int:
     if not length:
         raise BadInput("train", "no batch came out", "give data that is not empty")
     return length
-
-
-@contextmanager
-def _mode(model: nn.Module, training: bool) -> Iterator[None]:
-    before = [(module, module.training) for module in model.modules()]
-    try:
-        model.train(training)
-        yield
-    finally:
-        for module, flag in before:
-            module.training = flag
 
 
 @contextmanager
