@@ -19,7 +19,7 @@ PUBLIC = {
     "build": "netassay.zoo",
     "capture": "netassay.capturing",
     "channel_profile": "netassay.studies.channel_profile",
-    "examine": "netassay.studies.examine",
+    "examine": "netassay.front",
     "load_data": "netassay.data",
     "open_run": "netassay.store",
     "select": "netassay.layers",

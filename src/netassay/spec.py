@@ -40,7 +40,13 @@ class Spec:
 
     def including(self, **options: Any) -> Spec:
         """Return this spec with further options; those already there win."""
-        return replace(self, options={**{key: str(value) for key, value in options.items()}, **self.options})
+        return replace(
+            self, options={**self.options, **{k: str(v) for k, v in options.items() if k not in self.options}}
+        )
+
+    def without(self, *names: str) -> Spec:
+        """Return this spec without some options."""
+        return replace(self, options={key: value for key, value in self.options.items() if key not in names})
 
 
 def parse(text: str) -> Spec:

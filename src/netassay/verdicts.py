@@ -105,43 +105,48 @@ def silence_bound(samples: np.ndarray) -> np.ndarray:
     return np.asarray(binomial_upper(np.zeros_like(samples), samples, 0.95))
 
 
-def silent_layer(layer: str, named: np.ndarray, samples: int, before: np.ndarray | None) -> Verdict | None:
-    """Find a layer with more dead or dormant channels than a quarter, or than its initialisation predicts.
+def silent(named: np.ndarray) -> np.ndarray:
+    """Tell which channels carry nothing: dead or dormant."""
+    return np.isin(named, SILENT)
 
-    `named` are the channels' states, `before` those of the same layer at initialisation. The initialisation predicts
-    the share whose 95 % upper bound `before` gives; more than chance would bring from that is a finding.
+
+def suspicious(named: np.ndarray) -> bool:
+    """Tell whether more than a quarter of a layer's channels carry nothing."""
+    return bool(silent(named).sum() > QUARTER * len(named))
+
+
+def silent_layer(layer: str, named: np.ndarray, samples: int, before: np.ndarray | None) -> Verdict | None:
+    """Judge a layer's silent channels: a finding where they are more than a quarter and than initialisation predicts.
+
+    `named` are the channels' states, `before` those of the same layer at initialisation, or None. Initialisation
+    predicts at most the share that the 95 % upper bound of `before` allows; a count is more than that where chance
+    brings it from this share less than once in 1000. More than predicted, but no quarter, is a note: training may.
     """
-    silent, channels = np.isin(named, SILENT), len(named)
-    count = int(silent.sum())
-    share = None if before is None else float(binomial_upper(int(np.isin(before, SILENT).sum()), len(before), 0.95))
-    surprise = 1.0 if share is None else float(binomial_tail(count, channels, share))
-    much = count > QUARTER * channels
-    if not much and surprise >= 1 - LEVEL:
+    count, channels = int(silent(named).sum()), len(named)
+    there = None if before is None else int(silent(before).sum())
+    predicted = None if there is None else float(binomial_upper(there, channels, 0.95))
+    surprise = 0.0 if predicted is None else float(binomial_tail(count, channels, predicted))
+    if surprise >= 1 - LEVEL or (predicted is None and not suspicious(named)):
         return None
     counts = {state: int((named == state).sum()) for state in SILENT}
     parts = " and ".join(f"{number} {state}" for state, number in counts.items() if number)
     low, high = binomial_interval(count, channels)
     numbers = {**counts, "channels": channels, "share": count / channels, "low": float(low), "high": float(high)}
-    if share is not None:
-        numbers |= {"predicted_at_most": share, "chance_of_that": surprise}
+    threshold = "more than a quarter of the channels"
+    if there is not None and predicted is not None:
+        numbers |= {"at_initialisation": there, "predicted_at_most": predicted, "chance": surprise}
+        threshold += f", and more than its initialisation predicts ({there} of {channels} there)"
     return Verdict(
         rule="silent channels",
         layer=layer,
-        cause=f"{count} of {channels} channels carry nothing ({parts}: {ranges(np.flatnonzero(silent))})",
-        severity="finding",
+        cause=f"{count} of {channels} channels carry nothing ({parts}: {ranges(np.flatnonzero(silent(named)))})",
+        severity="finding" if suspicious(named) else "note",
         numbers=numbers,
-        threshold="more than a quarter of the channels" if much else _predicted(share, before),
+        threshold=threshold,
         source="dead: rule of three; dormant: Sokar et al. 2023; a quarter: netassay",
         n=samples,
         wrong_if="the samples are not those the network is for, or were preprocessed differently",
-        next="compare with the initialisation (netassay examine); look at bias and norm gain of these channels",
-    )
-
-
-def _predicted(share: float | None, before: np.ndarray | None) -> str:
-    return (
-        f"more than 1 in 1000 draws of the share {share:.3f} that the initialisation leaves possible "
-        f"({int(np.isin(before, SILENT).sum()) if before is not None else 0} silent there)"
+        next="look at the bias and the norm's gain of these channels, and at the size of the layer's input",
     )
 
 

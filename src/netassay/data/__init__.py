@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from netassay.data.parquet import parquet
 from netassay.data.passes import Data
 from netassay.errors import BadInput, UnknownName
 
-__all__ = ["DATA", "Batch", "Data", "as_batch", "load_data"]
+__all__ = ["DATA", "Batch", "Data", "as_batch", "load_data", "splits"]
 
 DATA: dict[str, Callable[..., Data]] = {"digits": digits, "parquet": parquet, "noise": noise}
 
@@ -44,6 +45,21 @@ def load_data(source: Any, *, batch_size: int = 128) -> Data:
     if isinstance(source, Tensor | np.ndarray | tuple | Mapping):
         return replace(held.tensors(source), batch_size=batch_size)
     return held.batches(source) if isinstance(source, list) else held.loader(source)
+
+
+def splits(text: str, *, batch_size: int = 128) -> tuple[Data, Data]:
+    """Return a data set's train and test split; the whole twice where it has none, or a split was asked for.
+
+    >>> [part.n for part in splits("digits")]
+    [1437, 360]
+    """
+    spec = specs.parse(text) if not Path(text).exists() else None
+    whole = spec is None or spec.name not in DATA or "split" in spec.options
+    if spec is None or whole or "split" not in signature(DATA[spec.name]).parameters:
+        data = load_data(text, batch_size=batch_size)
+        return data, data
+    learn, test = (load_data(str(spec.including(split=part)), batch_size=batch_size) for part in ("train", "test"))
+    return learn, test
 
 
 def _named(text: str) -> Data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +22,8 @@ from netassay.streams.rows import Rows, make, observe, read
 from netassay.studies.channel_tables import tables
 from netassay.studies.provenance import describe_pass, joined
 from netassay.studies.sweep import Call, Outcome, sweep
+from netassay.studies.twins import untrained
+from netassay.zoo import build
 
 ACTIVATIONS: tuple[type[nn.Module], ...] = tuple(
     kind
@@ -71,6 +74,7 @@ class Profile:
     samples: int
     made: Mapping[str, Any]
     before: Mapping[str, np.ndarray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def merge(self, other: Profile) -> Profile:
         """Join with the profile of further samples of the same layers."""
@@ -87,7 +91,7 @@ class Profile:
 
 
 def channel_profile(
-    model: nn.Module,
+    model: nn.Module | str,
     data: Any,
     layers: str | Sequence[str] | None = None,
     *,
@@ -101,9 +105,9 @@ def channel_profile(
 
     `layers` are patterns (see `select`); by default every layer with a weight matrix and every activation.
     Gradients are of the objective's sum over samples, per sample; a mean loss over N would give 1/N of them. The
-    model runs in eval mode unless `training`. `baseline`, the profile of the same layers at initialisation, makes
-    "more silent channels than the initialisation predicts" a finding; without it only "more than a quarter" is.
-    `quantiles=False` leaves out the histogram of all entries, the costliest stream.
+    model runs in eval mode unless `training`. `baseline` is the profile of the same layers at initialisation, by
+    which silent channels are judged; without it, a model with suspiciously many is compared with an untrained twin.
+    `quantiles=False` leaves out the histogram of all entries, the costliest stream. `model` may be a spec.
 
     Tables "layers" and "channels" (`docs/words.md` has the columns), arrays "y_quantiles" and "gy_quantiles"
     (layer, quantile). Results over parts of the data merge exactly.
@@ -113,6 +117,7 @@ def channel_profile(
     >>> [(row["layer"], row["channels"], row["samples"]) for row in r.table("layers")]
     [('fc1', 8, 20), ('act1', 8, 20), ('head', 10, 20)]
     """
+    model = build(model) if isinstance(model, str) else model
     loaded = load_data(data, batch_size=batch_size)
     chosen = _chosen(model, layers)
     look = Look(quantiles)
@@ -127,8 +132,24 @@ def channel_profile(
         task="channels",
     )
     made = describe_pass(model, loaded, outcome.samples, objective=objective, training=training)
-    before = {} if baseline is None else _states(baseline)
-    return Profile(look.read(outcome), tuple(outcome.never_ran), outcome.samples, made, before).result()
+    profile = Profile(look.read(outcome), tuple(outcome.never_ran), outcome.samples, made)
+    if baseline is not None:
+        return replace(profile, before=_states(baseline)).result()
+    result = profile.result()
+    suspects = {verdict.layer.split("#")[0] for verdict in result.verdicts if verdict.rule == "silent channels"}
+    if not suspects:
+        return result
+    twin, told = untrained(model)
+    there = channel_profile(
+        twin,
+        loaded,
+        [f"re:{re.escape(name)}" for name in suspects],
+        objective=objective,
+        baseline=result,
+        quantiles=False,
+        training=training,
+    )
+    return replace(profile, before=_states(there), notes=(f"the initialisation is {told}",)).result()
 
 
 class Look:

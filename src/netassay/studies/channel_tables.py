@@ -10,7 +10,7 @@ import numpy as np
 from netassay.result import Array, Result, Table, Verdict
 from netassay.streams import Counts, LogHistogram, Moments, Norms
 from netassay.streams.moments import ratio
-from netassay.verdicts import STATES, many, not_finite, silence_bound, silent_layer, states, unreached_layer
+from netassay.verdicts import STATES, many, not_finite, silence_bound, silent, silent_layer, states, unreached_layer
 
 if TYPE_CHECKING:
     from netassay.studies.channel_profile import Channels, Profile
@@ -69,6 +69,7 @@ def _layer_row(layer: Channels, numbers: Mapping[str, np.ndarray], named: np.nda
         "kind": layer.kind,
         "depth": layer.depth,
         "path": layer.path,
+        "activation": layer.activation,
         "channels": len(named),
         "samples": int(y["counts"].samples[0]),
     }
@@ -170,10 +171,15 @@ def _verdicts(
     profile: Profile, numbers: Sequence[Mapping[str, np.ndarray]], named: Sequence[np.ndarray]
 ) -> list[Verdict]:
     found: list[Verdict | None] = [_first_not_finite(profile)]
+    before: list[str] = []
     for layer, one in zip(profile.layers, named, strict=True):
         if profile.samples and not (layer.gy and layer.gy["counts"].active.any()):
             found.append(unreached_layer(layer.label, profile.samples))
-        found.append(silent_layer(layer.label, one, profile.samples, profile.before.get(layer.label)))
+        # An activation is silent where the layer before it is: one finding, at the layer that has the weights.
+        mute = silent(one).tolist()
+        if not (layer.activation and mute == before):
+            found.append(silent_layer(layer.label, one, profile.samples, profile.before.get(layer.label)))
+        before = mute
         found += [many(state, layer.label, one, profile.samples) for state in ("constant", "saturated")]
     order = {"finding": 0, "warning": 1, "note": 2}
     return sorted((verdict for verdict in found if verdict), key=lambda verdict: order[verdict.severity])
@@ -189,7 +195,7 @@ def _first_not_finite(profile: Profile) -> Verdict | None:
 
 
 def _notes(profile: Profile) -> list[str]:
-    notes = [f"asked for but never ran: {name}" for name in profile.never_ran]
+    notes = [*profile.notes, *(f"asked for but never ran: {name}" for name in profile.never_ran)]
     for layer in profile.layers:
         for side, streams in (("y", layer.y), ("gy", layer.gy)):
             if streams and (outside := int(streams["sample_norms"].outside.sum())):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from inspect import signature
+from math import prod
 from pathlib import Path
 
 from torch import nn
@@ -52,7 +54,8 @@ def build(spec: str, *, weights: str | Path | None = None, seed: int = 0) -> nn.
 
     `spec` is a name of the zoo with options ("resnet18:classes=10"), "package.module:factory,key=value",
     "timm:NAME" or "torchvision:NAME". `weights=PATH`, here or in the spec, loads a file afterwards. The
-    global random state is left as it was. Models of the zoo know their `input_shape`, without the batch.
+    global random state is left as it was. A built model knows its `spec`, and one of the zoo its `input_shape`,
+    without the batch.
 
     >>> build("mlp[16]:input=64,classes=10").input_shape
     (64,)
@@ -63,11 +66,11 @@ def build(spec: str, *, weights: str | Path | None = None, seed: int = 0) -> nn.
     path = full.options.get("weights", weights)
     if weights is not None and path is not weights:
         raise BadInput(f"build({spec!r}, weights={str(weights)!r})", "weights are given twice", "leave one out")
-    bare = replace(full, options={key: value for key, value in full.options.items() if key != "weights"})
     with seeded(seed):
-        model = _made(bare)
+        model = _made(full.without("weights"))
     if path is not None:
         load(model, path)
+    model.spec = str(specs.parse(spec))  # type: ignore[assignment]
     return model
 
 
@@ -86,6 +89,23 @@ def expanded(spec: Spec) -> Spec:
     moot = {MOOT.get(choice) for choice in spec.options.items()}
     options = {key: value for key, value in alias.options.items() if key not in moot}
     return replace(alias, items=spec.items, options={**options, **spec.options})
+
+
+def fitted(spec: Spec, input_shape: Sequence[int] | None, classes: int | None) -> Spec:
+    """Fill in what a model of the zoo was not told and the data knows: image size, channels, classes.
+
+    >>> str(fitted(specs.parse("resnet[1,1]:classes=3"), (1, 8, 8), 10))
+    'resnet[1,1]:classes=3,input=8,channels=1'
+    """
+    full = expanded(spec)
+    if full.name not in MODELS or not input_shape:
+        return spec
+    takes = signature(MODELS[full.name]).parameters
+    image = len(input_shape) == 3 and "channels" in takes
+    size = input_shape[-1] if image else prod(input_shape)
+    facts = {"input": size, "channels": input_shape[0] if image else None, "classes": classes}
+    missing = {key: value for key, value in facts.items() if key in takes and key not in full.options and value}
+    return spec.including(**missing)
 
 
 def _made(spec: Spec) -> nn.Module:

@@ -1,0 +1,135 @@
+"use strict";
+// Draws every figure of the page from the numbers embedded in it; colours come from the style sheet.
+(function () {
+  const figures = JSON.parse(document.getElementById("charts").textContent);
+  const holders = Array.from(document.querySelectorAll("[data-chart]"));
+  const drawn = new Map();
+
+  function colours() {
+    const style = getComputedStyle(document.documentElement);
+    const read = (name) => style.getPropertyValue("--" + name).trim();
+    return {
+      ink: read("ink"), soft: read("soft"), grid: read("grid"), line: read("line"), card: read("card"),
+      series: { start: read("start"), end: read("end") }, accent: [read("end"), read("start"), read("warn"), read("good")],
+      heat: [0, 1, 2, 3, 4].map((i) => read("heat" + i)),
+    };
+  }
+
+  const format = (value) => (value === null || value === undefined ? "–" : Number(Number(value).toPrecision(4)).toString());
+  const power = (value) => (value >= 0.01 && value < 10000 ? String(Number(value.toPrecision(3))) : value.toExponential(0));
+  const tail = (name) => (name.length > 18 ? "…" + name.slice(-17) : name);
+
+  function frame(figure, c, narrow) {
+    const label = { color: c.soft, fontSize: 11 };
+    const named = figure.series && Object.keys(figure.series).length > 1 && figure.kind !== "heat";
+    const x = {
+      type: figure.numeric ? "value" : "category", data: figure.numeric ? undefined : figure.x, name: figure.xLabel,
+      nameLocation: "middle", nameGap: figure.numeric || figure.kind === "heat" ? 28 : narrow ? 86 : 92, nameTextStyle: label,
+      axisLabel: Object.assign({}, label, figure.numeric ? {} : { rotate: figure.kind === "heat" ? 0 : 55, formatter: tail, hideOverlap: true }),
+      axisLine: { lineStyle: { color: c.line } }, axisTick: { show: false }, splitLine: { show: false },
+    };
+    const limits = figure.limits || [null, null];
+    const y = {
+      type: figure.log ? "log" : "value", name: figure.yLabel, nameLocation: "end", nameGap: 12,
+      nameTextStyle: Object.assign({ align: "left", padding: [0, 0, 0, narrow ? -34 : -44] }, label), scale: true,
+      min: limits[0] === null ? undefined : limits[0], max: limits[1] === null ? undefined : limits[1],
+      axisLabel: Object.assign({}, label, figure.log ? { formatter: power } : {}),
+      axisLine: { show: false }, splitLine: { lineStyle: { color: c.grid } },
+    };
+    return {
+      animation: false, textStyle: { fontFamily: getComputedStyle(document.body).fontFamily, color: c.ink },
+      grid: { left: narrow ? 46 : 58, right: 14, top: named ? 52 : 36, bottom: figure.numeric || figure.kind === "heat" ? 46 : narrow ? 108 : 116 },
+      legend: named ? { top: 0, right: 0, itemWidth: 14, itemHeight: 8, textStyle: label } : undefined,
+      tooltip: {
+        trigger: "axis", renderMode: "richText", confine: true, backgroundColor: c.card, borderColor: c.line,
+        textStyle: { color: c.ink, fontSize: 12 }, valueFormatter: format,
+      },
+      xAxis: x, yAxis: y,
+    };
+  }
+
+  function lines(figure, c) {
+    const marks = new Set(figure.marks);
+    return Object.entries(figure.series).map(([name, values], i) => {
+      const colour = c.series[name] || c.accent[i % c.accent.length];
+      const many = values.length > 120;
+      const data = values.map((value, j) => {
+        const shown = figure.log && !(value > 0) ? null : value;
+        const point = { value: figure.numeric ? [figure.x[j], shown] : shown };
+        if (marks.has(figure.x[j])) point.itemStyle = { color: c.card, borderColor: colour, borderWidth: 1.6 };
+        return point;
+      });
+      return {
+        name: name, type: "line", data: data, color: colour, symbol: "circle", symbolSize: many ? 0 : 6.5,
+        showSymbol: !many, lineStyle: { width: many ? 1.4 : 1.6, color: colour }, connectNulls: false,
+      };
+    });
+  }
+
+  function bars(figure, c) {
+    return Object.entries(figure.series).map(([name, values], i) => ({
+      name: name, type: "bar", data: values, color: c.series[name] || c.accent[i % c.accent.length], barMaxWidth: 16, barGap: "10%",
+    }));
+  }
+
+  function boxes(figure, c) {
+    return Object.entries(figure.series).map(([name, rows], i) => {
+      const colour = c.series[name] || c.accent[i % c.accent.length];
+      return {
+        name: name, type: "boxplot", data: rows, boxWidth: [3, 13], color: colour,
+        itemStyle: { color: c.card, borderColor: colour, borderWidth: 1.4 },
+      };
+    });
+  }
+
+  function heat(figure, c, option, narrow) {
+    const names = Object.keys(figure.series).reverse();
+    const data = [];
+    names.forEach((name, row) => figure.series[name].forEach((value, column) => data.push([column, row, value === null ? "-" : value])));
+    option.yAxis = {
+      type: "category", data: names, axisLine: { show: false }, axisTick: { show: false }, splitLine: { show: false },
+      axisLabel: { color: c.soft, fontSize: 11, formatter: tail, hideOverlap: true },
+    };
+    option.grid = { left: narrow ? 96 : 132, right: 14, top: 8, bottom: 92 };
+    option.xAxis.axisLabel = { color: c.soft, fontSize: 11, interval: narrow ? 15 : 7 };
+    option.visualMap = {
+      min: figure.limits[0], max: figure.limits[1], calculable: false, orient: "horizontal", left: "center", bottom: 0,
+      itemWidth: 10, itemHeight: narrow ? 140 : 240, text: ["always", "never"], textStyle: { color: c.soft, fontSize: 11 },
+      inRange: { color: c.heat }, precision: 2,
+    };
+    option.tooltip.trigger = "item";
+    option.tooltip.formatter = (p) => names[p.value[1]] + "\n" + figure.x[p.value[0]] + " of channels: fires in " + format(p.value[2]);
+    return [{ type: "heatmap", data: data, itemStyle: { borderWidth: 0 } }];
+  }
+
+  const kinds = { lines: lines, bars: bars, boxes: boxes, heat: heat };
+
+  function draw(holder) {
+    const figure = figures[holder.dataset.chart];
+    const narrow = holder.clientWidth < 520;
+    if (figure.kind === "heat") {
+      holder.style.height = Math.max(13, 7.5 + 1.35 * Object.keys(figure.series).length) + "rem";
+    }
+    const c = colours();
+    const option = frame(figure, c, narrow);
+    option.series = kinds[figure.kind](figure, c, option, narrow);
+    if (drawn.has(holder)) drawn.get(holder).dispose();
+    const chart = echarts.init(holder, null, { renderer: "canvas", devicePixelRatio: Math.max(2, window.devicePixelRatio) });
+    chart.setOption(option);
+    drawn.set(holder, chart);
+  }
+
+  const drawAll = () => holders.forEach(draw);
+  drawAll();
+  let width = window.innerWidth;
+  window.addEventListener("resize", () => {
+    if (window.innerWidth !== width) {
+      width = window.innerWidth;
+      drawAll();
+    }
+  });
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+  window.addEventListener("beforeprint", drawAll);
+  window.addEventListener("afterprint", drawAll);
+  document.documentElement.dataset.drawn = String(drawn.size);
+})();

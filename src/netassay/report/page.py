@@ -1,0 +1,162 @@
+"""The page itself: findings, sections, definitions and provenance in one file that asks the network for nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from netassay.errors import BadInput
+from netassay.figures import Figure
+from netassay.report.notebook import cell
+from netassay.report.sections import Section, sections
+from netassay.result import Result, Table, Verdict
+from netassay.store import Run
+
+DIGITS = 5
+"""Significant digits that figures carry; tables show four, the run keeps all."""
+
+
+def write_page(run: Run, path: str | Path | None = None) -> Path:
+    """Write the page of a run, by default into its folder, and return where it is."""
+    target = run.page if path is None else Path(path)
+    try:
+        target.write_text(render(run), encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise BadInput(
+            f"page {target}", str(error.strerror or error), "name a folder that can be written: --out"
+        ) from error
+    return target
+
+
+def render(run: Run) -> str:
+    """Return the page of a run; the same folder gives the same bytes on any day."""
+    built = sections(run)
+    script, style, chart = _asset("page.js"), _asset("page.css"), _asset("vendor/echarts.min.js")
+    template = _environment().from_string(_asset("page.html.j2"))
+    return template.render(
+        run=run,
+        meta=run.meta,
+        sections=built,
+        headline=headline(built),
+        tiles=tiles(run.results),
+        provenance=_provenance(run),
+        charts={f"{section.key}-{figure.name}": plain(figure) for section in built for figure in section.figures},
+        scripts=[Markup(chart), Markup(script)],
+        style=Markup(style),
+        policy=_policy([chart, script], [style]),
+    )
+
+
+def headline(built: Sequence[Section]) -> dict[str, Any]:
+    """Say first what was found."""
+    verdicts = [verdict for section in built for verdict in section.verdicts]
+    findings = [verdict for verdict in verdicts if verdict.severity == "finding"]
+    rest = [verdict for verdict in verdicts if verdict.severity != "finding"]
+    channels = next((section.lead for section in built if section.key == "channels"), "")
+    said = "Nothing is wrong with its channels." if not findings else _sentence(findings)
+    return {"said": said, "findings": findings, "rest": rest, "seen": channels}
+
+
+def _sentence(findings: Sequence[Verdict]) -> str:
+    more = f" And {len(findings) - 1} more." if len(findings) > 1 else ""
+    return f"{findings[0]}.{more}"
+
+
+def tiles(results: Mapping[str, Result]) -> list[tuple[str, str, str]]:
+    """Return the few numbers worth a glance: value, what it is, what to compare it with."""
+    shown: list[tuple[str, str, str]] = []
+    if "examine" in results and "scores" in results["examine"].tables:
+        scores = results["examine"].table("scores")
+        first, last = scores[0], scores[-1]
+        note = f"{100 * last['low']:.3g} to {100 * last['high']:.3g} %; at the start {100 * first['accuracy']:.3g} %"
+        shown.append((f"{100 * last['accuracy']:.3g} %", "accuracy", note))
+    for label, result in list(results.items())[::-1]:
+        if result.study == "channel_profile":
+            state = result.tables["channels"].columns["state"]
+            healthy = f"{100 * float((state == 'healthy').mean()):.3g} %"
+            shown.append((healthy, "channels healthy", f"of {len(state):,}, {label.partition('/')[2]}"))
+            break
+    if "summary" in results:
+        totals = results["summary"].table("totals")[0]
+        shown.append((_short(totals["parameters"]), "parameters", f"{totals['parameter_megabytes']:.3g} MB"))
+        shown.append((_short(totals["multiply_adds"]), "multiply-adds", "for one sample"))
+    return shown
+
+
+def _short(number: float) -> str:
+    """Shorten a count: 21.3 M."""
+    power = min(int(math.log10(max(number, 1)) // 3), 4)
+    return f"{number / 1000**power:.3g}{' kMGT'[power].strip() and ' ' + ' kMGT'[power]}"
+
+
+def plain(figure: Figure) -> dict[str, Any]:
+    """Turn a figure into what the page's script draws; numbers carry five digits, what is not finite is a gap."""
+    return {
+        "kind": figure.kind,
+        "numeric": isinstance(figure.x, np.ndarray),
+        "x": _rounded(figure.x) if isinstance(figure.x, np.ndarray) else list(figure.x),
+        "series": {name: _rounded(values) for name, values in figure.series.items()},
+        "xLabel": figure.x_label,
+        "yLabel": figure.y_label,
+        "log": figure.log,
+        "limits": figure.limits,
+        "marks": sorted(figure.marks),
+    }
+
+
+def _rounded(values: np.ndarray) -> list[Any]:
+    if values.ndim > 1:
+        return [_rounded(row) for row in values]
+    return [float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None for value in values.tolist()]
+
+
+def _provenance(run: Run) -> dict[str, str]:
+    examined = list(run.results.values())[-1:] or [Result("")]
+    told = {**run.meta, **examined[0].provenance}
+    versions = told.pop("versions", {})
+    flat = {key: value for key, value in told.items() if not isinstance(value, dict | list)}
+    return {key: str(value) for key, value in {**flat, **versions}.items() if key not in HIDDEN and value is not None}
+
+
+HIDDEN = ("host", "locked", "how")
+"""Facts about the machine, and what the page says elsewhere."""
+
+
+def _policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
+    """Return the content-security policy: nothing from anywhere, these scripts and styles by hash."""
+    hashes = [" ".join(f"'sha256-{_hash(text)}'" for text in texts) for texts in (scripts, styles)]
+    return f"default-src 'none'; script-src {hashes[0]}; style-src {hashes[1]}; img-src data:"
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@cache
+def _asset(name: str) -> str:
+    return files("netassay.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _environment() -> Environment:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["cell"] = cell
+    environment.filters["json"] = _json
+    environment.filters["rows"] = Table.rows
+    return environment
+
+
+def _json(value: Any) -> Markup:
+    """Write JSON that no HTML parser can leave: a layer named </script> stays a name."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
