@@ -35,6 +35,7 @@ class Figure:
     y_label: str
     log: bool = False
     limits: tuple[float, float] | None = None
+    wide: bool = False
     marks: frozenset[str] = field(default_factory=frozenset)
 
     def table(self) -> Table:
@@ -96,6 +97,7 @@ def gradient_by_layer(results: Results) -> Figure:
         healthy="Healthy: a level band from the first layer to the last. A steady slope on this axis is vanishing or "
         "exploding gradient. Hollow points lie on a branch, which a skip connection bypasses.",
         kind="lines",
+        wide=True,
         y_label="gradient norm per sample, RMS",
         log=True,
     )
@@ -154,6 +156,7 @@ def activity(results: Results) -> Figure:
         healthy="Healthy: a gradual shade from left to right. A dark block at the left is channels that never fire; "
         "one shade throughout is a layer whose channels all do the same.",
         kind="heat",
+        wide=True,
         x=[f"{round(100 * (i + 0.5) / SHADES)} %" for i in range(SHADES)],
         series=rows,
         x_label="channels of the layer, least active first",
@@ -188,7 +191,7 @@ def _quantiles(results: Results, side: str, **more: Any) -> Figure:
     labels = array.axes["layer"]
     columns = [array.axes["quantile"].index(q) for q in BOX]
     series = {name: np.asarray(one.array(f"{side}_quantiles"))[:, columns] for name, one in results.items()}
-    return Figure(kind="boxes", x=labels, series=series, x_label="layer, in order of execution", **more)
+    return Figure(kind="boxes", wide=True, x=labels, series=series, x_label="layer, in order of execution", **more)
 
 
 def parameters_by_layer(results: Results) -> Figure:
@@ -203,6 +206,7 @@ def parameters_by_layer(results: Results) -> Figure:
         title="Where parameters and work are",
         healthy="No health here: early layers usually do the work, late layers hold the parameters.",
         kind="bars",
+        wide=True,
         x=table["layer"][used].tolist(),
         series=shares,
         x_label="layer, in order of execution",

@@ -52,7 +52,7 @@
     const marks = new Set(figure.marks);
     return Object.entries(figure.series).map(([name, values], i) => {
       const colour = c.series[name] || c.accent[i % c.accent.length];
-      const many = values.length > 120;
+      const many = values.length > 60;
       const data = values.map((value, j) => {
         const shown = figure.log && !(value > 0) ? null : value;
         const point = { value: figure.numeric ? [figure.x[j], shown] : shown };

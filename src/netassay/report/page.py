@@ -19,7 +19,7 @@ from markupsafe import Markup
 from netassay.errors import BadInput
 from netassay.figures import Figure
 from netassay.report.notebook import cell
-from netassay.report.sections import Section, sections
+from netassay.report.sections import Section, sections, seen
 from netassay.result import Result, Table, Verdict
 from netassay.store import Run
 
@@ -48,7 +48,7 @@ def render(run: Run) -> str:
         run=run,
         meta=run.meta,
         sections=built,
-        headline=headline(built),
+        headline=headline(built, run.results),
         tiles=tiles(run.results),
         provenance=_provenance(run),
         charts={f"{section.key}-{figure.name}": plain(figure) for section in built for figure in section.figures},
@@ -58,14 +58,13 @@ def render(run: Run) -> str:
     )
 
 
-def headline(built: Sequence[Section]) -> dict[str, Any]:
+def headline(built: Sequence[Section], results: Mapping[str, Result]) -> dict[str, Any]:
     """Say first what was found."""
     verdicts = [verdict for section in built for verdict in section.verdicts]
     findings = [verdict for verdict in verdicts if verdict.severity == "finding"]
     rest = [verdict for verdict in verdicts if verdict.severity != "finding"]
-    channels = next((section.lead for section in built if section.key == "channels"), "")
-    said = "Nothing is wrong with its channels." if not findings else _sentence(findings)
-    return {"said": said, "findings": findings, "rest": rest, "seen": channels}
+    said = "No finding: its channels work." if not findings else _sentence(findings)
+    return {"said": said, "findings": findings, "rest": rest, "seen": seen(results)}
 
 
 def _sentence(findings: Sequence[Verdict]) -> str:
@@ -153,6 +152,7 @@ def _environment() -> Environment:
     environment.filters["cell"] = cell
     environment.filters["json"] = _json
     environment.filters["rows"] = Table.rows
+    environment.filters["before"] = lambda text, mark: text.partition(mark)[0]
     return environment
 
 

@@ -107,7 +107,8 @@ def channels(run: Run, results: Mapping[str, Result]) -> Section | None:
     return Section(
         key="channels",
         title="What every channel carries",
-        lead=_seen(last),
+        lead="Each layer's output y, and the gradient gy that arrives there, for "
+        f"{last.provenance.get('samples', 0):,} samples of {last.provenance.get('data', '')} (objective {last.provenance.get('objective', '')}).",
         verdicts=last.verdicts,
         figures=tuple(figures(named)),
         tables=tables,
@@ -115,7 +116,12 @@ def channels(run: Run, results: Mapping[str, Result]) -> Section | None:
     )
 
 
-def _seen(result: Result) -> str:
+def seen(results: Mapping[str, Result]) -> str:
+    """Say what was looked at, and how sure one can be of silence."""
+    profiles = [result for result in results.values() if result.study == "channel_profile"]
+    if not profiles:
+        return ""
+    result = profiles[-1]
     table = result.tables["channels"].columns
     healthy, total = int((table["state"] == "healthy").sum()), len(table["state"])
     calls = len(result.tables["layers"])
@@ -162,7 +168,7 @@ def structure(run: Run, results: Mapping[str, Result]) -> Section | None:
         figures=tuple(figures({"": made})),
         tables=made.tables,
         definitions={
-            "multiply-adds": "Products in matrix multiplications and convolutions, each counted once with its addition.",
+            "multiply-adds": "Products in matrix multiplications and convolutions, each counted once.",
             "activation memory": "Outputs of layers with parameters, counted twice (forward and backward); a megabyte "
             "is 10**6 bytes.",
         },

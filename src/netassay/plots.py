@@ -1,0 +1,145 @@
+"""Plots: a study's figures in matplotlib, at the width of a paper's column, for PDF, SVG and notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netassay.errors import BadInput
+from netassay.figures import BOX, Figure, Results, figure
+from netassay.result import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+COLUMN, PAGE = 3.4, 7.0
+"""Inches: one column and the full width of a two-column paper."""
+COLOURS = ("#0b6e75", "#c08a3e", "#7a5195", "#2f7d4f")
+NAMED = {"start": "#c08a3e", "end": "#0b6e75"}
+HEAT = ("#14273d", "#1f5a74", "#3f9b8c", "#a9cf8c", "#f7efc9")
+STYLE: dict[Any, Any] = {
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "legend.frameon": False,
+    "svg.hashsalt": "netassay",
+    "pdf.fonttype": 42,
+}
+
+
+def draw(result: Result | Results, name: str | None = None) -> Canvas:
+    """Draw one figure of a result, or of several of one study under names; the study's first figure by default.
+
+    Returns the matplotlib figure: `.savefig("figure.pdf")`. Needs matplotlib.
+    """
+    results = {"": result} if isinstance(result, Result) else result
+    return drawing(figure(results, name))
+
+
+def drawing(one: Figure) -> Canvas:
+    """Draw a figure at column width, or page width where it is wide."""
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure as Canvas
+    except ImportError:
+        raise BadInput(f"figure {one.name!r}", "matplotlib is not installed", "pip install matplotlib") from None
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(PAGE if one.wide else COLUMN, _height(one)), layout="constrained")
+        canvas.suptitle(one.title, x=0.01, ha="left", fontsize=8, fontweight="bold")
+        axes = canvas.add_subplot()
+        KINDS[one.kind](axes, one)
+        axes.set_xlabel(one.x_label)
+        if one.kind != "heat":
+            _finish(axes, one)
+        return canvas
+
+
+def _height(one: Figure) -> float:
+    """Return inches: room for the rows of a heat map, or for layer names that stand aslant."""
+    if one.kind == "heat":
+        return max(1.6, 0.9 + 0.15 * len(one.series))
+    names = 0 if isinstance(one.x, np.ndarray) else max(map(len, map(str, one.x)), default=0)
+    return 2.1 + 0.045 * min(names, 40)
+
+
+def _finish(axes: Axes, one: Figure) -> None:
+    axes.set_title(one.y_label, loc="left", color="#5c646c")
+    if one.log:
+        axes.set_yscale("log")
+    if one.limits is not None:
+        axes.set_ylim(*one.limits)
+    if any(one.series) and len(one.series) > 1:
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(one.series), borderaxespad=0.2)
+    if not isinstance(one.x, np.ndarray):
+        _layers(axes, one)
+    axes.grid(axis="y", linewidth=0.4, alpha=0.4)
+
+
+def _layers(axes: Axes, one: Figure) -> None:
+    """Label layers along x; where there are too many to read, every so many."""
+    every = max(1, len(one.x) // 40)
+    ticks = range(0, len(one.x), every)
+    axes.set_xticks(list(ticks), [str(one.x[i]) for i in ticks], rotation=60, ha="right", rotation_mode="anchor")
+
+
+def _places(one: Figure) -> np.ndarray:
+    return one.x if isinstance(one.x, np.ndarray) else np.arange(len(one.x))
+
+
+def _colour(name: str, i: int) -> str:
+    return NAMED.get(name, COLOURS[i % len(COLOURS)])
+
+
+def _lines(axes: Axes, one: Figure) -> None:
+    x, few = _places(one), len(one.x) <= 60
+    apart = np.array([str(label) in one.marks for label in one.x])
+    for i, (name, values) in enumerate(one.series.items()):
+        shown = np.where(values > 0, values, np.nan) if one.log else values
+        colour = _colour(name, i)
+        axes.plot(x, shown, color=colour, linewidth=0.9, label=name or None)
+        if few:
+            axes.plot(x[~apart], shown[~apart], "o", color=colour, markersize=2.8)
+            axes.plot(x[apart], shown[apart], "o", color=colour, markersize=2.8, markerfacecolor="white")
+
+
+def _bars(axes: Axes, one: Figure) -> None:
+    width = 0.8 / len(one.series)
+    for i, (name, values) in enumerate(one.series.items()):
+        axes.bar(
+            _places(one) + (i - (len(one.series) - 1) / 2) * width, values, width, color=_colour(name, i), label=name
+        )
+
+
+def _boxes(axes: Axes, one: Figure) -> None:
+    width = 0.7 / len(one.series)
+    for i, (name, rows) in enumerate(one.series.items()):
+        drawn = [dict(zip(("whislo", "q1", "med", "q3", "whishi"), row, strict=True)) for row in rows[:, : len(BOX)]]
+        line = {"color": _colour(name, i), "linewidth": 0.8}
+        at = _places(one) + (i - (len(one.series) - 1) / 2) * width
+        parts = axes.bxp(
+            drawn, positions=at, widths=width * 0.8, showfliers=False, manage_ticks=False,
+            boxprops=line, whiskerprops=line, capprops=line, medianprops=line,
+        )  # fmt: skip
+        parts["boxes"][0].set_label(name or None)
+
+
+def _heat(axes: Axes, one: Figure) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    low, high = one.limits or (None, None)
+    colours = LinearSegmentedColormap.from_list("netassay", HEAT)
+    image = axes.imshow(
+        np.array(list(one.series.values())), aspect="auto", cmap=colours, vmin=low, vmax=high, interpolation="nearest"
+    )
+    axes.set_yticks(range(len(one.series)), list(one.series))
+    ticks = range(0, len(one.x), 8)
+    axes.set_xticks(list(ticks), [str(one.x[i]) for i in ticks])
+    axes.figure.colorbar(image, ax=axes, shrink=0.8)
+
+
+KINDS: Mapping[str, Callable[[Any, Figure], None]] = {"lines": _lines, "bars": _bars, "boxes": _boxes, "heat": _heat}
