@@ -322,6 +322,9 @@ def test_csv_keeps_nan_and_infinities(run, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match="give a folder you can write to"):
         run.to_csv(tmp_path / "file")
+    (tmp_path / "taken" / "series.csv").mkdir(parents=True)
+    with pytest.raises(BadInput, match=r"series\.csv'\n +found: Is a directory"):
+        run.to_csv(tmp_path / "taken")
 
 
 def test_parquet_holds_the_same_as_csv(run, tmp_path):

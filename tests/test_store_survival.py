@@ -52,6 +52,23 @@ with database.transaction(writer._connection, "half"):
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
+FORK = """
+import os, sys
+from netassay.errors import BadInput
+from netassay.store import create, open_run
+with create(sys.argv[1]) as writer:
+    writer.log(0, {"loss": 1.0})
+    if os.fork() == 0:
+        try:
+            writer.log(1, {"loss": 2.0})
+        except BadInput as error:
+            print(error.found, flush=True)
+        sys.exit()
+    os.wait()
+    print(open_run(sys.argv[1]).status)
+    writer.log(2, {"loss": 3.0})
+"""
+
 posix = pytest.mark.skipif(sys.platform == "win32", reason="kill -9, folder locks and permissions are POSIX")
 
 
@@ -116,6 +133,17 @@ def test_a_half_transaction_is_taken_back_where_there_is_no_wal(tmp_path):
     assert run.series("loss").rows() == [{"step": 0, "value": 1.0}]
     assert run.status == "interrupted"
     assert integrity(run.path) == "ok"
+
+
+@posix
+def test_a_forked_child_cannot_write_or_end_the_run(tmp_path):
+    """A child that inherits the writer is refused, and leaving its `with` block leaves the run alone."""
+    command = [sys.executable, "-c", FORK, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["this is not the process that began the run", "running"]
+    assert done.stderr == ""
+    assert open_run(tmp_path / "run").series("loss").columns["step"].tolist() == [0, 2]
+    assert open_run(tmp_path / "run").status == "finished"
 
 
 def test_a_reader_sees_the_last_commit_during_a_write(tmp_path):

@@ -64,9 +64,7 @@ def _encoded(value: Any, place: str) -> Any:
     if isinstance(value, list | tuple):
         return [_encoded(item, f"{place}[{index}]") for index, item in enumerate(value)]
     kind = type(value).__name__
-    raise BadInput(
-        f"store {place}", f"a {kind}, which JSON cannot carry", "give it as text, numbers or lists"
-    )
+    raise BadInput(f"store {place}", f"a {kind}, which JSON cannot carry", "give text, numbers or lists")
 
 
 def _escaped(key: str) -> str:
@@ -104,9 +102,8 @@ def tensors(result: Result) -> Iterator[Tensor]:
 def _tensor(kind: str, name: str, column: str, values: np.ndarray) -> Tensor:
     place = f"{kind} {name!r}" + (f", column {column!r}" if column else "")
     if kind == "table" and values.ndim != 1:
-        raise BadInput(
-            f"store {place}", f"shape {values.shape} where one value a row is needed", "use an array"
-        )
+        found = f"shape {values.shape} where one value a row is needed"
+        raise BadInput(f"store {place}", found, "use an array")
     shape = json.dumps(values.shape)
     if values.dtype.kind in NUMBERS and values.dtype.itemsize <= WIDEST:
         data = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -118,11 +115,8 @@ def _tensor(kind: str, name: str, column: str, values: np.ndarray) -> Tensor:
         _check_size(place, len(words))
         return Tensor(kind, name, column, WORDS, shape, None, words)
     odd = next(type(word).__name__ for word in flat if not isinstance(word, str))
-    raise BadInput(
-        f"store {place}",
-        f"dtype {values.dtype} holding {odd}",
-        "use numbers up to 64 bits, truth values or strings",
-    )
+    found = f"dtype {values.dtype} holding {odd}"
+    raise BadInput(f"store {place}", found, "use numbers up to 64 bits, truth values or strings")
 
 
 def _check_size(place: str, size: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,10 +31,9 @@ def to_parquet(folder: Path, results: Mapping[str, Result], series: Mapping[Seri
         raise _missing("pyarrow", "write Parquet", "netassay[data]") from error
     files = []
     for name, table in _tables(results, series):
-        file = _made(folder / f"{name}.parquet")
-        parquet.write_table(
-            pyarrow.table({key: pyarrow.array(column) for key, column in table.columns.items()}), file
-        )
+        columns = {key: pyarrow.array(column) for key, column in table.columns.items()}
+        with _written(folder / f"{name}.parquet") as file:
+            parquet.write_table(pyarrow.table(columns), file)
         files.append(file)
     return files
 
@@ -91,7 +91,7 @@ def _long(array: Array) -> Table:
 
 def _write_csv(file: Path, table: Table) -> Path:
     rows = zip(*(map(_text, column.tolist()) for column in table.columns.values()), strict=True)
-    with _made(file).open("w", newline="", encoding="utf-8") as stream:
+    with _written(file), file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(table.columns)
         writer.writerows(rows)
@@ -102,11 +102,12 @@ def _text(value: Any) -> Any:
     return "NaN" if value != value else value
 
 
-def _made(file: Path) -> Path:
+@contextmanager
+def _written(file: Path) -> Iterator[Path]:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        yield file
     except OSError as error:
         raise BadInput(
-            f"write {str(file)!r}", f"{error.strerror}", "give a folder you can write to"
+            f"write {str(file)!r}", str(error.strerror), "give a folder you can write to"
         ) from error
-    return file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 import platform
 import sqlite3
 import threading
@@ -63,6 +64,7 @@ class Writer:
         self.path = path
         self._connection: sqlite3.Connection | None = connection
         self._ending = ending
+        self._process = os.getpid()
         self._turn = threading.Lock()  # results may arrive on an executor's thread
         self._series: dict[Key, tuple[int, str]] = {}  # -> (id, unit)
 
@@ -123,6 +125,8 @@ class Writer:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: TracebackType | None) -> None:
+        if os.getpid() != self._process:
+            return  # a forked child must not even close the connection (sqlite.org/howtocorrupt.html, 2.6)
         ended = {"status": "finished", "ended": _now()}
         if error is not None:
             line = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
@@ -137,6 +141,8 @@ class Writer:
     def _commit(self, asked: str) -> AbstractContextManager[sqlite3.Connection]:
         if self._connection is None:
             raise BadInput(asked, "the run has ended", "write inside its `with` block, or begin another run")
+        if os.getpid() != self._process:
+            raise BadInput(asked, "this is not the process that began the run", "write from that one")
         return database.transaction(self._connection, asked)
 
     def _new_series(self, asked: str, keys: Iterable[Key], unit: str) -> dict[Key, tuple[int, str]]:
