@@ -1,0 +1,20 @@
+"""How sure one may be: intervals, p-values and corrections for many tests; numpy only.
+
+Rooms: `binomial` (exact bounds on a chance), `resampling` (bootstrap, permutation), `correction` (many
+tests).
+"""
+
+from netassay.inference.binomial import binomial_interval, binomial_tail, binomial_upper
+from netassay.inference.correction import benjamini_hochberg, holm
+from netassay.inference.resampling import bootstrap, difference_of_means, permutation
+
+__all__ = [
+    "benjamini_hochberg",
+    "binomial_interval",
+    "binomial_tail",
+    "binomial_upper",
+    "bootstrap",
+    "difference_of_means",
+    "holm",
+    "permutation",
+]
