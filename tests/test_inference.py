@@ -13,7 +13,6 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import inference as twin
 from scipy import special
 
 import netassay.inference
@@ -28,6 +27,7 @@ from netassay.inference import (
     permutation,
     resampling,
 )
+from tests.reference import inference as twin
 
 SIZES = [1, 2, 3, 7, 16, 50, 1000, 10**4, 10**5, 10**6]
 LEVELS = [0.5, 0.95, 0.999, 1 - 2.0**-40]
@@ -197,9 +197,7 @@ def test_chunks_stay_within_their_bytes(monkeypatch):
         return values.mean(axis=axis)
 
     bootstrap(np.ones((20, 3)), spy, resamples=100)
-    permutation(
-        np.ones((20, 3)), np.ones((5, 3)), lambda a, b, axis: spy(a, axis) - spy(b, axis), resamples=100
-    )
+    permutation(np.ones((20, 3)), np.ones((5, 3)), lambda a, b, axis: spy(a, axis) - spy(b, axis), resamples=100)
     assert max(seen) <= 10_000
 
 
@@ -295,9 +293,7 @@ def test_p_values_are_uniform_under_the_null():
     """Over 4000 pairs of samples from one distribution, p is at most alpha in a share of alpha."""
     random = np.random.default_rng(10)
     for resamples, n in ((9999, 5), (999, 12)):
-        p = permutation(
-            random.lognormal(size=(n, 4000)), random.lognormal(size=(n, 4000)), resamples=resamples
-        )
+        p = permutation(random.lognormal(size=(n, 4000)), random.lognormal(size=(n, 4000)), resamples=resamples)
         for alpha in (0.01, 0.05, 0.2, 0.5, 0.9):
             noise = math.sqrt(alpha * (1 - alpha) / 4000)
             assert alpha - 1 / 126 - 4 * noise < np.mean(p <= alpha) < alpha + 4 * noise
@@ -324,9 +320,7 @@ def test_corrections_are_their_definitions(p):
 @settings(max_examples=50, deadline=None)
 def test_benjamini_hochberg_agrees_with_scipy(p):
     """The adjusted values are scipy's."""
-    np.testing.assert_allclose(
-        benjamini_hochberg(p), scipy.stats.false_discovery_control(p) if p else [], rtol=1e-14
-    )
+    np.testing.assert_allclose(benjamini_hochberg(p), scipy.stats.false_discovery_control(p) if p else [], rtol=1e-14)
 
 
 @given(p=P, nans=st.lists(st.integers(0, 9), max_size=4))

@@ -68,9 +68,7 @@ RESULT = Result(
     tables={"t": Table({"layer": np.array(["conv1", "fc"]), "x": np.array([np.nan, 0.1], np.float32)})},
     arrays={"a": Array([np.inf, -1.5], q=["25", "75"])},
     claims=(Claim("a > b", 1.0, (0.5, float("inf")), 3, "layers", "holds"),),
-    verdicts=(
-        Verdict("dead", "conv1", "no gradient", "finding", {"rms": np.nan}, "< 1e-8", "ours", 9, "w", "x"),
-    ),
+    verdicts=(Verdict("dead", "conv1", "no gradient", "finding", {"rms": np.nan}, "< 1e-8", "ours", 9, "w", "x"),),
     notes=("short",),
     provenance={"seed": 0},
 )
@@ -124,9 +122,7 @@ def test_the_schema_and_the_document_change_only_on_purpose(tmp_path):
     """The schema's text and a result's document are pinned: a change needs a new VERSION."""
     with create(tmp_path) as writer:
         writer.add("it", RESULT)
-    statements = rows(
-        tmp_path / "run.db", "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid"
-    )
+    statements = rows(tmp_path / "run.db", "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid")
     assert "\n".join(sql for (sql,) in statements) == SCHEMA
     assert rows(tmp_path / "run.db", "SELECT document FROM result") == [(DOCUMENT,)]
     assert rows(tmp_path / "run.db", "PRAGMA user_version") == [(1,)]
@@ -298,9 +294,7 @@ def run(tmp_path):
     with create(tmp_path / "run") as writer:
         writer.log(3, {"loss": np.nan, ("rms", "conv1"): -np.inf})
         writer.add("a.b/c", RESULT)
-        writer.add(
-            "none", Result("empty", tables={"t": Table({})}, arrays={"v": np.zeros((1, 1)).view(Array)})
-        )
+        writer.add("none", Result("empty", tables={"t": Table({})}, arrays={"v": np.zeros((1, 1)).view(Array)}))
     return open_run(tmp_path / "run")
 
 
@@ -382,6 +376,4 @@ def test_the_store_knows_errors_and_results_only():
     for path in Path(netassay.store.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("netassay"):
-                assert str(node.module).startswith(
-                    ("netassay.errors", "netassay.result", "netassay.store")
-                ), path
+                assert str(node.module).startswith(("netassay.errors", "netassay.result", "netassay.store")), path

@@ -122,9 +122,7 @@ def test_claims_verdicts_notes_and_provenance_come_back(tmp_path):
     )
     numbers = {"rms": float("-inf"), "share": np.float16(0.25), "finite": np.bool_(False)}
     verdict = Verdict("dead", "conv1", "no gradient", "finding", numbers, "< 1e-8", "ours", 9, "w", "n")
-    sent = Result(
-        "s", claims=(claim,), verdicts=(verdict,), notes=("one", "two"), provenance={"lr": 0.1, "of": [1]}
-    )
+    sent = Result("s", claims=(claim,), verdicts=(verdict,), notes=("one", "two"), provenance={"lr": 0.1, "of": [1]})
     result = kept(tmp_path, sent)
     assert (result.claims, result.verdicts) == (sent.claims, sent.verdicts)
     assert (result.notes, result.provenance, result.study) == (sent.notes, sent.provenance, "s")

@@ -112,9 +112,7 @@ def test_what_was_committed_survives_kill_9(tmp_path):
             assert logged["step"].tolist() == logged["value"].tolist() == list(range(len(logged["step"])))
             assert len(logged["step"]) - len(steps) in (0, 1)
             assert len(run.series("rms")) == len(logged["step"])
-            assert np.isnan(run.series("rms").columns["value"]).sum() == sum(
-                n % 3 > 0 for n in logged["step"]
-            )
+            assert np.isnan(run.series("rms").columns["value"]).sum() == sum(n % 3 > 0 for n in logged["step"])
         assert [f"r{n}" for n in results] == list(run.labels)[: len(results)]
         for label, result in run.results.items():
             assert np.all(result.array("a") == int(label[1:]))
@@ -196,9 +194,7 @@ def test_without_wal_a_run_is_written_all_the_same(tmp_path, monkeypatch):
     """Where the probe finds that the disk carries no WAL, a rollback journal and full syncs are used."""
     monkeypatch.setattr(database, "carries_wal", lambda folder: False)
     with create(tmp_path) as writer:
-        pragmas = [
-            writer._connection.execute(f"PRAGMA {key}").fetchone() for key in ("journal_mode", "synchronous")
-        ]
+        pragmas = [writer._connection.execute(f"PRAGMA {key}").fetchone() for key in ("journal_mode", "synchronous")]
         assert pragmas == [("truncate",), (2,)]
         writer.log(0, {"loss": float("nan")})
         assert len(open_run(tmp_path).series("loss")) == 1
@@ -365,9 +361,7 @@ def read_all(folder):
 
 def test_a_damaged_file_is_a_sentence_never_a_crash(tmp_path):
     """Cut short or with bytes overwritten anywhere, a run is read or refused; no other error comes out."""
-    numbers = Result(
-        "s", arrays={"a": Array(np.zeros((40, 40)), x=range(40), y=range(40))}, provenance={"a": "b" * 99}
-    )
+    numbers = Result("s", arrays={"a": Array(np.zeros((40, 40)), x=range(40), y=range(40))}, provenance={"a": "b" * 99})
     words = Result("s", tables={"t": Table({"layer": np.array(["conv"] * 500)})})
     with create(tmp_path / "run", model="m") as writer:
         for step in range(300):
@@ -413,15 +407,10 @@ def test_a_run_of_another_host_is_unfinished(tmp_path):
 
 def test_a_writing_process_keeps_its_database_locks(tmp_path, monkeypatch):
     """Opening and listing runs in the writing process does not take SQLite's locks from it."""
-    monkeypatch.setattr(
-        database, "carries_wal", lambda folder: False
-    )  # without WAL, locks are on run.db itself
+    monkeypatch.setattr(database, "carries_wal", lambda folder: False)  # without WAL, locks are on run.db itself
     with create(tmp_path / "run") as writer, database.transaction(writer._connection, "hold"):
         writer._connection.execute("INSERT INTO meta VALUES ('x', '1')")
         str(open_run(tmp_path / "run")), runs(tmp_path)
         code = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
         command = [sys.executable, "-c", code, str(tmp_path / "run" / "run.db")]
-        assert (
-            "database is locked"
-            in subprocess.run(command, capture_output=True, text=True, check=False).stderr
-        )
+        assert "database is locked" in subprocess.run(command, capture_output=True, text=True, check=False).stderr

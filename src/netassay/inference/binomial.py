@@ -20,8 +20,7 @@ Floats = npt.NDArray[np.float64]
 EPS = float(np.finfo(np.float64).eps)
 # log n! minus Stirling's formula: a table, and from 16 on the series whose next term is 1e-14 there.
 STIRLING = np.array(
-    [0.0]
-    + [math.lgamma(n + 1) - (n + 0.5) * math.log(n) + n - math.log(2 * math.pi) / 2 for n in range(1, 16)]
+    [0.0] + [math.lgamma(n + 1) - (n + 0.5) * math.log(n) + n - math.log(2 * math.pi) / 2 for n in range(1, 16)]
 )
 SERIES = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680)
 
@@ -63,9 +62,7 @@ def binomial_tail(k: npt.ArrayLike, n: npt.ArrayLike, p: npt.ArrayLike) -> Any:
     k, n, p = (np.asarray(each, dtype=np.float64) for each in np.broadcast_arrays(k, n, p))
     _check_counts(n, n)
     if not np.all((p >= 0) & (p <= 1)) or np.any(k != np.floor(k)):
-        raise BadInput(
-            "binomial tail", "a chance outside [0, 1], or a broken count", "give whole k and n, 0 <= p <= 1"
-        )
+        raise BadInput("binomial tail", "a chance outside [0, 1], or a broken count", "give whole k and n, 0 <= p <= 1")
     tail = np.where((k <= 0) | (p == 1) & (k <= n), 1.0, 0.0)
     inside = (k >= 1) & (k <= n) & (p > 0) & (p < 1)
     tail[inside] = np.exp(_log_tail(k[inside], n[inside], p[inside], 1 - p[inside]))
@@ -190,9 +187,7 @@ def _check_counts(k: Floats, n: Floats) -> None:
 
 def _rest(level: float) -> float:
     if not 0 < level < 1:
-        raise BadInput(
-            "bounds on a binomial chance", f"level = {level:g}", "give a level between 0 and 1, e.g. 0.95"
-        )
+        raise BadInput("bounds on a binomial chance", f"level = {level:g}", "give a level between 0 and 1, e.g. 0.95")
     return 1 - level
 
 

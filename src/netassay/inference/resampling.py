@@ -70,9 +70,7 @@ def bootstrap(
     return _plain(estimate), _plain(np.where(finite, low, np.nan)), _plain(np.where(finite, high, np.nan))
 
 
-def _draws(
-    values: Floats, statistic: Callable[..., Any], resamples: int, generator: np.random.Generator
-) -> Floats:
+def _draws(values: Floats, statistic: Callable[..., Any], resamples: int, generator: np.random.Generator) -> Floats:
     n = len(values)
     size = max(1, CHUNK // max(values.nbytes, 8 * n))
     counts = [min(size, resamples - start) for start in range(0, resamples, size)]
@@ -87,9 +85,7 @@ def _acceleration(values: Floats, statistic: Callable[..., Any], generator: np.r
     """
     n = len(values)
     groups = np.array_split(generator.permutation(n), min(n, GROUPS))
-    without = np.array(
-        [statistic(np.delete(values, group, axis=0), axis=0) for group in groups], dtype=np.float64
-    )
+    without = np.array([statistic(np.delete(values, group, axis=0), axis=0) for group in groups], dtype=np.float64)
     u = without.mean(axis=0) - without
     spread = (u**2).sum(axis=0)
     return np.asarray((u**3).sum(axis=0) / (6 * np.where(spread > 0, spread, 1.0) ** 1.5))
@@ -164,9 +160,7 @@ def _null(
     """Return |statistic| under all assignments, or under as many random ones as `resamples` says."""
     n, pool = len(a), np.concatenate([a, b])
     size = max(1, CHUNK // max(pool.nbytes, 8 * len(pool)))
-    orders = (
-        _random_orders(len(pool), resamples, size, generator) if generator else _all_orders(n, len(b), size)
-    )
+    orders = _random_orders(len(pool), resamples, size, generator) if generator else _all_orders(n, len(b), size)
     parts = [statistic(pool[order[:, :n]], pool[order[:, n:]], axis=1) for order in orders]
     return np.abs(np.concatenate(parts).astype(np.float64))
 
@@ -179,9 +173,7 @@ def _all_orders(n: int, m: int, size: int) -> Iterator[Indices]:
         yield np.argsort(second, axis=1, kind="stable")
 
 
-def _random_orders(
-    total: int, resamples: int, size: int, generator: np.random.Generator
-) -> Iterator[Indices]:
+def _random_orders(total: int, resamples: int, size: int, generator: np.random.Generator) -> Iterator[Indices]:
     for start in range(0, resamples, size):
         rows = np.tile(np.arange(total), (min(size, resamples - start), 1))
         yield generator.permuted(rows, axis=1)
@@ -190,9 +182,7 @@ def _random_orders(
 def _values(values: npt.ArrayLike) -> tuple[Floats, int]:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim == 0 or len(array) == 0:
-        raise BadInput(
-            "resample", f"values of shape {array.shape}", "give at least one value, along the first axis"
-        )
+        raise BadInput("resample", f"values of shape {array.shape}", "give at least one value, along the first axis")
     return array, len(array)
 
 

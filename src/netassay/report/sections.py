@@ -97,7 +97,7 @@ def channels(run: Run, results: Mapping[str, Result]) -> Section | None:
     if not named:
         return None
     last = list(named.values())[-1]
-    table = last.tables["channels"].columns
+    table, told = last.tables["channels"].columns, last.provenance
     unhealthy = np.flatnonzero(table["state"] != "healthy")
     shown = Table({name: values[unhealthy[:LISTED]] for name, values in table.items()})
     tables = {f"layers, {when}" if when else "layers": one.tables["layers"] for when, one in named.items()}
@@ -108,7 +108,7 @@ def channels(run: Run, results: Mapping[str, Result]) -> Section | None:
         key="channels",
         title="What every channel carries",
         lead="Each layer's output y, and the gradient gy that arrives there, for "
-        f"{last.provenance.get('samples', 0):,} samples of {last.provenance.get('data', '')} (objective {last.provenance.get('objective', '')}).",
+        f"{told.get('samples', 0):,} samples of {told.get('data', '')} (objective {told.get('objective', '')}).",
         verdicts=last.verdicts,
         figures=tuple(figures(named)),
         tables=tables,

@@ -153,9 +153,7 @@ def reading(file: Path, asked: str) -> Iterator[sqlite3.Connection]:
 
 def check(connection: sqlite3.Connection, asked: str) -> None:
     """Refuse what is no run, or a run of a newer netassay."""
-    (mark,), (version,) = (
-        connection.execute(f"PRAGMA {key}").fetchone() for key in ("application_id", "user_version")
-    )
+    (mark,), (version,) = (connection.execute(f"PRAGMA {key}").fetchone() for key in ("application_id", "user_version"))
     if mark != MARK:
         other = "a SQLite file of another program" if version or mark else "nothing was committed to it yet"
         raise BadInput(asked, other, "give a folder that `netassay runs` lists")

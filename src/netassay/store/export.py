@@ -55,11 +55,7 @@ def _tables(results: Mapping[str, Result], series: Mapping[Series, Table]) -> It
     """Yield every file's name, without its ending, and its contents; what is empty of columns is left out."""
     named = [("series", joined(series))] if series else []
     for kind in ("claims", "verdicts"):
-        rows = [
-            {"result": label} | _flat(vars(each))
-            for label, of in results.items()
-            for each in getattr(of, kind)
-        ]
+        rows = [{"result": label} | _flat(vars(each)) for label, of in results.items() for each in getattr(of, kind)]
         named.append((kind, Table.of(rows)))
     for label, result in results.items():
         named += [(f"tables/{_safe(label, name)}", table) for name, table in result.tables.items()]
@@ -108,6 +104,4 @@ def _written(file: Path) -> Iterator[Path]:
         file.parent.mkdir(parents=True, exist_ok=True)
         yield file
     except OSError as error:
-        raise BadInput(
-            f"write {str(file)!r}", str(error.strerror), "give a folder you can write to"
-        ) from error
+        raise BadInput(f"write {str(file)!r}", str(error.strerror), "give a folder you can write to") from error

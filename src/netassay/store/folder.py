@@ -40,9 +40,7 @@ def refusal(folder: Path, asked: str, error: OSError) -> BadInput:
     if isinstance(error, BlockingIOError):
         return BadInput(asked, "another process is writing a run there", "give another folder")
     if (folder / FILE).exists():
-        return BadInput(
-            asked, "it holds a run already", f"open_run({str(folder)!r}) to read it, or another folder"
-        )
+        return BadInput(asked, "it holds a run already", f"open_run({str(folder)!r}) to read it, or another folder")
     files = [path for path in (folder, *folder.parents) if path.is_file()]
     if files:
         return BadInput(asked, f"{str(files[0])!r} is a file", "give a folder, e.g. 'runs/first'")
@@ -51,6 +49,4 @@ def refusal(folder: Path, asked: str, error: OSError) -> BadInput:
 
 def _last(folder: Path, name: str) -> int:
     numbers = re.compile(re.escape(name) + r"-(\d{3,})")
-    return max(
-        (int(match[1]) for path in folder.iterdir() if (match := numbers.fullmatch(path.name))), default=0
-    )
+    return max((int(match[1]) for path in folder.iterdir() if (match := numbers.fullmatch(path.name))), default=0)

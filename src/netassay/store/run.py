@@ -217,6 +217,4 @@ def _missing(folder: Path, asked: str) -> BadInput:
         return BadInput(asked, "a folder without a run.db", next)
     beside = [str(path.parent) for path in folder.parent.glob(f"*/{database.FILE}")]
     near = closest(str(folder), beside)
-    return BadInput(
-        asked, "no such folder", f"open {near[0]!r}" if near else "see what there is: netassay runs"
-    )
+    return BadInput(asked, "no such folder", f"open {near[0]!r}" if near else "see what there is: netassay runs")

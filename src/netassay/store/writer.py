@@ -84,8 +84,7 @@ class Writer:
         asked = f"log step {step} in {str(self.path)!r}"
         place = _index(asked, step)
         numbers = {
-            key if isinstance(key, tuple) else (key, layer): _number(asked, key, value)
-            for key, value in values.items()
+            key if isinstance(key, tuple) else (key, layer): _number(asked, key, value) for key, value in values.items()
         }
         with self._turn:
             new = self._new_series(asked, numbers, unit)

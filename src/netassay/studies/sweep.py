@@ -70,19 +70,18 @@ def sweep(
 
     Raises `BadInput` for data without batches, inputs that are not finite or do not fit, and labels out of range.
     """
-    outcome, device = Outcome(), _device(model)
+    outcome, device = Outcome(), device_of(model)
     with ExitStack() as stack:
         stack.enter_context(quiet(model, training=training))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(True))
         for batch in track(data, task, _batches(data)):
-            _check_input(batch, outcome.batches)
-            batch = Batch._make(None if part is None else part.to(device) for part in batch)
+            batch = checked(batch, outcome.batches, device)
             if not outcome.batches:
                 survey(model, batch, layers, outcome)
             look = _watched(outcome, batch, on_forward), _watched(outcome, batch, on_backward)
             with visit(model, [*layers, *outcome.entries], on_forward=look[0], on_backward=look[1]) as watch:
-                _run(model, batch, objective, watch)
+                run(model, batch, objective, watch)
             outcome.samples += len(batch.x)
             outcome.batches += 1
     if not outcome.batches:
@@ -116,7 +115,8 @@ def survey(model: nn.Module, batch: Batch, layers: Sequence[Layer], outcome: Out
         outcome.never_ran = [layer.name for layer in layers if not calls[layer.name]]
 
 
-def _run(model: nn.Module, batch: Batch, objective: Objective | None, watch: Watch) -> None:
+def run(model: nn.Module, batch: Batch, objective: Objective | None, watch: Watch) -> None:
+    """Run one batch forward, and back from the objective's sum to the input, under hooks that are on."""
     leaf, x = _inputs(batch.x)
     output = _forward(model, x, batch)
     if objective is None:
@@ -185,9 +185,8 @@ def _watched(outcome: Outcome, batch: Batch, callback: Callback | None) -> Calla
     return call
 
 
-def _check_input(batch: Batch, number: int) -> None:
-    if not len(batch.x):
-        return
+def checked(batch: Batch, number: int, device: torch.device) -> Batch:
+    """Bring a batch to the device; refuse one whose inputs are not finite."""
     if batch.x.is_floating_point() and not torch.isfinite(batch.x).all():
         bad = ~torch.isfinite(batch.x).flatten(1).all(1) if batch.x.dim() > 1 else ~torch.isfinite(batch.x)
         ids = [] if batch.ids is None else batch.ids[bad].tolist()
@@ -196,9 +195,11 @@ def _check_input(batch: Batch, number: int) -> None:
             f"{int(bad.sum())} of {len(batch.x)} samples hold NaN or Inf, the first with id {ids[0] if ids else '?'}",
             "leave them out or mend them",
         )
+    return Batch._make(None if part is None else part.to(device) for part in batch)
 
 
-def _device(model: nn.Module) -> torch.device:
+def device_of(model: nn.Module) -> torch.device:
+    """Return where a model's parameters are."""
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 

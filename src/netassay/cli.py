@@ -1,0 +1,68 @@
+"""The front door in a shell: words, help and exit codes. Imports no torch; a command's module comes when it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from netassay import __version__
+from netassay.errors import InternalError, NetassayError
+
+COMMANDS = {
+    "examine": "Open a network end to end: findings, figures and a page.",
+    "channels": "What every channel carries, and which are dead.",
+    "summary": "Layers, shapes, parameters, multiply-adds, memory.",
+    "capture": "One batch at each layer, forward and backward.",
+    "report": "Write the page of a run again.",
+    "runs": "List the runs of a folder.",
+}
+HELP = """See inside a neural network: what every channel carries and where gradient arrives.
+
+Begin with `netassay examine`: it trains a small network on data inside the package and opens it up.
+
+Exit codes: 0; 1 findings, with --fail-on; 2 bad input; 3 an error of netassay (--debug for the traceback).
+"""
+
+
+def app() -> App:
+    """Build the command line."""
+    made = App(name="netassay", help=HELP, version=__version__, help_format="markdown")
+    for name, told in COMMANDS.items():
+        made.command(f"netassay.commands:{'report_' if name == 'report' else name}", name=name, help=told)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        return int(app()(words, exit_on_error=False, print_error=False, result_action="return_value") or 0)
+    except CycloptsError as error:
+        return _refuse(str(error), 2)
+    except NetassayError as error:
+        if debug:
+            raise
+        return _refuse(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _refuse("interrupted; what was measured is in the run", 130)
+    except Exception as error:
+        if debug:
+            raise
+        told = InternalError(
+            "run " + " ".join(words), f"{type(error).__name__}: {error}", "again with --debug, and report it"
+        )
+        return _refuse(" ".join(str(told).split()), told.exit_code)
+
+
+def _refuse(sentence: str, code: int) -> int:
+    print(f"netassay: {sentence}", file=sys.stderr)
+    return code
+
+
+def run() -> None:
+    """Leave with the exit code of the command in `sys.argv`."""
+    sys.exit(main())

@@ -1,0 +1,279 @@
+"""Commands: what each word of the command line does. Arguments in, an exit code out; printing is `terminal`'s."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from glob import glob
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from cyclopts import Parameter
+from torch import nn
+
+from netassay import front, report, store, terminal
+from netassay.errors import BadInput
+from netassay.objectives import logits
+from netassay.quiet import quiet
+from netassay.result import Result, Table, Verdict
+from netassay.spec import parse
+from netassay.studies.channel_profile import channel_profile
+from netassay.studies.one_batch import one_batch
+from netassay.studies.summary import summary as summarize
+from netassay.verdicts import HEALTHY, STATES
+from netassay.zoo import build
+
+FailOn = Literal["finding", "warning"] | None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Shown:
+    """How the outcome is shown, and what the exit code says.
+
+    Parameters
+    ----------
+    json
+        One JSON document on standard output.
+    csv
+        The main table as CSV on standard output.
+    fail_on
+        Exit with 1 if there is a verdict of this severity or a worse one.
+    out
+        Folder in which to keep a run with its page.
+    """
+
+    json: Annotated[bool, Parameter(negative="")] = False
+    csv: Annotated[bool, Parameter(negative="")] = False
+    fail_on: FailOn = None
+    out: Path | None = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Made:
+    """The model: how it is made.
+
+    Parameters
+    ----------
+    weights
+        File with weights: .safetensors, or what torch.load reads without running code.
+    seed
+        Seed of everything that is drawn.
+    device
+        Where to run, e.g. cuda.
+    """
+
+    weights: Path | None = None
+    seed: int = 0
+    device: str | None = None
+
+    def model(self, spec: str) -> nn.Module:
+        """Build the model of a spec."""
+        model = build(spec, weights=self.weights, seed=self.seed)
+        return model if self.device is None else model.to(self.device)
+
+
+SHOWN, MADE = Shown(), Made()
+
+
+def summary(model: str, /, *, input_size: tuple[int, ...] = (), made: Made = MADE, shown: Shown = SHOWN) -> int:
+    """List a model's layers with shapes, parameters, multiply-adds and memory.
+
+    Parameters
+    ----------
+    model
+        A spec: resnet18, resnet[1,1,1]:input=32, package.module:factory, ...
+    input_size
+        The input's size with the batch, e.g. --input-size 1 3 32 32; models of the zoo know theirs.
+    """
+    result = summarize(made.model(model), input_size or None)
+    return _show(result, shown, "layers", {"model": model})
+
+
+def capture(
+    model: str,
+    /,
+    *,
+    data: str = "noise:uniform",
+    layers: tuple[str, ...] = ("*",),
+    objective: str = "cross_entropy",
+    batch_size: int = 1,
+    made: Made = MADE,
+    shown: Shown = SHOWN,
+) -> int:
+    """Show one batch at each layer: shapes and norms of input and output, forward and backward.
+
+    Parameters
+    ----------
+    model
+        A spec, as for summary.
+    data
+        A spec: digits, parquet:PATH, noise:uniform, ...; noise takes the model's input size.
+    layers
+        Patterns: fnmatch on the dotted name, re:..., type:...
+    objective
+        What is differentiated: cross_entropy, mse, true_logit or module:function.
+    batch_size
+        Samples to look at.
+    """
+    network = made.model(model)
+    result = one_batch(network, _fitting(data, network), layers, objective=objective, batch_size=batch_size)
+    return _show(result, shown, "forward", {"model": model, "data": data})
+
+
+def channels(
+    model: str,
+    /,
+    *,
+    data: str,
+    layers: tuple[str, ...] = (),
+    objective: str = "cross_entropy",
+    batch_size: int = 128,
+    checkpoints: str | None = None,
+    made: Made = MADE,
+    shown: Shown = SHOWN,
+) -> int:
+    """Profile every channel: what it carries, the gradient that arrives, and whether it is dead.
+
+    Parameters
+    ----------
+    model
+        A spec, as for summary.
+    data
+        A spec: digits:split=test, parquet:PATH, noise:uniform, ...
+    layers
+        Patterns; by default every layer with weights and every activation.
+    objective
+        What is differentiated: cross_entropy, mse, true_logit or module:function.
+    batch_size
+        Samples to run at once.
+    checkpoints
+        Pattern of weight files, e.g. 'run/*.safetensors': one row for each instead.
+    """
+    options: dict[str, Any] = {"layers": layers or None, "objective": objective, "batch_size": batch_size}
+    if checkpoints is not None:
+        result = _over(checkpoints, model, data, made, options)
+        return _show(result, shown, "checkpoints", {"model": model, "data": data})
+    result = channel_profile(made.model(model), data, **options)
+    return _show(result, shown, "layers", {"model": model, "data": data})
+
+
+def examine(
+    model: str | None = None,
+    /,
+    *,
+    data: str = "digits:size=16",
+    layers: tuple[str, ...] = (),
+    objective: str = "cross_entropy",
+    epochs: int = 10,
+    lr: float = 0.05,
+    batch_size: int = 128,
+    made: Made = MADE,
+    shown: Shown = SHOWN,
+) -> int:
+    """Examine a network end to end: train it if it has no weights, profile it before and after, write the page.
+
+    Parameters
+    ----------
+    model
+        A spec; by default a small ResNet that fits the data.
+    data
+        A spec; the network learns from its train split and is looked at with its test split.
+    layers
+        Patterns; by default every layer with weights and every activation.
+    objective
+        What is differentiated: cross_entropy, mse, true_logit or module:function.
+    epochs
+        Passes over the training data, for a model without weights.
+    lr
+        Largest learning rate.
+    batch_size
+        Samples to run at once.
+    """
+    run = front.examine(
+        model,
+        data,
+        out=shown.out,
+        weights=made.weights,
+        layers=layers or None,
+        objective=objective,
+        epochs=epochs,
+        lr=lr,
+        seed=made.seed,
+        batch_size=batch_size,
+        device=made.device,
+    )
+    terminal.show_run(run, json=shown.json, csv=shown.csv)
+    return _code(run.verdicts, shown.fail_on)
+
+
+def report_(run: Path, /, *, out: Path | None = None) -> int:
+    """Write the page of a run again.
+
+    Parameters
+    ----------
+    run
+        The folder of a run.
+    out
+        The file to write; by default index.html in the run's folder.
+    """
+    print(report.write_page(store.open_run(run), out))
+    return 0
+
+
+def runs(folder: Path = Path("runs"), /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """List the runs of a folder, the newest first.
+
+    Parameters
+    ----------
+    folder
+        Where runs are kept.
+    json
+        One JSON document on standard output.
+    """
+    terminal.show_runs(store.runs(folder), json=json)
+    return 0
+
+
+def _over(pattern: str, model: str, data: str, made: Made, options: Mapping[str, Any]) -> Result:
+    """Profile a model once for each file of weights, and count its channels' states in one row."""
+    files = sorted(glob(pattern))
+    if not files:
+        raise BadInput(f"checkpoints {pattern!r}", "no file of that name", "quote the pattern: 'run/*.safetensors'")
+    rows, verdicts, result = [], [], None
+    for file in files:
+        result = channel_profile(replace(made, weights=Path(file)).model(model), data, **options)
+        states = result.tables["channels"].columns["state"]
+        counts = {name: int((states == name).sum()) for name in (HEALTHY, *(state.name for state in STATES))}
+        rows.append({"checkpoint": file, "channels": len(states), **counts, "findings": len(result.findings)})
+        verdicts += [replace(verdict, layer=f"{file}: {verdict.layer}") for verdict in result.verdicts]
+    told = {} if result is None else {**result.provenance, "model": model, "weights": files}
+    return Result("checkpoints", {"checkpoints": Table.of(rows)}, verdicts=tuple(verdicts), provenance=told)
+
+
+def _fitting(data: str, model: nn.Module) -> str:
+    """Give noise the size and classes of a model that knows its input; leave every other data set as it is."""
+    spec, shape = parse(data), getattr(model, "input_shape", None)
+    if spec.name != "noise" or shape is None:
+        return data
+    channels, size = (shape[0], shape[-1]) if len(shape) == 3 else (math.prod(shape), 1)
+    with quiet(model), torch.no_grad():
+        classes = logits(model(torch.zeros(1, channels, size, size))).shape[1]
+    return str(spec.including(size=size, channels=channels, classes=classes))
+
+
+def _show(result: Result, shown: Shown, table: str, meta: Mapping[str, Any]) -> int:
+    terminal.show_result(result, table, json=shown.json, csv=shown.csv)
+    if shown.out is not None:
+        with store.create(shown.out, study=result.study, **meta) as writer:
+            writer.add(result.study, result)
+        terminal.say(f"page: {report.write_page(store.open_run(shown.out))}")
+    return _code(result.verdicts, shown.fail_on)
+
+
+def _code(verdicts: Sequence[Verdict], fail_on: FailOn) -> int:
+    severities = {None: (), "finding": ("finding",), "warning": ("finding", "warning")}[fail_on]
+    return int(any(verdict.severity in severities for verdict in verdicts))

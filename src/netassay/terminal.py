@@ -1,0 +1,124 @@
+"""Terminal: findings first, then tables; or one JSON document, or CSV. Standard output only."""
+
+from __future__ import annotations
+
+import csv as csv_format
+import io
+import json as json_format
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from netassay.report.notebook import cell
+from netassay.result import Result, Table, Verdict, plain
+from netassay.store import Run
+from netassay.verdicts import HEALTHY, STATES
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "channel_profile": ("layer", "channels", *(state.name for state in STATES), "y_rms", "gy_norm", "y_zero_share"),
+    "summary": ("layer", "kind", "output", "parameters", "multiply_adds"),
+    "checkpoints": ("checkpoint", "channels", HEALTHY, *(state.name for state in STATES), "findings"),
+}
+"""Columns that a terminal shows of a study's main table; the others are in --json and --csv."""
+WIDE = 200
+"""Columns of text where standard output is no terminal."""
+NOTHING_FOUND = "No finding."
+
+
+def show_result(result: Result, table: str, *, json: bool, csv: bool) -> None:
+    """Show a study's outcome."""
+    if json:
+        print(json_format.dumps(result.to_dict(), allow_nan=False))
+    elif csv:
+        print(to_csv(result.tables[table]), end="")
+    else:
+        _show(result, table)
+
+
+def _show(result: Result, table: str) -> None:
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    for line in findings(result.verdicts) if result.study in ("channel_profile", "checkpoints") else []:
+        console.print(Text(line))
+    for name, content in result.tables.items():
+        if name == table or len(content) == 1 or result.study == "one_batch":
+            console.print(grid(name, content, COLUMNS.get(result.study, ()) if name == table else ()))
+    for note in result.notes:
+        console.print(Text(f"note: {note}"))
+
+
+def show_run(run: Run, *, json: bool, csv: bool) -> None:
+    """Show what an examination found, and where its page is."""
+    results = run.results
+    if json:
+        document = {"run": str(run.path), "page": str(run.page), "findings": [plain(vars(v)) for v in run.findings]}
+        results_document = {label: result.to_dict() for label, result in results.items()}
+        print(json_format.dumps({**document, "results": results_document}, allow_nan=False))
+    elif csv:
+        profile = [result for result in results.values() if result.study == "channel_profile"][-1]
+        print(to_csv(profile.tables["layers"]), end="")
+    else:
+        _show_run(run)
+
+
+def _show_run(run: Run) -> None:
+    for line in findings(run.verdicts):
+        say(line)
+    for claim in run.claims:
+        say(str(claim))
+    say(f"page: {run.page}")
+
+
+def findings(verdicts: Sequence[Verdict]) -> list[str]:
+    """Say what was found in lines, the worst first."""
+    grave = [f"{verdict.severity}: {verdict}" for verdict in verdicts if verdict.severity != "note"]
+    notes = sum(verdict.severity == "note" for verdict in verdicts)
+    more = [f"{notes} notes, none of them a finding; see --json or the page."] if notes else []
+    found = any(verdict.severity == "finding" for verdict in verdicts)
+    return [*([] if found else [NOTHING_FOUND]), *grave, *more]
+
+
+def show_runs(runs: Sequence[Run], *, json: bool) -> None:
+    """List runs."""
+    if json:
+        rows = [{"path": str(run.path), "status": run.status, **({} if run.fault else plain(run.meta))} for run in runs]
+        print(json_format.dumps(rows, allow_nan=False))
+        return
+    for run in runs:
+        say(str(run))
+    if not runs:
+        say("no runs here; netassay examine makes one")
+
+
+def grid(name: str, table: Table, columns: Sequence[str]) -> Grid:
+    """Lay a table out for a terminal."""
+    empty = {state.name for state in STATES if state.name in table.columns and not table.columns[state.name].any()}
+    chosen = [column for column in columns or table.columns if column in table.columns and column not in empty]
+    drawn = Grid(title=name, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in chosen:
+        text = table.columns[column].dtype.kind in "US"
+        drawn.add_column(column.replace("_", " "), justify="left" if text else "right", no_wrap=True)
+    for row in table.rows():
+        drawn.add_row(*(Text(_cell(row[column])) for column in chosen))
+    return drawn
+
+
+def _cell(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else cell(value)
+
+
+def to_csv(table: Table) -> str:
+    """Write a table as CSV; NaN and infinities as such."""
+    out = io.StringIO()
+    writer = csv_format.writer(out, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows(row.values() for row in table.rows())
+    return out.getvalue()
+
+
+def say(line: str) -> None:
+    """Print one line as it is."""
+    sys.stdout.write(line + "\n")
