@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from netassay.data import load_data
+from netassay.hooks import Watch
 from netassay.layers import select
 from netassay.objectives import Objective, find
+from netassay.quiet import quiet
 from netassay.records import Record
 from netassay.result import Result, Table
 from netassay.studies.provenance import describe_pass
+from netassay.studies.sweep import checked, device_of, run
 
 
 def one_batch(
