@@ -29,6 +29,17 @@ def pool(na: Any, a: tuple[Any, ...], nb: Any, b: tuple[Any, ...]) -> tuple[Any,
     return mean_a + delta * wb, m2a + m2b + between, m3, m4
 
 
+def centre(shift: Any, n: Any, s1: Any, s2: Any, s3: Any, s4: Any) -> tuple[Any, ...]:
+    """Turn power sums about `shift` into (mean, m2, m3, m4); numpy and torch alike.
+
+    Keeps what digits the sums have: the mean must lie within a few deviations of `shift`.
+    """
+    d = s1 / (n + (n == 0))
+    m3 = s3 - 3 * d * s2 + 2 * d * d * s1
+    m4 = s4 - 4 * d * s3 + 6 * d * d * s2 - 3 * d**3 * s1
+    return shift + d, s2 - d * s1, m3, m4
+
+
 @dataclass(frozen=True)
 class Moments:
     """Raw centred sums over the finite values of each channel; arrays `(C,)`, float64.

@@ -18,6 +18,7 @@ from netassay.layers import Layer, has_weight, named_layers, select
 from netassay.objectives import Objective, find
 from netassay.records import Record
 from netassay.result import Result
+from netassay.streams.blocks import scratch
 from netassay.streams.rows import Rows, make, observe, read
 from netassay.studies.channel_tables import tables
 from netassay.studies.provenance import describe_pass, joined
@@ -160,6 +161,7 @@ class Look:
         self.streams = {"y": FORWARD + more, "gy": BACKWARD + more}
         self.rows: dict[tuple[str, str], Rows] = {}
         self.flat: dict[str, Tensor] = {}
+        self.memory: Tensor | None = None
 
     def forward(self, call: Call, record: Record, batch: Batch) -> None:
         """Fold an output into its rows."""
@@ -187,7 +189,8 @@ class Look:
         view = by_channel(tensor, call.axis, len(batch.x), call.label)
         key = (call.label, side)
         if key not in self.rows:
-            self.rows[key] = make([*self.streams[side], *extra], view)
+            self.memory = scratch(view.device) if self.memory is None else self.memory
+            self.rows[key] = make([*self.streams[side], *extra], view, memory=self.memory)
         observe(self.rows[key], view, _keep(batch, view))
 
     def read(self, outcome: Outcome) -> tuple[Channels, ...]:
