@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 
@@ -71,7 +71,6 @@ def test_bounds_without_a_case_are_exact():
 
 
 @given(n=st.integers(1, 10**6), share=st.floats(0, 1), level=st.floats(0.01, 0.999))
-@settings(max_examples=80, deadline=None)
 def test_bounds_enclose_the_share_and_mirror_it(n, share, level):
     """The interval holds k/n, mirrors when success and failure trade places, and grows with the level."""
     k = round(share * n)
@@ -252,7 +251,6 @@ def mean_difference(a, b):
     a=st.lists(st.integers(0, 6), min_size=1, max_size=3),
     b=st.lists(st.integers(0, 6), min_size=1, max_size=4),
 )
-@settings(max_examples=60, deadline=None)
 def test_small_permutation_tests_are_exact(a, b):
     """With few values, p is the share of all orders that do as well, ties counted, rounding or not."""
     scaled = np.array(a) * 0.1, np.array(b) * 0.1
@@ -309,7 +307,6 @@ P = st.lists(st.floats(0, 1), max_size=9)
 
 
 @given(p=P)
-@settings(max_examples=150, deadline=None)
 def test_corrections_are_their_definitions(p):
     """Holm and Benjamini-Hochberg follow the step procedures as written."""
     np.testing.assert_allclose(holm(p), twin.holm(p), rtol=1e-14, atol=0)
@@ -317,14 +314,12 @@ def test_corrections_are_their_definitions(p):
 
 
 @given(p=P)
-@settings(max_examples=50, deadline=None)
 def test_benjamini_hochberg_agrees_with_scipy(p):
     """The adjusted values are scipy's."""
     np.testing.assert_allclose(benjamini_hochberg(p), scipy.stats.false_discovery_control(p) if p else [], rtol=1e-14)
 
 
 @given(p=P, nans=st.lists(st.integers(0, 9), max_size=4))
-@settings(max_examples=80, deadline=None)
 def test_nan_passes_through_and_is_no_test(p, nans):
     """NaN stays where it is and leaves the others as if it had not been there."""
     mixed = list(p)

@@ -8,7 +8,7 @@ import sqlite3
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -46,7 +46,6 @@ def same(a, b):
 
 
 @given(data=st.data(), dtype=st.sampled_from(DTYPES), order=st.sampled_from("<>"))
-@settings(max_examples=150, deadline=None)
 def test_arrays_and_columns_come_back_bit_for_bit(writer, data, dtype, order):
     """Every dtype, shape (empty too) and byte order of an array or column returns as this machine's own."""
     kind = np.dtype(dtype).newbyteorder(order)
@@ -67,7 +66,6 @@ def test_a_signalling_nan_keeps_its_payload(tmp_path):
 
 
 @given(words=st.lists(st.text(st.characters(exclude_categories=["Cs"]))))
-@settings(max_examples=50, deadline=None)
 def test_string_columns_come_back(writer, words):
     """Strings of any language, empty ones and none at all return as a string column."""
     column = np.array(words, dtype=str)
@@ -131,7 +129,6 @@ def test_claims_verdicts_notes_and_provenance_come_back(tmp_path):
 
 
 @given(value=JSON)
-@settings(max_examples=200, deadline=None)
 def test_json_round_trips_with_nan_and_dollars(value):
     """Any JSON value returns the same, NaN, infinities and keys with "$" included, and the text is strict."""
 

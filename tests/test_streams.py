@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from netassay.errors import BadInput, UnknownName
@@ -50,7 +50,6 @@ cases = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(cases)
 def test_rows_equal_the_definitions(case):
     """Every stream of every dtype, zeros, subnormals, NaN and Inf included, is what its definition says."""
@@ -78,7 +77,6 @@ def test_rows_equal_the_definitions(case):
             assert read["extremes"].high[c] == max(twin.finite(values))
 
 
-@settings(max_examples=60, deadline=None)
 @given(cases, st.sampled_from([0.05, 0.25, 0.5, 0.75, 0.95]))
 def test_layer_quantiles_are_within_one_percent(case, q):
     """A quantile of the layer histogram is its order statistic to 0.78 %, over the whole range of the dtype."""
@@ -120,7 +118,6 @@ def test_shuffled_partition_equals_the_whole():
             assert abs(got.variance[c] / twin.spread(x[:, c].numpy()) - 1) < 1e-11
 
 
-@settings(max_examples=60, deadline=None)
 @given(cases, st.integers(0, 10**6))
 def test_any_partition_in_any_order_equals_the_whole(case, seed):
     """Integer streams merge exactly, the others to rounding, empty parts included."""
@@ -238,7 +235,7 @@ def test_blocks_do_not_show(monkeypatch, specials):
     x = awkward(6, 5, 8, torch.float32, 2, specials)
     whole = observed([x])
     for size in (1, 20, 40, 100):
-        monkeypatch.setattr("netassay.streams.sums.CACHED", size)
+        monkeypatch.setattr("netassay.streams.blocks.CACHED", size)
         for view in (x, x.transpose(1, 2).contiguous().transpose(1, 2)):
             cut = observed([view])
             for name in EVERY:
@@ -310,7 +307,6 @@ def test_histograms_of_different_dtypes_join():
     np.testing.assert_array_equal(LogHistogram.of(x.numpy()).counts, a.counts)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(2, 9), st.integers(1, 3), st.integers(1, 3), st.integers(0, 10**6))
 def test_cross_moments_equal_the_definition(n, a, b, seed):
     """Merged parts of the cross-moments are those of the whole, far from the origin too."""

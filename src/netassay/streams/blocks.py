@@ -66,7 +66,9 @@ class Block:
 
     def __init__(self, sums: Sums, work: Workspace, at: Slices) -> None:
         self.sums, self.channels, self.x = sums, at[1], sums.x[at].to(narrow(sums.x.dtype))
-        self.low = self.high = self.counted = self.x
+        self.low: Tensor = self.x
+        self.high: Tensor = self.x
+        self.counted: Tensor = self.x
         self.kept = self.valid = NOTHING
         self.values: Tensor
         self.spare: Tensor
