@@ -27,6 +27,12 @@ def visit(
     `on_forward(record)` sees `record.x` (None where the layer has overwritten it) and `record.y`; `on_backward(record)`
     sees `record.gy` and, where the graph shows it, `record.gx`. Reduce inside the callback: what comes later may
     overwrite these tensors. Yields the `Watch`, whose `forward`, `never_ran` and `places` tell what ran.
+
+    >>> model, sizes = nn.Sequential(nn.Linear(2, 3), nn.ReLU()), []
+    >>> with visit(model, "*", on_forward=lambda record: sizes.append(tuple(record.y.shape))):
+    ...     _ = model(torch.ones(4, 2))
+    >>> sizes
+    [(4, 3), (4, 3)]
     """
     watch = Watch(_resolve(model, layers), on_forward, on_backward, keep=False)
     try:

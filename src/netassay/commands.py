@@ -4,79 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from glob import glob
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from cyclopts import Parameter
 from torch import nn
 
 from netassay import front, report, store, terminal
-from netassay.errors import BadInput
 from netassay.objectives import logits
+from netassay.options import MADE, SHOWN, FailOn, Made, Shown
 from netassay.quiet import quiet
-from netassay.result import Result, Table, Verdict
+from netassay.result import Result, Verdict
 from netassay.spec import parse
 from netassay.studies.channel_profile import channel_profile
+from netassay.studies.checkpoints import over_checkpoints
 from netassay.studies.one_batch import one_batch
 from netassay.studies.summary import summary as summarize
-from netassay.verdicts import HEALTHY, STATES
-from netassay.zoo import build
-
-FailOn = Literal["finding", "warning"] | None
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Shown:
-    """How the outcome is shown, and what the exit code says.
-
-    Parameters
-    ----------
-    json
-        One JSON document on standard output.
-    csv
-        The main table as CSV on standard output.
-    fail_on
-        Exit with 1 if there is a verdict of this severity or a worse one.
-    out
-        Folder in which to keep a run with its page.
-    """
-
-    json: Annotated[bool, Parameter(negative="")] = False
-    csv: Annotated[bool, Parameter(negative="")] = False
-    fail_on: FailOn = None
-    out: Path | None = None
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Made:
-    """The model: how it is made.
-
-    Parameters
-    ----------
-    weights
-        File with weights: .safetensors, or what torch.load reads without running code.
-    seed
-        Seed of everything that is drawn.
-    device
-        Where to run, e.g. cuda.
-    """
-
-    weights: Path | None = None
-    seed: int = 0
-    device: str | None = None
-
-    def model(self, spec: str) -> nn.Module:
-        """Build the model of a spec."""
-        model = build(spec, weights=self.weights, seed=self.seed)
-        return model if self.device is None else model.to(self.device)
-
-
-SHOWN, MADE = Shown(), Made()
 
 
 def summary(model: str, /, *, input_size: tuple[int, ...] = (), made: Made = MADE, shown: Shown = SHOWN) -> int:
@@ -155,7 +100,7 @@ def channels(
     """
     options: dict[str, Any] = {"layers": layers or None, "objective": objective, "batch_size": batch_size}
     if checkpoints is not None:
-        result = _over(checkpoints, model, data, made, options)
+        result = over_checkpoints(lambda file: replace(made, weights=file).model(model), checkpoints, data, **options)
         return _show(result, shown, "checkpoints", {"model": model, "data": data})
     result = channel_profile(made.model(model), data, **options)
     return _show(result, shown, "layers", {"model": model, "data": data})
@@ -236,22 +181,6 @@ def runs(folder: Path = Path("runs"), /, *, json: Annotated[bool, Parameter(nega
     """
     terminal.show_runs(store.runs(folder), json=json)
     return 0
-
-
-def _over(pattern: str, model: str, data: str, made: Made, options: Mapping[str, Any]) -> Result:
-    """Profile a model once for each file of weights, and count its channels' states in one row."""
-    files = sorted(glob(pattern))
-    if not files:
-        raise BadInput(f"checkpoints {pattern!r}", "no file of that name", "quote the pattern: 'run/*.safetensors'")
-    rows, verdicts, result = [], [], None
-    for file in files:
-        result = channel_profile(replace(made, weights=Path(file)).model(model), data, **options)
-        states = result.tables["channels"].columns["state"]
-        counts = {name: int((states == name).sum()) for name in (HEALTHY, *(state.name for state in STATES))}
-        rows.append({"checkpoint": file, "channels": len(states), **counts, "findings": len(result.findings)})
-        verdicts += [replace(verdict, layer=f"{file}: {verdict.layer}") for verdict in result.verdicts]
-    told = {} if result is None else {**result.provenance, "model": model, "weights": files}
-    return Result("checkpoints", {"checkpoints": Table.of(rows)}, verdicts=tuple(verdicts), provenance=told)
 
 
 def _fitting(data: str, model: nn.Module) -> str:

@@ -60,7 +60,15 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A finding about a model or a training: where, why, on what evidence, and what would make it wrong."""
+    """A finding about a model or a training: where, why, on what evidence, and what would make it wrong.
+
+    `rule` names the row of the verdict table, `numbers` what it was judged by against `threshold`, which `source`
+    gives; `n` is the number of samples seen; `next` says what to look at.
+
+    >>> told = dict(threshold="any", source="netassay", n=8, wrong_if="never", next="look at its input")
+    >>> str(Verdict("not finite", "conv1", "3 NaN in its output", "finding", {"nan": 3}, **told))
+    'conv1: 3 NaN in its output'
+    """
 
     rule: str
     layer: str
@@ -152,6 +160,10 @@ class Result:
     """The outcome of a study: tables, arrays, claims, verdicts, and where they came from.
 
     `source` is what the tables were read from; with it, results of parts of a data set merge exactly.
+
+    >>> result = Result("demo", {"layers": Table.of([{"layer": "conv1", "channels": 16}])})
+    >>> result.table("layers"), result.findings
+    ([{'layer': 'conv1', 'channels': 16}], ())
     """
 
     study: str

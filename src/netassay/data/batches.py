@@ -21,7 +21,13 @@ NAMES = {
 
 
 class Batch(NamedTuple):
-    """Samples along the first axis of every part; `ids` are unique in a data set."""
+    """Samples along the first axis of every part; `ids` are unique in a data set.
+
+    `x` holds the inputs, `y` the targets, `mask` `(N, T)` is true where a token exists.
+
+    >>> Batch(torch.zeros(2, 3), torch.tensor([0, 1])).mask is None
+    True
+    """
 
     x: Tensor
     y: Tensor | None = None

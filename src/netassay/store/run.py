@@ -30,6 +30,15 @@ class Run:
     """One run folder; every property reads the file anew, so a run that is being written can be watched.
 
     `fault` says, for a run in a list, why it cannot be read; "" otherwise.
+
+    >>> import tempfile
+    >>> from netassay.store import create
+    >>> folder = Path(tempfile.mkdtemp()) / "first"
+    >>> with create(folder, study="demo") as writer:
+    ...     writer.log(0, {"loss": 2.3})
+    >>> run = Run(folder)
+    >>> run.id, run.status, run.series("loss").columns["value"].tolist()
+    ('first', 'finished', [2.3])
     """
 
     path: Path
@@ -172,6 +181,10 @@ def open_run(path: str | Path) -> Run:
 
     Works while the run is written, after its process was killed, and in a read-only folder. Raises
     `BadInput` when there is none, or it is damaged, or of a newer netassay.
+
+    >>> open_run("runs/none")
+    Traceback (most recent call last):
+    netassay.errors.BadInput: asked: open run 'runs/none'...
     """
     given, asked = Path(path), f"open run {str(path)!r}"
     run = Run(given.parent if given.name == database.FILE else given)

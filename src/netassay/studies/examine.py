@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from torch import nn
 
 from netassay import training
 from netassay.data import Data, load_data, splits
 from netassay.errors import BadInput
-from netassay.inference import binomial_interval, bootstrap
 from netassay.objectives import Objective
 from netassay.progress import steps
-from netassay.result import Claim, Result, Table
+from netassay.result import Result
 from netassay.spec import parse
+from netassay.studies.change import END, START, Pair, compared
 from netassay.studies.channel_profile import channel_profile
 from netassay.studies.provenance import describe
 from netassay.studies.summary import summary
@@ -26,9 +25,6 @@ from netassay.studies.twins import untrained
 from netassay.zoo import build, fitted
 
 MODEL = "resnet[1,1,1]:width=16"
-START, END = "start", "end"
-LEVEL = 1 - 0.05 / 4
-"""Of each interval: 95 % for the four claims together (Bonferroni)."""
 
 
 class Keep(Protocol):
@@ -45,17 +41,6 @@ class Keep(Protocol):
     def note(self, **meta: Any) -> None:
         """Keep a fact about the run."""
         ...
-
-
-@dataclass(frozen=True)
-class Pair:
-    """What every study gets: the network before and after learning, and data it was not trained on."""
-
-    start: nn.Module
-    end: nn.Module
-    data: Data
-    layers: str | Sequence[str] | None
-    objective: str | Objective
 
 
 def _summary(pair: Pair) -> dict[str, Result]:
@@ -99,7 +84,7 @@ def examine_into(keep: Keep, plan: Plan) -> None:
         for label, result in study(pair).items():
             keep.add(label, result)
             results[label] = result
-    keep.add("examine", _compared(pair, results, how, plan.seed))
+    keep.add("examine", compared(pair, results, how, plan.seed))
 
 
 def _splits(plan: Plan) -> tuple[Data, Data]:
@@ -169,93 +154,3 @@ def _train(keep: Keep, plan: Plan, model: nn.Module, learn: Data, test: Data) ->
             advance(f"epoch {epoch + 1}, loss {loss:.3f}")
 
         training.train(model, learn, epochs=plan.epochs, lr=plan.lr, seed=plan.seed, on_step=on_step)
-
-
-def _compared(pair: Pair, results: Mapping[str, Result], how: str, seed: int) -> Result:
-    """Judge what learning did, by what the studies found at its start and at its end."""
-    scores, notes = _scores(pair)
-    claims = [*_above_chance(scores, pair), *_change(results, seed)]
-    corrected = tuple(replace(claim, tests=len(claims), correction="Bonferroni") for claim in claims)
-    tables = {"scores": Table.of(scores)} if scores else {}
-    made = {**describe(pair.end), "data": pair.data.spec, "how": how}
-    return Result("examine", tables, claims=corrected, notes=tuple(notes), provenance=made)
-
-
-def _scores(pair: Pair) -> tuple[list[dict[str, Any]], list[str]]:
-    rows = []
-    try:
-        for when, model in ((START, pair.start), (END, pair.end)):
-            score = training.evaluate(model, pair.data)
-            low, high = binomial_interval(score.correct, score.n)
-            interval = {"low": float(low), "high": float(high)}
-            rows.append({"when": when, "accuracy": score.accuracy, **interval, "loss": score.loss, "n": score.n})
-    except BadInput as reason:
-        return [], [f"no accuracy: {reason.found}"]
-    return rows, []
-
-
-def _above_chance(scores: Sequence[Mapping[str, Any]], pair: Pair) -> list[Claim]:
-    if not scores or not pair.data.classes:
-        return []
-    end, chance = scores[-1], 1 / pair.data.classes
-    low, high = binomial_interval(round(end["accuracy"] * end["n"]), end["n"], LEVEL)
-    return [
-        Claim.above(
-            0.0,
-            statement=f"The network is right more often than chance ({chance:.3g})",
-            effect=end["accuracy"] - chance,
-            interval=(float(low) - chance, float(high) - chance),
-            n=end["n"],
-            counted="samples",
-            unit="accuracy above chance",
-        )
-    ]
-
-
-CLAIMS: tuple[tuple[str, str, Callable[[Result], np.ndarray]], ...] = (
-    ("Learning makes activations sparser", "share of zero outputs, end - start", lambda r: _zeros(r)),
-    ("Learning sets the channels of a layer apart", "log2 of their spread, end - start", lambda r: _apart(r)),
-    ("Learning lets less gradient through", "log2 of the gradient norm, start - end", lambda r: -_gradient(r)),
-)
-"""What learning may do to every layer: a statement, the unit of its effect, and one number a layer."""
-
-
-def _change(results: Mapping[str, Result], seed: int) -> list[Claim]:
-    """Test each claim on the differences between end and start, layer by layer."""
-    claims = []
-    for statement, unit, measure in CLAIMS:
-        change = measure(results[f"channels/{END}"]) - measure(results[f"channels/{START}"])
-        change = change[np.isfinite(change)]
-        if len(change) >= 2:
-            effect, low, high = bootstrap(change, np.mean, level=LEVEL, seed=seed)
-            interval = (float(low), float(high))
-            claims.append(
-                Claim.above(
-                    0.0,
-                    statement=statement,
-                    effect=float(effect),
-                    interval=interval,
-                    n=len(change),
-                    counted="layers",
-                    unit=unit,
-                )
-            )
-    return claims
-
-
-def _zeros(result: Result) -> np.ndarray:
-    table = result.tables["layers"].columns
-    return np.where(table["activation"], table["y_zero_share"], np.nan)
-
-
-def _apart(result: Result) -> np.ndarray:
-    """Return log2 of the coefficient of variation of the channels' RMS output, layer by layer."""
-    channels = result.tables["channels"].columns
-    sizes = [channels["y_rms"][channels["layer"] == label] for label in result.tables["layers"].columns["layer"]]
-    ratios = np.array([size.std() / size.mean() if size.mean() > 0 else np.nan for size in sizes])
-    return np.log2(np.where(ratios > 0, ratios, np.nan))
-
-
-def _gradient(result: Result) -> np.ndarray:
-    norm = result.tables["layers"].columns["gy_norm"]
-    return np.log2(np.where(norm > 0, norm, np.nan))

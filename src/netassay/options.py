@@ -1,0 +1,65 @@
+"""Options: what several commands of the shell share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from torch import nn
+
+from netassay.zoo import build
+
+FailOn = Literal["finding", "warning"] | None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Shown:
+    """How the outcome is shown, and what the exit code says.
+
+    Parameters
+    ----------
+    json
+        One JSON document on standard output.
+    csv
+        The main table as CSV on standard output.
+    fail_on
+        Exit with 1 if there is a verdict of this severity or a worse one.
+    out
+        Folder in which to keep a run with its page.
+    """
+
+    json: Annotated[bool, Parameter(negative="")] = False
+    csv: Annotated[bool, Parameter(negative="")] = False
+    fail_on: FailOn = None
+    out: Path | None = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Made:
+    """The model: how it is made.
+
+    Parameters
+    ----------
+    weights
+        File with weights: .safetensors, or what torch.load reads without running code.
+    seed
+        Seed of everything that is drawn.
+    device
+        Where to run, e.g. cuda.
+    """
+
+    weights: Path | None = None
+    seed: int = 0
+    device: str | None = None
+
+    def model(self, spec: str) -> nn.Module:
+        """Build the model of a spec."""
+        model = build(spec, weights=self.weights, seed=self.seed)
+        return model if self.device is None else model.to(self.device)
+
+
+SHOWN, MADE = Shown(), Made()
