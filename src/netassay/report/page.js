@@ -82,6 +82,14 @@
     });
   }
 
+  function cell(_, api) {
+    const [x, y] = api.coord([api.value(0), api.value(1)]);
+    const [width, height] = api.size([1, 1]);
+    // A pixel under the next cell, or the seams shine through.
+    const shape = { x: x - width / 2, y: y - height / 2, width: width + 1, height: height + 1 };
+    return { type: "rect", shape: shape, style: { fill: api.visual("color") } };
+  }
+
   function heat(figure, c, option, narrow) {
     const names = Object.keys(figure.series).reverse();
     const data = [];
@@ -93,13 +101,15 @@
     option.grid = { left: narrow ? 96 : 132, right: 14, top: 8, bottom: 92 };
     option.xAxis.axisLabel = { color: c.soft, fontSize: 11, interval: narrow ? 15 : 7 };
     option.visualMap = {
+      dimension: 2,
       min: figure.limits[0], max: figure.limits[1], calculable: false, orient: "horizontal", left: "center", bottom: 0,
       itemWidth: 10, itemHeight: narrow ? 140 : 240, text: ["always", "never"], textStyle: { color: c.soft, fontSize: 11 },
       inRange: { color: c.heat }, precision: 2,
     };
     option.tooltip.trigger = "item";
     option.tooltip.formatter = (p) => names[p.value[1]] + "\n" + figure.x[p.value[0]] + " of channels: fires in " + format(p.value[2]);
-    return [{ type: "heatmap", data: data, itemStyle: { borderWidth: 0 } }];
+    // Not a "heatmap": that one paints a canvas of its own, which Chromium leaves out on paper.
+    return [{ type: "custom", data: data, renderItem: cell, encode: { x: 0, y: 1, tooltip: 2 } }];
   }
 
   const kinds = { lines: lines, bars: bars, boxes: boxes, heat: heat };
@@ -129,7 +139,12 @@
     }
   });
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  window.addEventListener("beforeprint", drawAll);
-  window.addEventListener("afterprint", drawAll);
+  // The style sheet's print rules come too late for a canvas: paper's colours are asked for by name.
+  const printing = (on) => () => {
+    document.documentElement.toggleAttribute("data-print", on);
+    drawAll();
+  };
+  window.addEventListener("beforeprint", printing(true));
+  window.addEventListener("afterprint", printing(false));
   document.documentElement.dataset.drawn = String(drawn.size);
 })();

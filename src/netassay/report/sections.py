@@ -18,13 +18,14 @@ LISTED = 200
 
 @dataclass(frozen=True)
 class Section:
-    """One question: what was found, what was claimed, figures with their tables, and the words used."""
+    """One question: what was found and claimed, on what conditions, figures with their tables, and the words used."""
 
     key: str
     title: str
     lead: str
     verdicts: tuple[Verdict, ...] = ()
     claims: tuple[Claim, ...] = ()
+    notes: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     tables: Tables = field(default_factory=dict)
     definitions: Mapping[str, str] = field(default_factory=dict)
@@ -48,12 +49,13 @@ def learning(run: Run, results: Mapping[str, Result]) -> Section | None:
         title="What learning did",
         lead=str(examined.provenance.get("how", "")),
         claims=examined.claims,
+        notes=examined.notes,
         figures=drawn,
         tables=examined.tables,
         definitions={
             "claim": "A statement put to the test: the size of the effect, its 95 % interval (corrected for the number "
             "of claims made together) and the number of things counted. It holds if the whole interval lies above "
-            "zero, does not hold if it lies below, and is undecided otherwise.",
+            "no effect (0, or 1 for a ratio), does not hold if it lies below, and is undecided otherwise.",
             "start, end": "The network before it learned anything, and the network that was examined.",
         },
     )
@@ -110,6 +112,7 @@ def channels(run: Run, results: Mapping[str, Result]) -> Section | None:
         lead="Each layer's output y, and the gradient gy that arrives there, for "
         f"{told.get('samples', 0):,} samples of {told.get('data', '')} (objective {told.get('objective', '')}).",
         verdicts=last.verdicts,
+        notes=tuple(f"{when}: {note}" if when else note for when, one in named.items() for note in one.notes),
         figures=tuple(figures(named)),
         tables=tables,
         definitions=CHANNEL_WORDS,
@@ -165,6 +168,7 @@ def structure(run: Run, results: Mapping[str, Result]) -> Section | None:
         lead=f"{totals['parameters']:,} parameters, {totals['multiply_adds']:,} multiply-adds for one sample, "
         f"{totals['total_megabytes']:.4g} MB with activations kept for the backward pass.",
         verdicts=made.verdicts,
+        notes=made.notes,
         figures=tuple(figures({"": made})),
         tables=made.tables,
         definitions={

@@ -133,7 +133,8 @@ def channel_profile(
         task="channels",
     )
     made = describe_pass(model, loaded, outcome.samples, objective=objective, training=training)
-    profile = Profile(look.read(outcome), tuple(outcome.never_ran), outcome.samples, made)
+    notes = () if training else _unsettled(model)
+    profile = Profile(look.read(outcome), tuple(outcome.never_ran), outcome.samples, made, notes=notes)
     if baseline is not None:
         return replace(profile, before=_states(baseline)).result()
     result = profile.result()
@@ -150,7 +151,7 @@ def channel_profile(
         quantiles=False,
         training=training,
     )
-    return replace(profile, before=_states(there), notes=(f"the initialisation is {told}",)).result()
+    return replace(profile, before=_states(there), notes=(*notes, f"the initialisation is {told}")).result()
 
 
 class Look:
@@ -227,6 +228,16 @@ def _chosen(model: nn.Module, layers: str | Sequence[str] | None) -> list[Layer]
     if not chosen:
         raise BadInput(f"channels of {type(model).__name__}", "no layer with a weight", "name layers: layers='*'")
     return chosen
+
+
+def _unsettled(model: nn.Module) -> tuple[str, ...]:
+    """Say which layers normalise by statistics that no batch has gone into: they hand their input through."""
+    seen = {name: getattr(module, "num_batches_tracked", None) for name, module in model.named_modules()}
+    fresh = [name for name, batches in seen.items() if batches is not None and not batches.any()]
+    told = (
+        f"{len(fresh)} batch norms (first: {', '.join(fresh[:1])}) have seen no batch, and scale nothing in eval mode"
+    )
+    return (told,) if fresh else ()
 
 
 def _states(baseline: Result) -> dict[str, np.ndarray]:

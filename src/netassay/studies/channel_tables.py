@@ -196,8 +196,10 @@ def _first_not_finite(profile: Profile) -> Verdict | None:
 
 def _notes(profile: Profile) -> list[str]:
     notes = [*profile.notes, *(f"asked for but never ran: {name}" for name in profile.never_ran)]
-    for layer in profile.layers:
-        for side, streams in (("y", layer.y), ("gy", layer.gy)):
-            if streams and (outside := int(streams["sample_norms"].outside.sum())):
-                notes.append(f"{layer.label}: {outside} norms of {side} lie outside the window of the first batch")
+    norms = {layer.label: [side["sample_norms"] for side in (layer.y, layer.gy) if side] for layer in profile.layers}
+    outside = {label: sum(int(one.outside.sum()) for one in both) for label, both in norms.items()}
+    if any(outside.values()):
+        worst = max(outside, key=lambda label: outside[label])
+        told = f"{sum(outside.values())} per-sample norms, {outside[worst]} of them of {worst}, lie outside the window"
+        notes.append(f"{told} that the first batch set; quartiles count them at its ends")
     return notes
