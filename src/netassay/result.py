@@ -54,7 +54,7 @@ class Claim:
         unit = f" {self.unit}" if self.unit else ""
         return (
             f"{self.statement}: {self.decision} "
-            f"({self.effect:.3g}{unit}, 95 % interval {low:.3g} to {high:.3g}, n = {self.n} {self.counted})"
+            f"({self.effect:.4g}{unit}, 95 % interval {low:.4g} to {high:.4g}, n = {self.n} {self.counted})"
         )
 
 

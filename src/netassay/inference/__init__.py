@@ -1,10 +1,11 @@
 """How sure one may be: intervals, p-values and corrections for many tests; numpy only.
 
-Rooms: `binomial` (exact bounds on a chance), `resampling` (bootstrap, permutation), `correction` (many
-tests).
+Rooms: `binomial` (exact bounds on a chance), `contingency` (two groups), `resampling` (bootstrap,
+permutation), `correction` (many tests).
 """
 
 from netassay.inference.binomial import binomial_interval, binomial_tail, binomial_upper
+from netassay.inference.contingency import fisher_tail
 from netassay.inference.correction import benjamini_hochberg, holm
 from netassay.inference.resampling import bootstrap, difference_of_means, permutation
 
@@ -15,6 +16,7 @@ __all__ = [
     "binomial_upper",
     "bootstrap",
     "difference_of_means",
+    "fisher_tail",
     "holm",
     "permutation",
 ]

@@ -81,9 +81,11 @@ CLAIMS: tuple[tuple[str, str, Callable[[Result], np.ndarray], Callable[[Any], An
 )
 """What learning may have done to every layer: a statement, the unit of its effect, one number a layer, and how the mean
 difference of these numbers is shown: as it is, or as the ratio that it is the logarithm of."""
+FEWEST = 8
+"""Layers below which nothing is decided: 7 agree by chance once in 64, more often than the level of an interval."""
 CAUTION = (
     "Claims over layers speak of this network and this training; its layers are not independent, and with as few as "
-    "10 a 95 % bootstrap interval holds the truth about 90 times in 100."
+    f"10 a 95 % bootstrap interval holds the truth about 90 times in 100. Fewer than {FEWEST} decide nothing."
 )
 
 
@@ -96,7 +98,8 @@ def _change(results: Mapping[str, Result], seed: int) -> list[Claim]:
         if len(change) >= 2:
             effect, *interval = (float(show(value)) for value in bootstrap(change, np.mean, level=LEVEL, seed=seed))
             fields = {"effect": effect, "interval": tuple(interval), "n": len(change), "counted": "layers"}
-            claims.append(Claim.above(float(show(0.0)), statement=statement, unit=unit, **fields))
+            claim = Claim.above(float(show(0.0)), statement=statement, unit=unit, **fields)
+            claims.append(claim if len(change) >= FEWEST else replace(claim, decision="undecided"))
     return claims
 
 
