@@ -72,7 +72,7 @@ def test_every_row_says_what_it_means_and_where_its_threshold_is_from():
 def test_the_silence_bound_is_exact(n):
     """0 of n leaves open rates up to 1 - 0.05**(1/n), which nears 3/n."""
     bound = verdicts.silence_bound(np.array([n]))[0]
-    assert bound == pytest.approx(-np.expm1(np.log(0.05) / n), rel=1e-9)
+    assert bound == pytest.approx(-np.expm1(np.log(0.05) / n), rel=1e-9, abs=0)
     assert bound <= 3 / n
 
 
@@ -112,7 +112,7 @@ def test_with_a_baseline_more_than_it_predicts_is_told(now, before, told):
     assert (chance < 0.001) == (told is not None)
     if verdict is not None:
         assert verdict.numbers["at_initialisation"] == before
-        assert verdict.numbers["chance"] == pytest.approx(chance)
+        assert verdict.numbers["chance"] == pytest.approx(chance, abs=0)
 
 
 def test_a_finding_counts_dead_and_dormant_channels_and_names_them():
