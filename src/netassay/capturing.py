@@ -36,7 +36,7 @@ def visit(
     """
     watch = Watch(_resolve(model, layers), on_forward, on_backward, keep=False)
     try:
-        watch.open(_plain(model))
+        watch.open(watchable(model))
         yield watch
     finally:
         watch.close()
@@ -110,7 +110,7 @@ def capture(model: nn.Module, patterns: str | Sequence[str] = "*") -> Records:
     >>> records["0"].y.shape, records.forward_order, records.backward_order
     (torch.Size([1, 1]), ['0'], ['0'])
     """
-    return Records(_plain(model), select(model, patterns))
+    return Records(watchable(model), select(model, patterns))
 
 
 def _resolve(model: nn.Module, layers: str | Sequence[str] | Sequence[Layer]) -> list[Layer]:
@@ -119,7 +119,7 @@ def _resolve(model: nn.Module, layers: str | Sequence[str] | Sequence[Layer]) ->
     return select(model, layers)  # type: ignore[arg-type]
 
 
-def _plain(model: nn.Module) -> nn.Module:
+def watchable(model: nn.Module) -> nn.Module:
     """Refuse models whose hooks would be passed over in silence."""
     if hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None:
         raise BadInput(

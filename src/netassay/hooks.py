@@ -66,8 +66,12 @@ class Watch:
         return [name for name in self.layers if name not in ran]
 
     def places(self, output: Any, inputs: Sequence[Tensor]) -> dict[Any, Place]:
-        """Find depth and path of every call of the last forward pass, while its graph still stands."""
+        """Find depth and path of every call of the last forward pass, while its graph still stands.
+
+        Where no input takes a gradient, as with integers, ways begin at the outputs where gradient ends.
+        """
         sources = [get_gradient_edge(tensor).node for tensor in inputs if tensor.requires_grad]
+        sources = sources or [record.root.node for record in self.forward if record.root is not None]
         seen = [record for record in self.forward if record.node is not None]
         return places(tensors(output), sources, {r.key: (r.node, has_weight(r.layer.module)) for r in seen})
 
@@ -119,14 +123,17 @@ class Watch:
         if not made:
             return
         y = made[0]
-        record.root = y if entry.edge is None else None
-        record.node = node = get_gradient_edge(y).node
+        edge = get_gradient_edge(y)
+        record.root = edge if entry.edge is None else None
+        record.node = node = edge.node
         if y.grad_fn is None or entry.passed(y):
             self._hook(y, _Handed(self, record))
             return
         through = entry.through(node)
-        arrived = _Arrived(self, record, y.output_nr, last=through is None)
-        self._hook(node, arrived)
+        if record.root is not None:
+            self._hook(y, _Ended(self, record))
+        else:
+            self._hook(node, _Arrived(self, record, y.output_nr, last=through is None))
         if through is not None:
             self._hook(through[0], _Passed(self, record, through[1]))
         if self.keep:
@@ -203,6 +210,14 @@ class _Arrived(_Hook):
         self.watch.arrived(self.subject, outputs[self.index])
         if self.last:
             self.watch.finished(self.subject)
+
+
+class _Ended(_Hook):
+    """On an output that leads no further back: where it is what autograd is asked for, its node does not run."""
+
+    def __call__(self, gradient: Tensor) -> None:
+        self.watch.arrived(self.subject, gradient)
+        self.watch.finished(self.subject)
 
 
 class _Passed(_Hook):

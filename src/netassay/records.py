@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import get_gradient_edge
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -35,7 +35,7 @@ class Record:
         self.y: Tensor | None = None
         self.gy: Tensor | None = None
         self.gx_total: Tensor | None = None
-        self.root: Tensor | None = None
+        self.root: GradientEdge | None = None
         self.node: Node | None = None
         self.start, self.returned = 0, ""
         self.others: list[Tensor | None] = []

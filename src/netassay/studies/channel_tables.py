@@ -48,18 +48,28 @@ def numbers_of(layer: Channels) -> dict[str, np.ndarray]:
     """Return what the states are judged by, one number a channel; see `verdicts.Numbers`."""
     y, gy = layer.y["counts"], layer.gy.get("counts")
     nothing = np.full(len(y.entries), np.nan)
-    silent = gy is None or not gy.active.any()
     judged = y if layer.activation else gy
     mean_square = layer.y["moments"].mean_square
     size = layer.y["magnitude"].mean if layer.activation else nothing
     return {
-        "samples": y.samples if layer.activation or not silent else np.zeros_like(y.samples),
-        "firing": nothing if judged is None else judged.active,
+        "samples": y.samples if layer.activation or _reached(gy) else np.zeros_like(y.samples),
+        "firing": nothing if judged is None else _firing(judged),
         "open": nothing if judged is None else 1 - judged.zero_share,
-        "size": ratio(size, np.nanmean(size)) if layer.activation else nothing,
+        "size": ratio(size, ratio(np.nansum(size), np.isfinite(size).sum())),
         "spread": ratio(layer.y["spread"].variance, mean_square),
         "flat": nothing if layer.flat is None else ratio(layer.flat[0], layer.flat[1]),
     }
+
+
+def _reached(gy: Counts | None) -> bool:
+    """Tell whether any gradient arrived: NaN and Inf are no silence."""
+    return gy is not None and bool((gy.active + gy.nan + gy.inf).any())
+
+
+def _firing(counts: Counts) -> np.ndarray:
+    """Return the samples for which each channel fires; NaN where it may only seem silent, since not all is finite."""
+    unknown = (counts.active == 0) & (counts.finite < counts.entries)
+    return np.where(unknown, np.nan, counts.active)
 
 
 def _layer_row(layer: Channels, numbers: Mapping[str, np.ndarray], named: np.ndarray) -> dict[str, Any]:
@@ -173,7 +183,7 @@ def _verdicts(
     found: list[Verdict | None] = [_first_not_finite(profile)]
     before: list[str] = []
     for layer, one in zip(profile.layers, named, strict=True):
-        if profile.samples and not (layer.gy and layer.gy["counts"].active.any()):
+        if profile.samples and not _reached(layer.gy.get("counts")):
             found.append(unreached_layer(layer.label, profile.samples))
         # An activation is silent where the layer before it is: one finding, at the layer that has the weights.
         mute = silent(one).tolist()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netassay.capturing import watchable
 from netassay.data import load_data
 from netassay.hooks import Watch
 from netassay.layers import select
@@ -39,7 +40,7 @@ def one_batch(
     """
     loaded = load_data(data, batch_size=batch_size)
     batch = checked(next(iter(loaded)), 0, device_of(model))
-    watch = Watch(select(model, layers), None, None, keep=True)
+    watch = Watch(select(watchable(model), layers), None, None, keep=True)
     with quiet(model), torch.inference_mode(False), torch.enable_grad():
         try:
             watch.open(model)
@@ -70,7 +71,9 @@ def _norm(tensor: Tensor | None) -> float:
     """Return the RMS over samples of a sample's norm, in float64; NaN where the tensor is not there."""
     if tensor is None or not tensor.dim():
         return float("nan")
-    norms = torch.linalg.vector_norm(tensor.detach().double().reshape(len(tensor), -1), dim=1)
-    # Scaled, so that the squares of norms as small as 1e-200 do not vanish.
-    top = norms.max()
-    return float((norms / top).square().mean().sqrt() * top) if top > 0 and torch.isfinite(top) else float(top)
+    flat = tensor.detach().double().reshape(len(tensor), -1)
+    # Scaled, so that squares of what is as small as 1e-200 do not vanish, nor those of 1e200 overflow.
+    top = flat.abs().amax() if flat.numel() else flat.new_zeros(())
+    if not 0 < top < torch.inf:
+        return float(top)
+    return float((flat / top).square().sum(1).mean().sqrt() * top)

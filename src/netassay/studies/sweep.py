@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from netassay.axes import Axes
 from netassay.capturing import visit
@@ -102,7 +103,7 @@ def survey(model: nn.Module, batch: Batch, layers: Sequence[Layer], outcome: Out
     with visit(model, list(chosen.values()), on_forward=note) as watch:
         leaf, x = _inputs(batch.x)
         output = _forward(model, x, batch)
-        places = watch.places(output, [x] if leaf is not None else _roots(watch))
+        places = watch.places(output, [x])
         calls = {name: sum(r.layer.name == name for r in watch.forward) for name in chosen}
         wanted = {layer.name for layer in layers}
         for record in watch.forward:
@@ -122,7 +123,7 @@ def run(model: nn.Module, batch: Batch, objective: Objective | None, watch: Watc
     if objective is None:
         return
     total = values(objective, output, batch.y, len(batch.x)).sum()
-    roots = [leaf] if leaf is not None else _roots(watch)
+    roots = [get_gradient_edge(leaf)] if leaf is not None else _roots(watch)
     if not roots:
         raise BadInput(
             f"gradients of {type(model).__name__} on integers", "no layer takes a gradient", "unfreeze its embedding"
@@ -143,7 +144,7 @@ def _inputs(x: Tensor) -> tuple[Tensor | None, Tensor]:
     return leaf, leaf.clone()
 
 
-def _roots(watch: Watch) -> list[Tensor]:
+def _roots(watch: Watch) -> list[GradientEdge]:
     """Return where gradient can begin when the input is made of integers: the outputs nothing watched leads to."""
     return [record.root for record in watch.forward if record.root is not None]
 
