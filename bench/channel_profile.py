@@ -20,7 +20,7 @@ from netassay.objectives import cross_entropy
 from netassay.quiet import quiet
 from netassay.streams.blocks import scratch
 from netassay.streams.rows import make, observe
-from netassay.studies.channel_profile import BACKWARD, FORWARD
+from netassay.studies.channel_streams import BACKWARD, FORWARD
 
 SETS = {
     "hooks alone": ((), ()),

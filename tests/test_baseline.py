@@ -1,6 +1,8 @@
-"""Baselines: silent channels are judged by what initialisation predicts, given or found with an untrained twin."""
+"""Baselines: silent channels are judged by what initialisation predicts, given or found with untrained twins."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
@@ -29,11 +31,11 @@ def test_a_model_of_the_zoo_is_compared_with_itself_built_again():
         result = na.channel_profile(model, data())
     (finding,) = result.findings
     assert finding.layer == "fc1"
-    assert (finding.numbers["dead"], finding.numbers["at_initialisation"]) == (20, 0)
-    assert finding.numbers["predicted_at_most"] == pytest.approx(1 - 0.05 ** (1 / 32), rel=1e-6)
-    assert finding.numbers["chance"] < 0.001
-    assert "more than its initialisation predicts (0 of 32 there)" in finding.threshold
-    assert result.notes == ("the initialisation is built again from mlp[32] with seed 1",)
+    numbers = finding.numbers
+    assert (numbers["dead"], numbers["untrained"], numbers["untrained_channels"]) == (20, 0, 3 * 32)
+    assert numbers["chance"] == pytest.approx(math.comb(32, 20) / math.comb(4 * 32, 20))
+    assert "more than its initialisation predicts (0 of 96 channels there)" in finding.threshold
+    assert result.notes == ("initialisation: untrained twins with seeds 1 to 3, built again from mlp[32]",)
 
 
 def test_any_other_module_is_compared_with_a_redrawn_copy():
@@ -43,7 +45,9 @@ def test_any_other_module_is_compared_with_a_redrawn_copy():
         result = na.channel_profile(model, data())
     assert [verdict.layer for verdict in result.findings] == ["0.0"]
     (note,) = result.notes
-    assert note.startswith("the initialisation is a copy, drawn anew by each module's own reset_parameters")
+    assert note.startswith(
+        "initialisation: untrained twins with seeds 1 to 3, copied and drawn anew by each module's own reset_parameters"
+    )
 
 
 def test_a_healthy_model_is_compared_with_nothing(monkeypatch):
@@ -125,5 +129,5 @@ def test_the_baseline_survives_merging():
     alive = na.channel_profile(na.build("mlp[32]"), (x, y))
     parts = [na.channel_profile(model, (x[at], y[at]), baseline=alive) for at in (slice(50), slice(50, N))]
     (finding,) = parts[0].merge(parts[1]).findings
-    assert finding.numbers["at_initialisation"] == 0
+    assert finding.numbers["untrained"] == 0
     assert finding.n == N

@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from netassay import verdicts
-from netassay.inference import binomial_tail, binomial_upper
 
 FINE = {"samples": 100, "firing": 50, "open": 0.5, "size": 1.0, "spread": 0.5, "flat": 0.1}
 MANY = np.array(["dead"] * 20 + ["healthy"] * 44)
@@ -105,14 +105,14 @@ def test_without_a_baseline_a_quarter_is_the_line(dead, told):
     ],
 )
 def test_with_a_baseline_more_than_it_predicts_is_told(now, before, told):
-    """What chance brings from the baseline's bound is nothing; beyond, a note up to a quarter, then a finding."""
+    """What chance brings to layers like the baseline's is nothing; beyond, a note up to a quarter, then a finding."""
     verdict = verdicts.silent_layer("conv", made(now, 64), 100, made(before, 64))
     assert (None if verdict is None else verdict.severity) == told
-    chance = binomial_tail(now, 64, binomial_upper(before, 64, 0.95))
+    chance = scipy.stats.fisher_exact([[now, 64 - now], [before, 64 - before]], alternative="greater").pvalue
     assert (chance < 0.001) == (told is not None)
     if verdict is not None:
-        assert verdict.numbers["at_initialisation"] == before
-        assert verdict.numbers["chance"] == pytest.approx(chance, abs=0)
+        assert verdict.numbers["untrained"] == before
+        assert verdict.numbers["chance"] == pytest.approx(chance, rel=1e-9)
 
 
 def test_a_finding_counts_dead_and_dormant_channels_and_names_them():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from netassay.inference import binomial_interval, binomial_tail, binomial_upper
+from netassay.inference import binomial_interval, binomial_upper, fisher_tail
 from netassay.result import Verdict
 
 Numbers = Mapping[str, np.ndarray]
@@ -20,6 +20,7 @@ Numbers = Mapping[str, np.ndarray]
 FEWEST = 10
 """Samples below which no state is named: a unit that fires for half of them is silent in 10 once in 1024."""
 LEVEL = 0.999
+SILENT_LAYER = "silent channels"
 QUARTER = 0.25
 
 
@@ -118,32 +119,31 @@ def suspicious(named: np.ndarray) -> bool:
 def silent_layer(layer: str, named: np.ndarray, samples: int, before: np.ndarray | None) -> Verdict | None:
     """Judge a layer's silent channels: a finding where they are more than a quarter and than initialisation predicts.
 
-    `named` are the channels' states, `before` those of the same layer at initialisation, or None. Initialisation
-    predicts at most the share that the 95 % upper bound of `before` allows; a count is more than that where chance
-    brings it from this share less than once in 1000. More than predicted, but no quarter, is a note: training may.
+    `named` are the channels' states, `before` those of the same layer in one or more untrained networks, or None.
+    More than predicted: Fisher's exact test gives so many to networks like these less than once in 1000. More than
+    predicted, but no quarter, is a note: training may.
     """
     count, channels = int(silent(named).sum()), len(named)
-    there = None if before is None else int(silent(before).sum())
-    predicted = None if there is None else float(binomial_upper(there, channels, 0.95))
-    surprise = 0.0 if predicted is None else float(binomial_tail(count, channels, predicted))
-    if surprise >= 1 - LEVEL or (predicted is None and not suspicious(named)):
+    there = None if before is None else (int(silent(before).sum()), len(before))
+    chance = 0.0 if there is None else fisher_tail(count, channels, *there)
+    if chance >= 1 - LEVEL or (there is None and not suspicious(named)):
         return None
     counts = {state: int((named == state).sum()) for state in SILENT}
     parts = " and ".join(f"{number} {state}" for state, number in counts.items() if number)
     low, high = binomial_interval(count, channels)
     numbers = {**counts, "channels": channels, "share": count / channels, "low": float(low), "high": float(high)}
     threshold = "more than a quarter of the channels"
-    if there is not None and predicted is not None:
-        numbers |= {"at_initialisation": there, "predicted_at_most": predicted, "chance": surprise}
-        threshold += f", and more than its initialisation predicts ({there} of {channels} there)"
+    if there is not None:
+        numbers |= {"untrained": there[0], "untrained_channels": there[1], "chance": chance}
+        threshold += f", and more than its initialisation predicts ({there[0]} of {there[1]} channels there)"
     return Verdict(
-        rule="silent channels",
+        rule=SILENT_LAYER,
         layer=layer,
         cause=f"{count} of {channels} channels carry nothing ({parts}: {ranges(np.flatnonzero(silent(named)))})",
         severity="finding" if suspicious(named) else "note",
         numbers=numbers,
         threshold=threshold,
-        source="dead: rule of three; dormant: Sokar et al. 2023; a quarter: netassay",
+        source="dead: rule of three; dormant: Sokar et al. 2023; a quarter: netassay; chance: Fisher 1935",
         n=samples,
         wrong_if="the samples are not those the network is for, or were preprocessed differently",
         next="look at the bias and the norm's gain of these channels, and at the size of the layer's input",

@@ -95,3 +95,9 @@ def benjamini_hochberg(p):
     for place, i in enumerate(ranks):
         adjusted[i] = min(1.0, min(p[ranks[j]] * len(p) / (j + 1) for j in range(place, len(p))))
     return adjusted
+
+
+def fisher(k, n, other_k, other_n):
+    """Deal the hits out to both groups in every way there is, and count the ways that give the first k or more."""
+    hits = list(itertools.combinations(range(n + other_n), k + other_k))
+    return sum(sum(one < n for one in dealt) >= k for dealt in hits) / len(hits)

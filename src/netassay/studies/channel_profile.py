@@ -8,62 +8,23 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from netassay.axes import by_channel
-from netassay.data import Batch, load_data
+from netassay.data import Data, load_data
 from netassay.errors import BadInput
 from netassay.layers import Layer, has_weight, named_layers, select
 from netassay.objectives import Objective, find
-from netassay.records import Record
 from netassay.result import Result
-from netassay.streams.blocks import scratch
-from netassay.streams.rows import Rows, make, observe, read
+from netassay.studies.channel_streams import ACTIVATIONS, Channels, Look
 from netassay.studies.channel_tables import tables
 from netassay.studies.provenance import describe_pass, joined
-from netassay.studies.sweep import Call, Outcome, sweep
+from netassay.studies.sweep import sweep
 from netassay.studies.twins import untrained
+from netassay.verdicts import SILENT_LAYER
 from netassay.zoo import build
 
-ACTIVATIONS: tuple[type[nn.Module], ...] = tuple(
-    kind
-    for name, kind in vars(nn.modules.activation).items()
-    if isinstance(kind, type) and issubclass(kind, nn.Module) and name not in ("Module", "MultiheadAttention")
-)
-"""Layers whose output is a nonlinearity: a channel fires there when its output is not zero."""
-BOUNDED = (nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardsigmoid, nn.Softsign)
-"""Activations that flatten out away from zero output, so that a small slope means saturation, not silence."""
-FORWARD = ("moments", "extremes", "counts", "norms", "spread", "sample_norms")
-BACKWARD = ("moments", "extremes", "counts", "norms", "sample_norms")
-FLAT = 0.05
-
-
-@dataclass(frozen=True)
-class Channels:
-    """One call of a layer: its streams forward (`y`) and backward (`gy`), and how flat its activation was.
-
-    `flat` `(2, C)`: entries whose slope is below 0.05, and entries with a gradient at all; None where not judged.
-    """
-
-    label: str
-    kind: str
-    depth: int
-    path: str
-    activation: bool
-    y: Mapping[str, Any]
-    gy: Mapping[str, Any]
-    flat: np.ndarray | None = None
-
-    def merge(self, other: Channels) -> Channels:
-        """Join with the same call's streams over further samples."""
-        flat = self.flat if other.flat is None else other.flat if self.flat is None else self.flat + other.flat
-        return replace(self, y=_merge(self.y, other.y), gy=_merge(self.gy, other.gy), flat=flat)
-
-
-def _merge(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
-    both = {name: stream.merge(b[name]) for name, stream in a.items() if name in b}
-    return {**b, **a, **both}
+TWINS = 3
+"""Untrained networks that a suspicious layer is compared with: with one, 6 silent channels of 8 could be chance."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +68,7 @@ def channel_profile(
     `layers` are patterns (see `select`); by default every layer with a weight matrix and every activation.
     Gradients are of the objective's sum over samples, per sample; a mean loss over N would give 1/N of them. The
     model runs in eval mode unless `training`. `baseline` is the profile of the same layers at initialisation, by
-    which silent channels are judged; without it, a model with suspiciously many is compared with an untrained twin.
+    which silent channels are judged; without it, a layer with suspiciously many is compared with untrained twins.
     `quantiles=False` leaves out the histogram of all entries, the costliest stream. `model` may be a spec.
 
     Tables "layers" and "channels" (`docs/words.md` has the columns), arrays "y_quantiles" and "gy_quantiles"
@@ -120,104 +81,49 @@ def channel_profile(
     """
     model = build(model) if isinstance(model, str) else model
     loaded = load_data(data, batch_size=batch_size)
-    chosen = _chosen(model, layers)
-    look = Look(quantiles)
-    outcome = sweep(
-        model,
-        loaded,
-        chosen,
-        objective=find(objective),
-        on_forward=look.forward,
-        on_backward=look.backward,
-        training=training,
-        task="channels",
-    )
-    made = describe_pass(model, loaded, outcome.samples, objective=objective, training=training)
-    notes = () if training else _unsettled(model)
-    profile = Profile(look.read(outcome), tuple(outcome.never_ran), outcome.samples, made, notes=notes)
+    ask = Ask(loaded, objective, training)
+    profile = ask.profile(model, _chosen(model, layers), quantiles=quantiles)
     if baseline is not None:
-        return replace(profile, before=_states(baseline)).result()
+        return replace(profile, before=_states([baseline])).result()
     result = profile.result()
-    suspects = {verdict.layer.split("#")[0] for verdict in result.verdicts if verdict.rule == "silent channels"}
-    if not suspects:
-        return result
-    twin, told = untrained(model)
-    there = channel_profile(
-        twin,
-        loaded,
-        [f"re:{re.escape(name)}" for name in suspects],
-        objective=objective,
-        baseline=result,
-        quantiles=False,
-        training=training,
-    )
-    return replace(profile, before=_states(there), notes=(*notes, f"the initialisation is {told}")).result()
+    suspects = {verdict.layer.split("#")[0] for verdict in result.verdicts if verdict.rule == SILENT_LAYER}
+    return ask.beside_twins(profile, model, sorted(suspects)) if suspects else result
 
 
-class Look:
-    """Rows of every call, filled while a sweep goes by."""
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of every network alike: by which data, objective and mode."""
 
-    def __init__(self, quantiles: bool) -> None:
-        more = ("quantiles",) if quantiles else ()
-        self.streams = {"y": FORWARD + more, "gy": BACKWARD + more}
-        self.rows: dict[tuple[str, str], Rows] = {}
-        self.flat: dict[str, Tensor] = {}
-        self.memory: Tensor | None = None
+    data: Data
+    objective: str | Objective
+    training: bool
 
-    def forward(self, call: Call, record: Record, batch: Batch) -> None:
-        """Fold an output into its rows."""
-        if record.y is None:
-            raise BadInput(
-                f"channels of layer {call.label!r}",
-                f"it returns {record.returned}, without a tensor that has a sample axis",
-                "leave it out, or pad sequences instead of packing them",
-            )
-        extra = ("magnitude",) if isinstance(call.layer.module, ACTIVATIONS) else ()
-        self._fold(call, "y", record.y, batch, extra)
-
-    def backward(self, call: Call, record: Record, batch: Batch) -> None:
-        """Fold the gradient at an output into its rows, and for a bounded activation count where it is flat."""
-        if record.gy is None:
-            return
-        self._fold(call, "gy", record.gy, batch, ())
-        if isinstance(call.layer.module, BOUNDED) and record.gx is not None:
-            there = by_channel(record.gy != 0, call.axis, len(batch.x), call.label)
-            slope = by_channel(record.gx.abs() < FLAT * record.gy.abs(), call.axis, len(batch.x), call.label)
-            counts = torch.stack([(slope & there).sum((0, 2)), there.sum((0, 2))])
-            self.flat[call.label] = self.flat[call.label] + counts if call.label in self.flat else counts
-
-    def _fold(self, call: Call, side: str, tensor: Tensor, batch: Batch, extra: Sequence[str]) -> None:
-        view = by_channel(tensor, call.axis, len(batch.x), call.label)
-        key = (call.label, side)
-        if key not in self.rows:
-            self.memory = scratch(view.device) if self.memory is None else self.memory
-            self.rows[key] = make([*self.streams[side], *extra], view, memory=self.memory)
-        observe(self.rows[key], view, _keep(batch, view))
-
-    def read(self, outcome: Outcome) -> tuple[Channels, ...]:
-        """Bring every row to its value form."""
-        return tuple(self._channels(call) for call in outcome.calls.values() if (call.label, "y") in self.rows)
-
-    def _channels(self, call: Call) -> Channels:
-        y, gy = (self.rows.get((call.label, side)) for side in ("y", "gy"))
-        flat = self.flat.get(call.label)
-        return Channels(
-            call.label,
-            call.layer.kind,
-            call.place.depth,
-            call.place.path,
-            isinstance(call.layer.module, ACTIVATIONS),
-            {} if y is None else read(y),
-            {} if gy is None else read(gy),
-            None if flat is None else flat.cpu().numpy(),
+    def profile(self, model: nn.Module, layers: list[Layer], *, quantiles: bool, task: str = "channels") -> Profile:
+        """Pass the data by, and read what it left."""
+        look = Look(quantiles)
+        outcome = sweep(
+            model,
+            self.data,
+            layers,
+            objective=find(self.objective),
+            on_forward=look.forward,
+            on_backward=look.backward,
+            training=self.training,
+            task=task,
         )
+        made = describe_pass(model, self.data, outcome.samples, objective=self.objective, training=self.training)
+        notes = () if self.training else _unsettled(model)
+        return Profile(look.read(outcome), tuple(outcome.never_ran), outcome.samples, made, notes=notes)
 
-
-def _keep(batch: Batch, view: Tensor) -> Tensor | None:
-    """Return the batch's mask where it speaks of this tensor's positions."""
-    mask = batch.mask
-    fits = mask is not None and mask.dim() == 2 and mask.shape == (view.shape[0], view.shape[2])
-    return mask.bool() if mask is not None and fits else None
+    def beside_twins(self, profile: Profile, model: nn.Module, suspects: list[str]) -> Result:
+        """Judge the suspects by what untrained twins of `model` do there."""
+        found, told = [], ""
+        for seed in range(1, TWINS + 1):
+            twin, told = untrained(model, seed)
+            layers = select(twin, [f"re:{re.escape(name)}" for name in suspects])
+            found.append(self.profile(twin, layers, quantiles=False, task=f"untrained twin {seed}").result())
+        notes = (*profile.notes, f"initialisation: untrained twins with seeds 1 to {TWINS}, {told}")
+        return replace(profile, before=_states(found), notes=notes).result()
 
 
 def _chosen(model: nn.Module, layers: str | Sequence[str] | None) -> list[Layer]:
@@ -240,6 +146,10 @@ def _unsettled(model: nn.Module) -> tuple[str, ...]:
     return (told,) if fresh else ()
 
 
-def _states(baseline: Result) -> dict[str, np.ndarray]:
-    table = baseline.tables["channels"].columns
-    return {str(label): table["state"][table["layer"] == label] for label in dict.fromkeys(table["layer"].tolist())}
+def _states(results: Sequence[Result]) -> dict[str, np.ndarray]:
+    """Put together, layer by layer, the states of the channels of several networks."""
+    states: dict[str, list[np.ndarray]] = {}
+    for table in (result.tables["channels"].columns for result in results):
+        for label in dict.fromkeys(table["layer"].tolist()):
+            states.setdefault(str(label), []).append(table["state"][table["layer"] == label])
+    return {label: np.concatenate(parts) for label, parts in states.items()}

@@ -13,7 +13,8 @@ from netassay.streams.moments import ratio
 from netassay.verdicts import STATES, many, not_finite, silence_bound, silent, silent_layer, states, unreached_layer
 
 if TYPE_CHECKING:
-    from netassay.studies.channel_profile import Channels, Profile
+    from netassay.studies.channel_profile import Profile
+    from netassay.studies.channel_streams import Channels
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 QUARTILES = (0.25, 0.5, 0.75)

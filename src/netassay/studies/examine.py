@@ -50,7 +50,7 @@ def _summary(pair: Pair) -> dict[str, Result]:
 def _channels(pair: Pair) -> dict[str, Result]:
     options: dict[str, Any] = {"layers": pair.layers, "objective": pair.objective}
     start = channel_profile(pair.start, pair.data, **options)
-    end = channel_profile(pair.end, pair.data, baseline=start, **options)
+    end = channel_profile(pair.end, pair.data, **options)
     return {f"channels/{START}": start, f"channels/{END}": end}
 
 
@@ -101,7 +101,7 @@ def _pair(keep: Keep, plan: Plan, learn: Data, test: Data) -> tuple[Pair, str]:
     rest = (test, plan.layers, plan.objective)
     if model is not None:
         start, told = untrained(model, seed=plan.seed + 1)
-        return Pair(start, model, *rest), f"{END}: as it was given; {START}: {told}"
+        return Pair(start, model, *rest), f"{END}: as it was given; {START}: with seed {plan.seed + 1}, {told}"
     end = _moved(_fresh(plan, test), plan.device)
     start = copy.deepcopy(end)
     _train(keep, plan, end, learn, test)

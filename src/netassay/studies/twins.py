@@ -26,10 +26,10 @@ def untrained(model: nn.Module, seed: int = 1) -> tuple[nn.Module, str]:
         first = next(model.parameters(), torch.zeros(()))
         again = build(str(bare), seed=seed).to(first.device, first.dtype)
         if _makeup(again) == _makeup(model):
-            return again, f"built again from {bare} with seed {seed}"
+            return again, f"built again from {bare}"
     twin = copy.deepcopy(model)
     kept = reset(twin, seed).untouched
-    told = f"a copy, drawn anew by each module's own reset_parameters with seed {seed}"
+    told = "copied and drawn anew by each module's own reset_parameters"
     return twin, told + (f"; these have none and kept their weights: {', '.join(kept)}" if kept else "")
 
 
