@@ -45,7 +45,7 @@ def joined(seen, side, label):
 def test_every_batch_goes_by_once_forward_and_back():
     """Callbacks get each layer of each batch, outputs in order and gradients reversed, with the batch's ids."""
     outcome, seen = swept(model(), data())
-    assert (outcome.samples, outcome.batches) == (N, 3)
+    assert (outcome.seen.samples, outcome.batches) == (N, 3)
     order = [("y", "0"), ("y", "1"), ("y", "2"), ("gy", "2"), ("gy", "1"), ("gy", "0")]
     assert [one[:2] for one in seen] == order * 3
     assert torch.cat([batch.ids for *_, batch in seen[::6]]).tolist() == list(range(N))
@@ -68,7 +68,7 @@ def test_gradients_are_those_of_autograd_summed_over_samples():
 def test_without_an_objective_nothing_goes_back():
     outcome, seen = swept(model(), data()[0], objective=None)
     assert {kind for kind, *_ in seen} == {"y"}
-    assert outcome.samples == N
+    assert outcome.seen.samples == N
 
 
 class Words(nn.Module):
@@ -111,7 +111,7 @@ def test_integers_that_meet_no_free_weight_are_refused():
 def test_a_model_without_parameters_is_swept():
     outcome, seen = swept(nn.Sequential(nn.Flatten(), nn.Tanh()), (torch.randn(N, 3), torch.arange(N) % 3))
     assert joined(seen, "gy", "1").shape == (N, 3)
-    assert outcome.samples == N
+    assert outcome.seen.samples == N
 
 
 class Stream:
@@ -137,7 +137,7 @@ def test_data_comes_in_many_shapes(kind):
         "dict": {"input": x, "labels": y},
     }
     outcome, seen = swept(net, sources[kind])
-    assert outcome.samples == N
+    assert outcome.seen.samples == N
     torch.testing.assert_close(joined(seen, "gy", "0"), joined(swept(net, (x, y))[1], "gy", "0"))
 
 

@@ -35,7 +35,7 @@ def summary(model: str, /, *, input_size: tuple[int, ...] = (), made: Made = MAD
         The input's size with the batch, e.g. --input-size 1 3 32 32; models of the zoo know theirs.
     """
     result = summarize(made.model(model), input_size or None)
-    return _show(result, shown, "layers", {"model": model})
+    return _show(result, shown, "layers", {"model": model, "seed": made.seed})
 
 
 def capture(
@@ -66,7 +66,7 @@ def capture(
     """
     network = made.model(model)
     result = one_batch(network, _fitting(data, network), layers, objective=objective, batch_size=batch_size)
-    return _show(result, shown, "forward", {"model": model, "data": data})
+    return _show(result, shown, "forward", {"model": model, "data": data, "seed": made.seed})
 
 
 def channels(
@@ -101,9 +101,9 @@ def channels(
     options: dict[str, Any] = {"layers": layers or None, "objective": objective, "batch_size": batch_size}
     if checkpoints is not None:
         result = over_checkpoints(lambda file: replace(made, weights=file).model(model), checkpoints, data, **options)
-        return _show(result, shown, "checkpoints", {"model": model, "data": data})
+        return _show(result, shown, "checkpoints", {"model": model, "data": data, "seed": made.seed})
     result = channel_profile(made.model(model), data, **options)
-    return _show(result, shown, "layers", {"model": model, "data": data})
+    return _show(result, shown, "layers", {"model": model, "data": data, "seed": made.seed})
 
 
 def examine(

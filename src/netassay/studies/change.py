@@ -39,7 +39,7 @@ def compared(pair: Pair, results: Mapping[str, Result], how: str, seed: int) -> 
     claims = [*_above_chance(scores, pair), *_change(results, seed)]
     corrected = tuple(replace(claim, tests=len(claims), correction="Bonferroni") for claim in claims)
     tables = {"scores": Table.of(scores)} if scores else {}
-    made = {**describe(pair.end), "data": pair.data.spec, "how": how}
+    made = {**describe(pair.end), "data": pair.data.spec, "seed": seed, "how": how}
     return Result("examine", tables, claims=corrected, notes=(*notes, CAUTION), provenance=made)
 
 

@@ -111,9 +111,9 @@ class Ask:
             training=self.training,
             task=task,
         )
-        made = describe_pass(model, self.data, outcome.samples, objective=self.objective, training=self.training)
+        made = describe_pass(model, self.data, outcome.seen, objective=self.objective, training=self.training)
         notes = () if self.training else _unsettled(model)
-        return Profile(look.read(outcome), tuple(outcome.never_ran), outcome.samples, made, notes=notes)
+        return Profile(look.read(outcome), tuple(outcome.never_ran), outcome.seen.samples, made, notes=notes)
 
     def beside_twins(self, profile: Profile, model: nn.Module, suspects: list[str]) -> Result:
         """Judge the suspects by what untrained twins of `model` do there."""

@@ -16,7 +16,7 @@ from netassay.objectives import Objective, find
 from netassay.quiet import quiet
 from netassay.records import Record
 from netassay.result import Result, Table
-from netassay.studies.provenance import describe_pass
+from netassay.studies.provenance import Seen, describe_pass
 from netassay.studies.sweep import checked, device_of, run
 
 
@@ -49,7 +49,9 @@ def one_batch(
             backward = [_row(watch.label(r), r, r.gx, r.gy) for r in watch.backward]
         finally:
             watch.close()
-    told = describe_pass(model, loaded, len(batch.x), objective=objective, training=False)
+    seen = Seen()
+    seen.add(batch)
+    told = describe_pass(model, loaded, seen, objective=objective, training=False)
     notes = tuple(f"never ran: {name}" for name in watch.never_ran)
     tables = {"forward": Table.of(forward), "backward": Table.of(backward)}
     return Result("one_batch", tables, notes=notes, provenance=told)

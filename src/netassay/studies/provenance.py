@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -12,9 +13,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from netassay.data import Data
+from netassay.data import Batch, Data
+from netassay.data.fingerprint import MODULUS, fingerprint
 
 SCALING = "gradients of the objective's sum over samples; a mean loss over N samples gives 1/N of them"
+
+
+@dataclass
+class Seen:
+    """Samples that went by: how many, and their fingerprint."""
+
+    samples: int = 0
+    hash: int = 0
+
+    def add(self, batch: Batch) -> None:
+        """Count a batch."""
+        self.samples += len(batch.x)
+        self.hash = (self.hash + fingerprint(batch)) % MODULUS
 
 
 def describe(model: nn.Module) -> dict[str, Any]:
@@ -35,19 +50,20 @@ def describe(model: nn.Module) -> dict[str, Any]:
 
 
 def describe_pass(
-    model: nn.Module, data: Data, samples: int, *, objective: str | Callable[..., Any], training: bool
+    model: nn.Module, data: Data, seen: Seen, *, objective: str | Callable[..., Any], training: bool
 ) -> dict[str, Any]:
     """Describe a pass of data through a model."""
     name = objective if isinstance(objective, str) else getattr(objective, "__qualname__", repr(objective))
     mode = "train" if training else "eval"
-    told = {"data": data.spec, "samples": samples, "objective": name, "scaling": SCALING, "mode": mode}
-    return {**describe(model), **told}
+    told = {"data": data.spec, "data_hash": f"{seen.hash:016x}", "samples": seen.samples}
+    return {**describe(model), **told, "objective": name, "scaling": SCALING, "mode": mode}
 
 
 def joined(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
     """Describe two parts of one pass as one."""
     data = a["data"] if a["data"] == b["data"] else f"{a['data']} + {b['data']}"
-    return {**a, "data": data, "samples": a["samples"] + b["samples"]}
+    both = (int(a["data_hash"], 16) + int(b["data_hash"], 16)) % MODULUS
+    return {**a, "data": data, "data_hash": f"{both:016x}", "samples": a["samples"] + b["samples"]}
 
 
 def state_hash(model: nn.Module) -> str:

@@ -21,6 +21,7 @@ from netassay.objectives import Objective, values
 from netassay.progress import track
 from netassay.quiet import quiet
 from netassay.records import Record
+from netassay.studies.provenance import Seen
 
 Key = tuple[str, int]
 
@@ -45,7 +46,7 @@ class Outcome:
     calls: dict[Key, Call] = field(default_factory=dict)
     never_ran: list[str] = field(default_factory=list)
     entries: list[Layer] = field(default_factory=list)
-    samples: int = 0
+    seen: Seen = field(default_factory=Seen)
     batches: int = 0
 
 
@@ -83,7 +84,7 @@ def sweep(
             look = _watched(outcome, batch, on_forward), _watched(outcome, batch, on_backward)
             with visit(model, [*layers, *outcome.entries], on_forward=look[0], on_backward=look[1]) as watch:
                 run(model, batch, objective, watch)
-            outcome.samples += len(batch.x)
+            outcome.seen.add(batch)
             outcome.batches += 1
     if not outcome.batches:
         raise BadInput(f"data {data.spec or 'that was passed'}", "no batch in it", "give data with samples")
