@@ -12,6 +12,9 @@ from torch import nn
 from netassay.zoo import build
 
 FailOn = Literal["finding", "warning"] | None
+# Several values may follow one option: --input-size 1 3 32 32.
+Numbers = Annotated[tuple[int, ...], Parameter(consume_multiple=True)]
+Patterns = Annotated[tuple[str, ...], Parameter(consume_multiple=True)]
 
 
 @Parameter(name="*")
