@@ -142,9 +142,8 @@ def _moved(model: nn.Module, device: str | None) -> nn.Module:
 
 def _train(keep: Keep, plan: Plan, model: nn.Module, learn: Data, test: Data) -> None:
     """Train, and keep loss and accuracy of every step and the test accuracy of every epoch."""
-    total = plan.epochs * len(learn)
-    with steps("train", total) as advance:
-        each = total // plan.epochs
+    each = training.length(learn)
+    with steps("train", plan.epochs * each) as advance:
 
         def on_step(step: int, epoch: int, loss: float, correct: int, seen: int) -> None:
             values = {"training loss": loss, "training accuracy": correct / seen}
