@@ -16,6 +16,7 @@ from netassay.errors import BadInput
 from netassay.objectives import Objective
 from netassay.progress import steps
 from netassay.result import Result
+from netassay.seeds import check
 from netassay.spec import parse
 from netassay.studies.change import END, START, Pair, compared
 from netassay.studies.channel_profile import channel_profile
@@ -76,6 +77,7 @@ class Plan:
 
 def examine_into(keep: Keep, plan: Plan) -> None:
     """Resolve the plan, train where nothing is learned yet, and hand every study's results to `keep` as they come."""
+    check(plan.seed)
     learn, test = _splits(plan)
     pair, how = _pair(keep, plan, learn, test)
     keep.note(model=describe(pair.end)["model"], data=test.spec, how=how)
