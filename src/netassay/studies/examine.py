@@ -23,7 +23,7 @@ from netassay.studies.channel_profile import channel_profile
 from netassay.studies.provenance import describe
 from netassay.studies.summary import summary
 from netassay.studies.twins import untrained
-from netassay.zoo import build, fitted
+from netassay.zoo import build, fitted, placed
 
 MODEL = "resnet[1,1,1]:width=16"
 
@@ -104,7 +104,7 @@ def _pair(keep: Keep, plan: Plan, learn: Data, test: Data) -> tuple[Pair, str]:
     if model is not None:
         start, told = untrained(model, seed=plan.seed + 1)
         return Pair(start, model, *rest), f"{END}: as it was given; {START}: {told}"
-    end = _moved(_fresh(plan, test), plan.device)
+    end = placed(_fresh(plan, test), plan.device)
     start = copy.deepcopy(end)
     _train(keep, plan, end, learn, test)
     with_what = f"SGD, {plan.epochs} epochs, batch {plan.batch_size}, rate {plan.lr:g}, seed {plan.seed}"
@@ -118,7 +118,7 @@ def _learned(plan: Plan) -> nn.Module | None:
         return plan.model if plan.weights is None else _refuse_weights(plan)
     if plan.weights is None and not (plan.model and "weights" in parse(plan.model).options):
         return None
-    return _moved(build(plan.model or "", weights=plan.weights, seed=plan.seed), plan.device)
+    return placed(build(plan.model or "", weights=plan.weights, seed=plan.seed), plan.device)
 
 
 def _refuse_weights(plan: Plan) -> nn.Module:
@@ -136,10 +136,6 @@ def _fresh(plan: Plan, test: Data) -> nn.Module:
         )
     spec = fitted(parse(str(plan.model or MODEL)), test.input_shape, test.classes)
     return build(str(spec), seed=plan.seed)
-
-
-def _moved(model: nn.Module, device: str | None) -> nn.Module:
-    return model if device is None else model.to(device)
 
 
 def _train(keep: Keep, plan: Plan, model: nn.Module, learn: Data, test: Data) -> None:
