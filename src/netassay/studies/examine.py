@@ -118,7 +118,10 @@ def _learned(plan: Plan) -> nn.Module | None:
         return plan.model if plan.weights is None else _refuse_weights(plan)
     if plan.weights is None and not (plan.model and "weights" in parse(plan.model).options):
         return None
-    return placed(build(plan.model or "", weights=plan.weights, seed=plan.seed), plan.device)
+    if plan.model is None:
+        asked = f"weights {str(plan.weights)!r}"
+        raise BadInput(asked, "no model to put them into", "name it: netassay examine SPEC --weights PATH")
+    return placed(build(plan.model, weights=plan.weights, seed=plan.seed), plan.device)
 
 
 def _refuse_weights(plan: Plan) -> nn.Module:
