@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from netassay.axes import by_channel
 from netassay.data import Batch, load_data
-from netassay.errors import BadInput
+from netassay.errors import BadInput, listing
 from netassay.layers import Layer, has_weight, named_layers, select
 from netassay.objectives import Objective, find
 from netassay.records import Record
@@ -132,6 +132,9 @@ def channel_profile(
         training=training,
         task="channels",
     )
+    if not outcome.calls:
+        asked = f"channels of {listing(outcome.never_ran)}"
+        raise BadInput(asked, "the forward pass calls none of them", "choose layers that `netassay summary` shows")
     made = describe_pass(model, loaded, outcome.samples, objective=objective, training=training)
     profile = Profile(look.read(outcome), tuple(outcome.never_ran), outcome.samples, made)
     if baseline is not None:
