@@ -56,10 +56,16 @@ def numbers_of(layer: Channels) -> dict[str, np.ndarray]:
         "samples": y.samples if layer.activation or not silent else np.zeros_like(y.samples),
         "firing": nothing if judged is None else judged.active,
         "open": nothing if judged is None else 1 - judged.zero_share,
-        "size": ratio(size, np.nanmean(size)) if layer.activation else nothing,
+        "size": ratio(size, _mean(size)) if layer.activation else nothing,
         "spread": ratio(layer.y["spread"].variance, mean_square),
         "flat": nothing if layer.flat is None else ratio(layer.flat[0], layer.flat[1]),
     }
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Return the mean over what is finite; NaN, without numpy's warning, where nothing is."""
+    finite = values[np.isfinite(values)]
+    return np.asarray(finite.mean() if len(finite) else np.nan)
 
 
 def _layer_row(layer: Channels, numbers: Mapping[str, np.ndarray], named: np.ndarray) -> dict[str, Any]:
