@@ -30,7 +30,9 @@ Exit codes: 0; 1 findings, with --fail-on; 2 bad input; 3 an error of netassay (
 
 def app() -> App:
     """Build the command line."""
-    made = App(name="netassay", help=HELP, version=__version__, help_format="markdown")
+    made = App(
+        name="netassay", help=HELP, version=__version__, help_format="markdown", suppress_keyboard_interrupt=False
+    )
     for name, told in COMMANDS.items():
         made.command(f"netassay.commands:{'report_' if name == 'report' else name}", name=name, help=told)
     return made

@@ -199,7 +199,8 @@ def _show(result: Result, shown: Shown, table: str, meta: Mapping[str, Any]) -> 
     if shown.out is not None:
         with store.create(shown.out, study=result.study, **meta) as writer:
             writer.add(result.study, result)
-        terminal.say(f"page: {report.write_page(store.open_run(shown.out))}")
+        page = report.write_page(store.open_run(shown.out))
+        terminal.say(f"page: {page}", beside=shown.json or shown.csv)
     return _code(result.verdicts, shown.fail_on)
 
 
