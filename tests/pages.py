@@ -21,6 +21,8 @@ def net(*names: str, dead: bool = False, width: int = 8) -> nn.Sequential:
     return made
 
 
-def dead_net() -> nn.Sequential:
-    """What a command line builds as tests.pages:dead_net."""
-    return nn.Sequential(nn.Flatten(), *net(dead=True))
+def unlearned() -> nn.Sequential:
+    """A model with a warning and no finding: no gradient comes through its last layer's zero weights."""
+    made = nn.Sequential(nn.Flatten(), *net())
+    nn.init.zeros_(made[-1].weight)
+    return made
