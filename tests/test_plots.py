@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import re
 
 import matplotlib as mpl
@@ -71,8 +72,19 @@ def test_files_of_every_format_are_written(results, study, name, tmp_path):
     canvas = results[study]["plain"].plot(name)
     canvas.savefig(tmp_path / "figure.pdf")
     canvas.savefig(tmp_path / "figure.svg")
-    assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
+    paper = (tmp_path / "figure.pdf").read_bytes()
+    assert paper.startswith(b"%PDF")
+    assert (b"/Type3" in paper, b"/CIDFontType2" in paper) == (False, True)
     assert b"</svg>" in (tmp_path / "figure.svg").read_bytes()[-20:]
+
+
+def test_a_figure_is_the_same_file_twice(results):
+    """Drawn and saved again, an SVG has the same ids; a figure that was pickled saves the same."""
+    files = []
+    for canvas in (results["summary"]["plain"].plot(), pickle.loads(pickle.dumps(results["summary"]["plain"].plot()))):
+        files.append(io.StringIO())
+        canvas.savefig(files[-1], format="svg", metadata={"Date": None})
+    assert files[0].getvalue() == files[1].getvalue()
 
 
 @pytest.mark.parametrize(("study", "name"), ALL)
@@ -85,9 +97,10 @@ def test_a_figure_is_a_column_or_a_page_wide(results, study, name):
 
 def test_drawing_leaves_the_users_style_alone(results):
     """Only the figure itself has the house's style."""
-    before = dict(mpl.rcParams)
-    results["summary"]["plain"].plot()
-    assert dict(mpl.rcParams) == before
+    with mpl.rc_context({"font.size": 9.5, "pdf.fonttype": 3}):
+        before = dict(mpl.rcParams)
+        results["summary"]["plain"].plot().savefig(io.BytesIO(), format="pdf")
+        assert dict(mpl.rcParams) == before
 
 
 def test_lines_show_the_numbers_and_hollow_points_lie_on_a_branch():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +59,16 @@ def drawing(one: Figure) -> Canvas:
         axes.set_xlabel(one.x_label)
         if one.kind != "heat":
             _finish(axes, one)
+        canvas.savefig = partial(_save, canvas.savefig)  # type: ignore[method-assign]
         return canvas
+
+
+def _save(save: Callable[..., None], *arguments: Any, **options: Any) -> None:
+    """Save in the house's style: fonts and ids of a file are chosen when it is written, not when it is drawn."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(STYLE):
+        save(*arguments, **options)
 
 
 def _height(one: Figure) -> float:
