@@ -80,7 +80,7 @@ def test_a_terminal_gets_a_bar_that_is_wiped(clock, capsys, monkeypatch):
     advanced(clock, 5.0, 3, "loss 0.5")
     assert "train" in shown.getvalue()
     assert "3/3" in shown.getvalue()
-    assert "\x1b[2K" in shown.getvalue()
+    assert shown.getvalue().rindex("\x1b[1A\x1b[2K") > shown.getvalue().rindex("3/3")
     assert capsys.readouterr().out == ""
 
 
