@@ -16,7 +16,7 @@ from tests.house import MODULES, functions, imports, public
 DIRECTIONS = {
     "errors": "",
     "result": "errors; late: plots report",
-    "seeds": "",
+    "seeds": "errors",
     "spec": "errors",
     "progress": "",
     "streams": "errors",
@@ -33,8 +33,8 @@ DIRECTIONS = {
     "training": "errors objectives quiet seeds",
     "zoo": "errors seeds spec",
     "data": "errors seeds spec",
-    "studies": "axes capturing data errors hooks inference inits layers objectives progress quiet records result spec "
-    "streams training verdicts zoo",
+    "studies": "axes capturing data errors hooks inference inits layers objectives progress quiet records result seeds "
+    "spec streams training verdicts zoo",
     "store": "errors result",
     "figures": "errors result",
     "plots": "errors figures result",

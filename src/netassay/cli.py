@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
@@ -28,7 +30,9 @@ Exit codes: 0; 1 findings, with --fail-on; 2 bad input; 3 an error of netassay (
 
 def app() -> App:
     """Build the command line."""
-    made = App(name="netassay", help=HELP, version=__version__, help_format="markdown")
+    made = App(
+        name="netassay", help=HELP, version=__version__, help_format="markdown", suppress_keyboard_interrupt=False
+    )
     for name, told in COMMANDS.items():
         made.command(f"netassay.commands:{'report_' if name == 'report' else name}", name=name, help=told)
     return made
@@ -40,25 +44,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        return int(app()(words, exit_on_error=False, print_error=False, result_action="return_value") or 0)
+        code = int(app()(words, exit_on_error=False, print_error=False, result_action="return_value") or 0)
+        sys.stdout.flush()
+        return code
     except CycloptsError as error:
         return _refuse(str(error), 2)
     except NetassayError as error:
-        if debug:
-            raise
-        return _refuse(str(error), error.exit_code)
+        return _refuse(str(error), error.exit_code, debug)
     except KeyboardInterrupt:
-        return _refuse("interrupted; what was measured is in the run", 130)
+        return _refuse("interrupted; what was measured is in the run", 130, debug)
+    except BrokenPipeError:
+        # Whoever read has left (`netassay runs | head`); Python would flush, and complain, once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except Exception as error:
-        if debug:
-            raise
         told = InternalError(
             "run " + " ".join(words), f"{type(error).__name__}: {error}", "again with --debug, and report it"
         )
-        return _refuse(" ".join(str(told).split()), told.exit_code)
+        return _refuse(" ".join(str(told).split()), told.exit_code, debug)
 
 
-def _refuse(sentence: str, code: int) -> int:
+def _refuse(sentence: str, code: int, debug: bool = False) -> int:
+    if debug:
+        traceback.print_exc()
     print(f"netassay: {sentence}", file=sys.stderr)
     return code
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from netassay import front, report, store, terminal
 from netassay.objectives import logits
-from netassay.options import MADE, SHOWN, FailOn, Made, Shown
+from netassay.options import MADE, SHOWN, FailOn, Made, Numbers, Patterns, Shown
 from netassay.quiet import quiet
 from netassay.result import Result, Verdict
 from netassay.spec import parse
@@ -24,7 +24,7 @@ from netassay.studies.one_batch import one_batch
 from netassay.studies.summary import summary as summarize
 
 
-def summary(model: str, /, *, input_size: tuple[int, ...] = (), made: Made = MADE, shown: Shown = SHOWN) -> int:
+def summary(model: str, /, *, input_size: Numbers = (), made: Made = MADE, shown: Shown = SHOWN) -> int:
     """List a model's layers with shapes, parameters, multiply-adds and memory.
 
     Parameters
@@ -43,7 +43,7 @@ def capture(
     /,
     *,
     data: str = "noise:uniform",
-    layers: tuple[str, ...] = ("*",),
+    layers: Patterns = ("*",),
     objective: str = "cross_entropy",
     batch_size: int = 1,
     made: Made = MADE,
@@ -74,7 +74,7 @@ def channels(
     /,
     *,
     data: str,
-    layers: tuple[str, ...] = (),
+    layers: Patterns = (),
     objective: str = "cross_entropy",
     batch_size: int = 128,
     checkpoints: str | None = None,
@@ -111,7 +111,7 @@ def examine(
     /,
     *,
     data: str = "digits:size=16",
-    layers: tuple[str, ...] = (),
+    layers: Patterns = (),
     objective: str = "cross_entropy",
     epochs: int = 10,
     lr: float = 0.05,
@@ -199,7 +199,8 @@ def _show(result: Result, shown: Shown, table: str, meta: Mapping[str, Any]) -> 
     if shown.out is not None:
         with store.create(shown.out, study=result.study, **meta) as writer:
             writer.add(result.study, result)
-        terminal.say(f"page: {report.write_page(store.open_run(shown.out))}")
+        page = report.write_page(store.open_run(shown.out))
+        terminal.say(f"page: {page}", beside=shown.json or shown.csv)
     return _code(result.verdicts, shown.fail_on)
 
 

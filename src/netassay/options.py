@@ -9,9 +9,12 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from torch import nn
 
-from netassay.zoo import build
+from netassay.zoo import build, placed
 
 FailOn = Literal["finding", "warning"] | None
+# Several values may follow one option: --input-size 1 3 32 32.
+Numbers = Annotated[tuple[int, ...], Parameter(consume_multiple=True)]
+Patterns = Annotated[tuple[str, ...], Parameter(consume_multiple=True)]
 
 
 @Parameter(name="*")
@@ -58,8 +61,7 @@ class Made:
 
     def model(self, spec: str) -> nn.Module:
         """Build the model of a spec."""
-        model = build(spec, weights=self.weights, seed=self.seed)
-        return model if self.device is None else model.to(self.device)
+        return placed(build(spec, weights=self.weights, seed=self.seed), self.device)
 
 
 SHOWN, MADE = Shown(), Made()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 COLUMN, PAGE = 3.4, 7.0
 """Inches: one column and the full width of a two-column paper."""
+LONGEST = 40
+"""Letters of a layer's name that are drawn."""
 COLOURS = ("#0b6e75", "#c08a3e", "#7a5195", "#2f7d4f")
 NAMED = {"start": "#c08a3e", "end": "#0b6e75"}
 HEAT = ("#14273d", "#1f5a74", "#3f9b8c", "#a9cf8c", "#f7efc9")
@@ -56,7 +59,16 @@ def drawing(one: Figure) -> Canvas:
         axes.set_xlabel(one.x_label)
         if one.kind != "heat":
             _finish(axes, one)
+        canvas.savefig = partial(_save, canvas.savefig)  # type: ignore[method-assign]
         return canvas
+
+
+def _save(save: Callable[..., None], *arguments: Any, **options: Any) -> None:
+    """Save in the house's style: fonts and ids of a file are chosen when it is written, not when it is drawn."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(STYLE):
+        save(*arguments, **options)
 
 
 def _height(one: Figure) -> float:
@@ -64,7 +76,7 @@ def _height(one: Figure) -> float:
     if one.kind == "heat":
         return max(1.6, 0.9 + 0.15 * len(one.series))
     names = 0 if isinstance(one.x, np.ndarray) else max(map(len, map(str, one.x)), default=0)
-    return 2.1 + 0.045 * min(names, 40)
+    return 2.1 + 0.045 * min(names, LONGEST)
 
 
 def _finish(axes: Axes, one: Figure) -> None:
@@ -84,7 +96,17 @@ def _layers(axes: Axes, one: Figure) -> None:
     """Label layers along x; where there are too many to read, every so many."""
     every = max(1, len(one.x) // 40)
     ticks = range(0, len(one.x), every)
-    axes.set_xticks(list(ticks), [str(one.x[i]) for i in ticks], rotation=60, ha="right", rotation_mode="anchor")
+    names = [tail(str(one.x[i])) for i in ticks]
+    axes.set_xticks(list(ticks), names, rotation=60, ha="right", rotation_mode="anchor", parse_math=False)
+
+
+def tail(name: str) -> str:
+    """Return the end of a long name, which tells layers apart; whole names would leave no room for the figure.
+
+    >>> tail("encoder.layers.11.self_attention.out_proj.weight")
+    '…ayers.11.self_attention.out_proj.weight'
+    """
+    return name if len(name) <= LONGEST else "…" + name[1 - LONGEST :]
 
 
 def _places(one: Figure) -> np.ndarray:
@@ -136,7 +158,7 @@ def _heat(axes: Axes, one: Figure) -> None:
     image = axes.imshow(
         np.array(list(one.series.values())), aspect="auto", cmap=colours, vmin=low, vmax=high, interpolation="nearest"
     )
-    axes.set_yticks(range(len(one.series)), list(one.series))
+    axes.set_yticks(range(len(one.series)), list(map(tail, one.series)), parse_math=False)
     ticks = range(0, len(one.x), 8)
     axes.set_xticks(list(ticks), [str(one.x[i]) for i in ticks])
     axes.figure.colorbar(image, ax=axes, shrink=0.8)

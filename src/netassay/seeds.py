@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from netassay.errors import BadInput
+
 State = list[tuple[Callable[[Any], Any], Any]]
 WORD = 2**32
 
@@ -105,7 +107,14 @@ def _restore(states: State) -> None:
         put(state)
 
 
+def check(seed: int) -> None:
+    """Refuse a seed that one of the generators would refuse."""
+    if not 0 <= seed < WORD**2:
+        raise BadInput(f"seed={seed}", "a seed is a whole number from 0 to 2**64 - 1", "seed=0")
+
+
 def _seed(seed: int, *own: torch.Generator) -> None:
+    check(seed)
     random.seed(seed)
     np.random.seed(seed % WORD)
     for one in (*_global(), *own):

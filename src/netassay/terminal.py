@@ -1,4 +1,4 @@
-"""Terminal: findings first, then tables; or one JSON document, or CSV. Standard output only."""
+"""Terminal: findings first, then tables; or one JSON document, or CSV. Standard output, and a word beside it."""
 
 from __future__ import annotations
 
@@ -119,6 +119,6 @@ def to_csv(table: Table) -> str:
     return out.getvalue()
 
 
-def say(line: str) -> None:
-    """Print one line as it is."""
-    sys.stdout.write(line + "\n")
+def say(line: str, *, beside: bool = False) -> None:
+    """Print one line as it is; `beside` what other programs read, on standard error."""
+    (sys.stderr if beside else sys.stdout).write(line + "\n")

@@ -55,7 +55,7 @@ def train(
     _check(parameters, batches, epochs, lr)
     optimizer = torch.optim.SGD(parameters, lr, momentum, weight_decay=weight_decay)
     with seeded(seed), modes(model, True), _grads(parameters), torch.enable_grad():
-        step, total = 0, epochs * _length(batches)
+        step, total = 0, epochs * length(batches)
         for epoch in range(epochs):
             for x, y in _pairs(_shuffled(batches, seed, epoch), model):
                 loss, correct = _graded(model, optimizer, x, y)
@@ -148,14 +148,15 @@ def _shuffled(batches: Any, seed: int, epoch: int) -> Iterable[Any]:
     return batches if shuffled is None else shuffled(seed, epoch)  # type: ignore[no-any-return]
 
 
-def _length(batches: Iterable[Any]) -> int:
+def length(batches: Iterable[Any]) -> int:
+    """Return the number of batches in a pass; counted by passing once where `batches` does not know it."""
     try:
-        length = len(batches)  # type: ignore[arg-type]
+        number = len(batches)  # type: ignore[arg-type]
     except TypeError:
-        length = sum(1 for _ in batches)
-    if not length:
+        number = sum(1 for _ in batches)
+    if not number:
         raise BadInput("train", "no batch came out", "give data that is not empty")
-    return length
+    return number
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def render(run: Run) -> str:
     template = _environment().from_string(_asset("page.html.j2"))
     return template.render(
         run=run,
-        meta=run.meta,
+        subject=[str(run.meta[key]) for key in ("model", "data") if key in run.meta] or ["a run"],
         sections=built,
         headline=headline(built, run.results),
         tiles=tiles(run.results),
@@ -63,8 +63,9 @@ def headline(built: Sequence[Section], results: Mapping[str, Result]) -> dict[st
     verdicts = [verdict for section in built for verdict in section.verdicts]
     findings = [verdict for verdict in verdicts if verdict.severity == "finding"]
     rest = [verdict for verdict in verdicts if verdict.severity != "finding"]
-    said = "No finding: its channels work." if not findings else _sentence(findings)
-    return {"said": said, "findings": findings, "rest": rest, "seen": seen(results)}
+    look = seen(results)
+    nothing = "No finding: its channels work." if look else "This run holds no channel profile."
+    return {"said": _sentence(findings) if findings else nothing, "findings": findings, "rest": rest, "seen": look}
 
 
 def _sentence(findings: Sequence[Verdict]) -> str:
@@ -84,7 +85,8 @@ def tiles(results: Mapping[str, Result]) -> list[tuple[str, str, str]]:
         if result.study == "channel_profile":
             state = result.tables["channels"].columns["state"]
             healthy = f"{100 * float((state == 'healthy').mean()):.3g} %"
-            shown.append((healthy, "channels healthy", f"of {len(state):,}, {label.partition('/')[2]}"))
+            note = ", ".join(filter(None, (f"of {len(state):,}", label.partition("/")[2])))
+            shown.append((healthy, "channels healthy", note))
             break
     if "summary" in results:
         totals = results["summary"].table("totals")[0]

@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from netassay.data import Data, load_data
-from netassay.errors import BadInput
+from netassay.errors import BadInput, listing
 from netassay.layers import Layer, has_weight, named_layers, select
 from netassay.objectives import Objective, find
 from netassay.result import Result
@@ -74,7 +74,7 @@ def channel_profile(
     Tables "layers" and "channels" (`docs/words.md` has the columns), arrays "y_quantiles" and "gy_quantiles"
     (layer, quantile). Results over parts of the data merge exactly.
 
-    >>> import netassay as na
+    >>> import torch, netassay as na
     >>> r = channel_profile(na.build("mlp[8]"), (torch.randn(20, 64), torch.arange(20) % 10))
     >>> [(row["layer"], row["channels"], row["samples"]) for row in r.table("layers")]
     [('fc1', 8, 20), ('act1', 8, 20), ('head', 10, 20)]
@@ -111,6 +111,9 @@ class Ask:
             training=self.training,
             task=task,
         )
+        if not outcome.calls:
+            asked = f"channels of {listing(outcome.never_ran)}"
+            raise BadInput(asked, "the forward pass calls none of them", "choose layers that `netassay summary` shows")
         made = describe_pass(model, self.data, outcome.seen, objective=self.objective, training=self.training)
         notes = () if self.training else _unsettled(model)
         return Profile(look.read(outcome), tuple(outcome.never_ran), outcome.seen.samples, made, notes=notes)

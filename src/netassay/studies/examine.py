@@ -16,13 +16,14 @@ from netassay.errors import BadInput
 from netassay.objectives import Objective
 from netassay.progress import steps
 from netassay.result import Result
+from netassay.seeds import check
 from netassay.spec import parse
 from netassay.studies.change import END, START, Pair, compared
 from netassay.studies.channel_profile import channel_profile
 from netassay.studies.provenance import describe
 from netassay.studies.summary import summary
 from netassay.studies.twins import untrained
-from netassay.zoo import build, fitted
+from netassay.zoo import build, fitted, placed
 
 MODEL = "resnet[1,1,1]:width=16"
 
@@ -76,6 +77,7 @@ class Plan:
 
 def examine_into(keep: Keep, plan: Plan) -> None:
     """Resolve the plan, train where nothing is learned yet, and hand every study's results to `keep` as they come."""
+    check(plan.seed)
     learn, test = _splits(plan)
     pair, how = _pair(keep, plan, learn, test)
     keep.note(model=describe(pair.end)["model"], data=test.spec, how=how)
@@ -102,7 +104,7 @@ def _pair(keep: Keep, plan: Plan, learn: Data, test: Data) -> tuple[Pair, str]:
     if model is not None:
         start, told = untrained(model, seed=plan.seed + 1)
         return Pair(start, model, *rest), f"{END}: as it was given; {START}: with seed {plan.seed + 1}, {told}"
-    end = _moved(_fresh(plan, test), plan.device)
+    end = placed(_fresh(plan, test), plan.device)
     start = copy.deepcopy(end)
     _train(keep, plan, end, learn, test)
     with_what = f"SGD, {plan.epochs} epochs, batch {plan.batch_size}, rate {plan.lr:g}, seed {plan.seed}"
@@ -116,7 +118,10 @@ def _learned(plan: Plan) -> nn.Module | None:
         return plan.model if plan.weights is None else _refuse_weights(plan)
     if plan.weights is None and not (plan.model and "weights" in parse(plan.model).options):
         return None
-    return _moved(build(plan.model or "", weights=plan.weights, seed=plan.seed), plan.device)
+    if plan.model is None:
+        asked = f"weights {str(plan.weights)!r}"
+        raise BadInput(asked, "no model to put them into", "name it: netassay examine SPEC --weights PATH")
+    return placed(build(plan.model, weights=plan.weights, seed=plan.seed), plan.device)
 
 
 def _refuse_weights(plan: Plan) -> nn.Module:
@@ -136,15 +141,10 @@ def _fresh(plan: Plan, test: Data) -> nn.Module:
     return build(str(spec), seed=plan.seed)
 
 
-def _moved(model: nn.Module, device: str | None) -> nn.Module:
-    return model if device is None else model.to(device)
-
-
 def _train(keep: Keep, plan: Plan, model: nn.Module, learn: Data, test: Data) -> None:
     """Train, and keep loss and accuracy of every step and the test accuracy of every epoch."""
-    total = plan.epochs * len(learn)
-    with steps("train", total) as advance:
-        each = total // plan.epochs
+    each = training.length(learn)
+    with steps("train", plan.epochs * each) as advance:
 
         def on_step(step: int, epoch: int, loss: float, correct: int, seen: int) -> None:
             values = {"training loss": loss, "training accuracy": correct / seen}

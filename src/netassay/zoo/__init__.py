@@ -74,6 +74,19 @@ def build(spec: str, *, weights: str | Path | None = None, seed: int = 0) -> nn.
     return model
 
 
+def placed(model: nn.Module, device: str | None) -> nn.Module:
+    """Move a model to a device; None leaves it where it is.
+
+    Raises `BadInput` for a device that this machine, or this torch, does not have.
+    """
+    if device is None:
+        return model
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts
+        raise BadInput(f"device {device!r}", str(error).splitlines()[0], "leave it out to run on the CPU") from error
+
+
 def expanded(spec: Spec) -> Spec:
     """Replace an alias by what it stands for; options already in the spec win.
 

@@ -1,0 +1,184 @@
+"""The page in a browser without a network: everything drawn, nothing asked for, no complaint, on any screen."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+import netassay as na
+from tests.pages import WEIRD, X, Y, net
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed", exc_type=ImportError)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+INK = """
+holder => {
+  const canvas = holder.querySelector('canvas');
+  if (!canvas) return 0;
+  const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  const seen = new Set();
+  for (let i = 0; i < data.length; i += 4) if (data[i + 3]) seen.add(data.slice(i, i + 3).join());
+  return seen.size;
+}
+"""
+OVERFLOW = """
+() => {
+  const wide = document.documentElement.clientWidth;
+  const beyond = one => one.getBoundingClientRect().right > wide + 0.5 && !one.closest('.scroll');
+  const out = [...document.querySelectorAll('body *')].filter(beyond).map(one => one.outerHTML.slice(0, 80));
+  return [document.documentElement.scrollWidth - wide, out];
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        made = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Two pages: of a trained network, and of one with weird names and findings."""
+    folder = tmp_path_factory.mktemp("browser")
+    trained = na.examine("mlp[16,16]", "digits", epochs=2, out=folder / "trained")
+    weird = na.examine(net(*WEIRD, dead=True), (X, Y), out=folder / "weird")
+    return {"trained": trained.page, "weird": weird.page}
+
+
+class Visit:
+    """One page in a window of its own, and all that it said or asked for."""
+
+    def __init__(self, context, path):
+        self.said, self.asked, self.path = [], [], path
+        self.page = context.new_page()
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.said.append(dialog.message), dialog.dismiss()))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(path.as_uri())
+        self.page.wait_for_selector("html[data-drawn]")
+
+    def charts(self):
+        return self.page.query_selector_all("[data-chart]")
+
+    def all_is_well(self):
+        """Every chart has ink; the console is silent; nothing but the file (and its empty icon) was asked for."""
+        assert self.charts()
+        assert [chart.get_attribute("data-chart") for chart in self.charts() if chart.evaluate(INK) < 3] == []
+        assert self.said == []
+        assert [url for url in self.asked if not url.startswith("data:")] == [self.path.as_uri()]
+
+
+@pytest.fixture
+def visit(browser, pages):
+    """Open a page offline, with options of the window; a request to anywhere else is stopped."""
+    contexts = []
+
+    def visit(name="trained", **options):
+        context = browser.new_context(**{"viewport": DESK, **options})
+        contexts.append(context)
+        context.set_default_timeout(20_000)
+        context.set_offline(True)
+        context.route(lambda url: not url.startswith(("file:", "data:")), lambda route: route.abort())
+        return Visit(context, pages[name])
+
+    yield visit
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("name", ["trained", "weird"])
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+def test_every_chart_is_drawn_and_nothing_is_asked_for(visit, name, colours, viewport):
+    """Light and dark, phone and desk: all charts, no console message, no request, no dialog, no sideways scroll."""
+    seen = visit(name, viewport=viewport, color_scheme=colours)
+    seen.all_is_well()
+    assert len(seen.charts()) == (8 if name == "trained" else 6)
+    assert seen.page.evaluate(OVERFLOW) == [0, []]
+
+
+def test_tables_open_without_a_sideways_scroll(visit):
+    """With all numbers unfolded, wide tables scroll inside themselves and the page stays as wide as the phone."""
+    seen = visit(viewport=PHONE)
+    seen.page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert seen.page.evaluate(OVERFLOW) == [0, []]
+    assert seen.page.is_visible("td >> nth=0")
+    seen.all_is_well()
+
+
+def test_colours_follow_the_reader(visit):
+    """Switched to dark while open, the page and its charts change, without a complaint."""
+    seen = visit(color_scheme="light")
+    light = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    chart = seen.charts()[0].evaluate("one => one.querySelector('canvas').toDataURL()")
+    seen.page.emulate_media(color_scheme="dark")
+    seen.page.wait_for_timeout(100)
+    assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") != light
+    assert seen.charts()[0].evaluate("one => one.querySelector('canvas').toDataURL()") != chart
+    seen.all_is_well()
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_a_page_prints(visit, colours):
+    """On paper it is light, folded tables are left out, and the PDF has several pages."""
+    seen = visit(color_scheme=colours)
+    seen.page.emulate_media(media="print", color_scheme=colours)
+    assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not seen.page.is_visible("details.numbers >> nth=0")
+    paper = seen.page.pdf()
+    assert paper.startswith(b"%PDF")
+    assert len(paper) > 20_000
+    seen.all_is_well()
+
+
+def test_charts_follow_the_width_of_the_window(visit):
+    """A window made narrow draws again; charts stay inside it."""
+    seen = visit(viewport=DESK)
+    seen.page.set_viewport_size(PHONE)
+    seen.page.wait_for_timeout(100)
+    assert all(chart.query_selector("canvas").bounding_box()["width"] <= PHONE["width"] for chart in seen.charts())
+    assert seen.page.evaluate(OVERFLOW)[0] == 0
+    seen.all_is_well()
+
+
+def test_a_tooltip_names_the_layer_and_its_number(visit):
+    """Over a chart, the pointer brings up numbers, drawn on the canvas: the policy allows no styled element."""
+    seen = visit("weird")
+    chart = seen.charts()[0]
+    chart.scroll_into_view_if_needed()
+    before = chart.evaluate("one => one.querySelector('canvas').toDataURL()")
+    box = chart.bounding_box()
+    seen.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 3)
+    seen.page.wait_for_timeout(300)
+    assert chart.evaluate("one => one.querySelector('canvas').toDataURL()") != before
+    seen.all_is_well()
+
+
+def test_weird_names_are_shown_as_they_are(visit):
+    """A layer called like a script tag is read, letter by letter, in a finding; it makes no element."""
+    seen = visit("weird")
+    shown = seen.page.locator(".verdict code").all_inner_texts()
+    assert WEIRD[1] in shown
+    assert seen.page.locator("img").count() == 0
+    assert seen.page.title().endswith("netassay")
+    seen.all_is_well()
+
+
+def test_the_policy_stops_what_is_not_the_pages_own(pages, tmp_path, browser):
+    """A script or an image added to the file is refused by the browser: the policy is in force."""
+    changed = tmp_path / "changed.html"
+    added = "<script>document.title = 'changed'</script><img src='https://example.org/x.png'></body>"
+    before, _, after = pages["trained"].read_text().rpartition("</body>")
+    changed.write_text(before + added + after)
+    context = browser.new_context(offline=True)
+    seen = Visit(context, changed)
+    assert seen.page.title() != "changed"
+    assert sum("Content Security Policy" in message for message in seen.said) == 2
+    context.close()

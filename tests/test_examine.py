@@ -1,0 +1,245 @@
+"""Examine: everything is stored as it comes, a kill loses nothing, and the claims are what a hand would compute."""
+
+from __future__ import annotations
+
+import copy
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+import netassay as na
+from netassay import report
+from netassay.errors import BadInput
+from netassay.inference import binomial_interval, bootstrap
+from netassay.studies import examine as room
+from netassay.testing import check_quiet
+from tests.pages import X, Y, net
+from tests.test_store_survival import integrity
+
+LABELS = ("summary", "channels/start", "channels/end", "examine")
+TRAINED = "resnet[1]:width=8,input=8,channels=1"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A small residual network, trained for one epoch."""
+    return na.examine(TRAINED, "digits", epochs=1, out=tmp_path_factory.mktemp("examine") / "run")
+
+
+def layers(run, column, when="end"):
+    return run.result(f"channels/{when}").tables["layers"].columns[column]
+
+
+def claim(run, words):
+    return next(claim for claim in run.claims if words in claim.statement)
+
+
+def test_a_run_has_every_result_the_curves_and_a_page(run):
+    """Results in order, losses of every step, test accuracy of every epoch, and the page in the folder."""
+    assert (run.status, run.labels) == ("finished", LABELS)
+    assert run.page.read_text().startswith("<!doctype html>")
+    steps = -(-1437 // 128)
+    assert run.series("training loss").columns["step"].tolist() == list(range(steps))
+    assert len(run.series("training accuracy")) == steps
+    assert run.series("test accuracy").columns["step"].tolist() == [steps - 1]
+    meta = run.meta
+    assert meta["model"] == "resnet[1]:width=8,input=8,channels=1,classes=10"
+    assert (meta["data"], meta["seed"]) == ("digits:split=test", 0)
+    assert "trained on digits:split=train" in meta["how"]
+
+
+def test_the_same_seed_gives_the_same_numbers(run, tmp_path):
+    """Everything measured is bit by bit the same again, and another seed gives other numbers."""
+    again = na.examine(TRAINED, "digits", epochs=1, out=tmp_path / "again")
+    for label, result in run.results.items():
+        np.testing.assert_equal(again.result(label).to_dict(), result.to_dict())
+    np.testing.assert_array_equal(
+        again.series("training loss").columns["value"], run.series("training loss").columns["value"]
+    )
+    other = na.examine(TRAINED, "digits", epochs=1, seed=1, out=tmp_path / "other")
+    assert (layers(other, "y_rms") != layers(run, "y_rms")).all()
+
+
+def test_the_scores_are_counted_by_hand(tmp_path):
+    """Accuracy, its interval and loss of a given module are those of its own logits on the data."""
+    made = net()
+    run = na.examine(made, (X, Y), out=tmp_path / "run")
+    with torch.no_grad():
+        logits = made(X)
+    hits = int((logits.argmax(1) == Y).sum())
+    score = run.result("examine").table("scores")[-1]
+    low, high = binomial_interval(hits, len(Y))
+    assert (score["when"], score["n"], score["accuracy"]) == ("end", 60, hits / 60)
+    assert (score["low"], score["high"]) == (float(low), float(high))
+    assert score["loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, Y)), rel=1e-6)
+
+
+def test_above_chance_is_the_accuracy_less_one_in_ten(run):
+    """Effect and interval are the accuracy's, less chance, at a level corrected for four claims together."""
+    score = run.result("examine").table("scores")[-1]
+    made = claim(run, "right more often than chance (0.1)")
+    low, high = binomial_interval(round(score["accuracy"] * 360), 360, 1 - 0.05 / 4)
+    assert made.effect == pytest.approx(score["accuracy"] - 0.1)
+    assert made.interval == pytest.approx((float(low) - 0.1, float(high) - 0.1))
+    assert (made.n, made.decision) == (360, "holds" if low > 0.1 else "undecided")
+    assert {(one.tests, one.correction) for one in run.claims} == {(4, "Bonferroni")}
+
+
+def test_claims_about_layers_are_means_of_differences(run):
+    """Sparser, set apart, less gradient: each effect is the mean over layers of end - start, computed here anew."""
+    chosen = layers(run, "activation")
+    zeros = (layers(run, "y_zero_share") - layers(run, "y_zero_share", "start"))[chosen]
+    spread = []
+    for when in ("start", "end"):
+        table = run.result(f"channels/{when}").tables["channels"].columns
+        sizes = [table["y_rms"][table["layer"] == name] for name in layers(run, "layer")]
+        spread.append(np.log2([np.std(size) / np.mean(size) for size in sizes]))
+    gradient = np.log2(layers(run, "gy_norm", "start")) - np.log2(layers(run, "gy_norm"))
+    for words, change in (("sparser", zeros), ("apart", spread[1] - spread[0]), ("less gradient", gradient)):
+        made = claim(run, words)
+        assert made.n == len(change)
+        assert made.effect == pytest.approx(change.mean())
+        _, low, high = bootstrap(change, np.mean, level=1 - 0.05 / 4, seed=0)
+        assert made.interval == pytest.approx((float(low), float(high)))
+        wanted = "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
+        assert made.decision == wanted
+
+
+def test_the_start_is_the_initialisation_and_the_end_was_trained(run):
+    """The profile at the start is that of the freshly built model; the end is another network."""
+    fresh = na.channel_profile(na.build(run.meta["model"]), "digits:split=test")
+    np.testing.assert_array_equal(layers(run, "y_rms", "start"), fresh.tables["layers"].columns["y_rms"])
+    assert (layers(run, "y_rms") != layers(run, "y_rms", "start")).all()
+
+
+def test_a_given_module_is_compared_with_a_twin_and_not_touched(tmp_path):
+    """A module is looked at as it is, beside a copy drawn anew; nothing of it changes, and nothing is trained."""
+    made = net(dead=True)
+    before = copy.deepcopy(made.state_dict())
+    with check_quiet(made):
+        run = na.examine(made, (X, Y), out=tmp_path / "run")
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
+    assert run.series_names == ()
+    assert [str(finding) for finding in run.findings] == ["act1: 8 of 8 channels carry nothing (8 dead: 0-7)"]
+    assert "drawn anew" in run.meta["how"]
+    assert layers(run, "y_rms", "start")[1] > 0
+
+
+def test_weights_from_a_file_are_examined_without_training(tmp_path):
+    """A spec with a safetensors file is that network, beside one built again from its spec."""
+    trained = na.build("mlp[16]", seed=5)
+    save_file(dict(trained.state_dict()), tmp_path / "net.safetensors")
+    for spec, weights in (
+        ("mlp[16]", tmp_path / "net.safetensors"),
+        (f"mlp[16]:weights={tmp_path}/net.safetensors", None),
+    ):
+        run = na.examine(spec, "digits", weights=weights, out=tmp_path / f"run{weights is None}")
+        wanted = na.channel_profile(trained, "digits:split=test").tables["layers"].columns["y_rms"]
+        np.testing.assert_array_equal(layers(run, "y_rms"), wanted)
+        assert "as it was given" in run.meta["how"]
+        assert run.series_names == ()
+
+
+class Endless(IterableDataset):
+    """Samples without a length."""
+
+    def __iter__(self):
+        return iter(zip(X, Y, strict=True))
+
+
+@pytest.mark.parametrize("data", [(X, Y), DataLoader(TensorDataset(X, Y), 16), DataLoader(Endless(), 16)], ids=type)
+def test_data_of_any_form_is_trained_on(tmp_path, data):
+    """Tensors, a loader, and a loader that does not know its length: epochs are scored at their last batch."""
+    run = na.examine("mlp[8]:input=64,classes=10", data, epochs=3, batch_size=16, out=tmp_path / "run")
+    assert run.series("test accuracy").columns["step"].tolist() == [3, 7, 11]
+    assert "the samples it learned from" in run.meta["how"]
+
+
+def test_regression_has_no_accuracy_and_says_why(tmp_path):
+    """With another objective the scores are left out, with a note; the profiles are there."""
+    run = na.examine(net(), (X, X[:, :10]), objective="mse", out=tmp_path / "run")
+    assert run.labels == LABELS
+    assert "scores" not in run.result("examine").tables
+    assert run.result("examine").notes[0].startswith("no accuracy: ")
+    assert "chance" not in " ".join(claim.statement for claim in run.claims)
+
+
+@pytest.mark.parametrize(("failing", "kept"), [(0, 0), (1, 1), (2, 3)])
+def test_an_exception_in_the_middle_loses_nothing_before_it(tmp_path, monkeypatch, failing, kept):
+    """Whatever a study raises, the results before it, the curves, and the reason are in the run, and it has a page."""
+
+    def fails(*_):
+        raise ZeroDivisionError("in the middle")
+
+    studies = [*room.STUDIES[:failing], fails, *room.STUDIES[failing:]]
+    monkeypatch.setattr(room, "STUDIES", tuple(studies))
+    with pytest.raises(ZeroDivisionError):
+        na.examine("mlp[16]", "digits", epochs=1, out=tmp_path / "run")
+    run = na.open_run(tmp_path / "run")
+    assert (run.status, run.meta["error"]) == ("failed", "ZeroDivisionError: in the middle")
+    assert run.labels == LABELS[:kept]
+    assert len(run.series("training loss")) == 12
+    assert report.write_page(run).stat().st_size > 1e6
+
+
+def steps_in(folder):
+    """Count the steps that a reader sees; 0 as long as there is nothing to see."""
+    try:
+        run = na.open_run(folder)
+        return len(run.series("training loss")) if run.series_names else 0
+    except BadInput:
+        return 0
+
+
+def killed(folder, moment):
+    """Kill a real examination at a moment: seconds after its run began, or if negative after its first step."""
+    words = ["examine", "mlp[64]", "--data", "digits", "--epochs", "40", "--out", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen([sys.executable, "-m", "netassay", *words], stdout=subprocess.DEVNULL, env=environment)
+    while child.poll() is None and not (steps_in(folder) if moment < 0 else (folder / "run.db").exists()):
+        time.sleep(0.005)
+    time.sleep(abs(moment))
+    steps = steps_in(folder)
+    labels = na.open_run(folder).labels if steps else ()
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    return labels, steps
+
+
+def survives(folder, moment):
+    """Kill at a moment, and check that everything that was there is there."""
+    labels, steps = killed(folder, moment)
+    assert integrity(folder) == "ok"
+    if not steps and not steps_in(folder):
+        return 0
+    run = na.open_run(folder)
+    assert run.labels[: len(labels)] == labels
+    assert run.labels == LABELS[: len(run.labels)]
+    curve = run.series("training loss").columns
+    assert len(curve["step"]) >= steps
+    assert curve["step"].tolist() == list(range(len(curve["step"])))
+    assert np.isfinite(curve["value"]).all()
+    assert all(result.tables for result in run.results.values())
+    assert run.status in (("interrupted", "finished") if len(run.labels) == len(LABELS) else ("interrupted",))
+    assert report.write_page(run).exists()
+    return steps
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
+@pytest.mark.parametrize("trials", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_an_examination_survives_kill_9(tmp_path, trials):
+    """Killed at random moments, the file is intact and holds every step and result that a reader had seen."""
+    moments = random.Random(trials)
+    when = [moments.uniform(0, 1.5) if trial % 3 == 2 else -moments.uniform(0, 0.8) for trial in range(trials)]
+    seen = [survives(tmp_path / str(trial), moment) for trial, moment in enumerate(when)]
+    assert sum(seen) > 0

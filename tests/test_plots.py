@@ -1,0 +1,165 @@
+"""Plots: every figure is drawn without a warning, at the width of a column, into every format."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from torch import nn
+
+import netassay as na
+from netassay import plots
+from netassay.errors import UnknownName
+from netassay.figures import FIGURES, Figure
+from tests.pages import WEIRD, X, Y, net
+
+ALL = [(study, name) for study, made in FIGURES.items() for name in made]
+
+
+def broken():
+    made = net()
+    nn.init.constant_(made.fc1.weight, float("nan"))
+    return made
+
+
+def silent():
+    made = net(dead=True)
+    nn.init.zeros_(made.head.weight)
+    return made
+
+
+MODELS = {
+    "plain": net,
+    "weird names": lambda: net(*WEIRD),
+    "silent": silent,
+    "not a number": broken,
+    "one layer": lambda: nn.Linear(64, 10),
+}
+
+
+@pytest.fixture(scope="module")
+def results():
+    profiles = {name: na.channel_profile(make(), (X, Y)) for name, make in MODELS.items()}
+    summaries = {name: na.summary(make(), input_size=(1, 64)) for name, make in MODELS.items()}
+    return {"channel_profile": profiles, "summary": summaries}
+
+
+@pytest.mark.parametrize(("study", "name"), ALL)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_figure_is_drawn_for_every_model(results, study, name, model):
+    """Nothing warns, whatever the names and numbers, and there is ink on the canvas."""
+    canvas = results[study][model].plot(name)
+    out = io.BytesIO()
+    canvas.savefig(out, format="png")
+    assert out.getvalue().startswith(b"\x89PNG")
+    assert canvas.axes[0].has_data()
+
+
+def test_a_network_without_parameters_has_an_empty_figure():
+    """Where there is nothing to draw, axes without bars are drawn, without a warning."""
+    canvas = na.summary(nn.Identity(), input_size=(1, 64)).plot("structure")
+    canvas.savefig(io.BytesIO(), format="pdf")
+    assert not canvas.axes[0].patches
+
+
+@pytest.mark.parametrize(("study", "name"), ALL)
+def test_files_of_every_format_are_written(results, study, name, tmp_path):
+    """PDF and SVG are what they say; text stays text, in fonts that a journal accepts."""
+    canvas = results[study]["plain"].plot(name)
+    canvas.savefig(tmp_path / "figure.pdf")
+    canvas.savefig(tmp_path / "figure.svg")
+    paper = (tmp_path / "figure.pdf").read_bytes()
+    assert paper.startswith(b"%PDF")
+    assert (b"/Type3" in paper, b"/CIDFontType2" in paper) == (False, True)
+    assert b"</svg>" in (tmp_path / "figure.svg").read_bytes()[-20:]
+
+
+def test_a_figure_is_the_same_file_twice(results):
+    """Drawn and saved again, an SVG has the same ids; a figure that was pickled saves the same."""
+    files = []
+    for canvas in (results["summary"]["plain"].plot(), pickle.loads(pickle.dumps(results["summary"]["plain"].plot()))):
+        files.append(io.StringIO())
+        canvas.savefig(files[-1], format="svg", metadata={"Date": None})
+    assert files[0].getvalue() == files[1].getvalue()
+
+
+@pytest.mark.parametrize(("study", "name"), ALL)
+def test_a_figure_is_a_column_or_a_page_wide(results, study, name):
+    """3.4 inches, or 7 where it is wide: what two-column papers have."""
+    result = results[study]["plain"]
+    wide = FIGURES[study][name]({"": result}).wide
+    assert result.plot(name).get_figwidth() == (7.0 if wide else 3.4)
+
+
+def test_drawing_leaves_the_users_style_alone(results):
+    """Only the figure itself has the house's style."""
+    with mpl.rc_context({"font.size": 9.5, "pdf.fonttype": 3}):
+        before = dict(mpl.rcParams)
+        results["summary"]["plain"].plot().savefig(io.BytesIO(), format="pdf")
+        assert dict(mpl.rcParams) == before
+
+
+def test_lines_show_the_numbers_and_hollow_points_lie_on_a_branch():
+    """Points are where the series is; log axes leave out what is not positive; marks are drawn hollow."""
+    one = Figure(
+        "n", "t", "h.", "lines", ["a", "b", "c"], {"end": np.array([1.0, 0.0, 3.0])}, "layer", "size",
+        log=True, marks=frozenset("c"),
+    )  # fmt: skip
+    axes = plots.drawing(one).axes[0]
+    line, filled, hollow = axes.get_lines()
+    np.testing.assert_array_equal(line.get_ydata(), [1.0, np.nan, 3.0])
+    assert (filled.get_xdata().tolist(), hollow.get_xdata().tolist()) == ([0, 1], [2])
+    assert hollow.get_markerfacecolor() == "white"
+    assert axes.get_yscale() == "log"
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a", "b", "c"]
+
+
+def test_start_and_end_keep_their_colours_and_a_legend(results):
+    """Two results have a legend, and the colours that the page gives them."""
+    pair = {"start": results["channel_profile"]["plain"], "end": results["channel_profile"]["silent"]}
+    axes = plots.draw(pair, "signal").axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["start", "end"]
+    assert [line.get_color() for line in axes.get_lines()[::3]] == [plots.NAMED["start"], plots.NAMED["end"]]
+    assert results["channel_profile"]["plain"].plot("signal").axes[0].get_legend() is None
+
+
+def test_deep_networks_label_every_so_many_layers():
+    """Four hundred layers have about forty labels, and no points."""
+    x = [f"layer{i}" for i in range(400)]
+    axes = plots.drawing(Figure("n", "t", "h.", "lines", x, {"": np.ones(400)}, "layer", "size")).axes[0]
+    assert len(axes.get_xticks()) == 40
+    assert len(axes.get_lines()) == 1
+
+
+def test_a_long_name_shows_its_end_and_dollars_stay_dollars(results):
+    """Names are cut at the front, where layers are alike, and are not read as mathematics."""
+    labels = [
+        tick.get_text() for tick in results["channel_profile"]["weird names"].plot("signal").axes[0].get_xticklabels()
+    ]
+    assert labels[0] == WEIRD[0]
+    assert labels[2] == "…" + 39 * "e"
+    out = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        plots.drawing(Figure("n", "t", "h.", "bars", ["a$x$"], {"": np.ones(1)}, "layer", "y")).savefig(
+            out, format="svg"
+        )
+    assert re.search(r">a\$x\$<", out.getvalue())
+
+
+def test_the_first_figure_is_drawn_by_default(results):
+    """Without a name it is the study's first; an unknown one is answered with the nearest."""
+    drawn = results["channel_profile"]["plain"].plot()
+    assert drawn.get_suptitle() == "Gradient that arrives at each layer"
+    with pytest.raises(UnknownName, match="use 'outputs'"):
+        results["channel_profile"]["plain"].plot("output")
+
+
+def test_without_matplotlib_a_sentence_says_what_to_install(results, monkeypatch):
+    """Nothing but drawing needs it."""
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    with pytest.raises(na.errors.BadInput, match="pip install matplotlib"):
+        results["summary"]["plain"].plot()
