@@ -140,7 +140,7 @@ class Shifting(Plain):
 
     def merge(self, other):
         n = self.n + other.n
-        return type(self)((self.mean * self.n + other.mean * other.n + 1e-9) / max(n, 1), n)
+        return type(self)((self.mean * self.n + other.mean * other.n + 1e-13) / max(n, 1), n)
 
 
 @pytest.mark.parametrize(("kind", "cuts"), [(Plain, [1]), (Shifting, [])])
