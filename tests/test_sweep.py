@@ -108,6 +108,22 @@ def test_integers_that_meet_no_free_weight_are_refused():
         swept(net, (torch.randint(9, (N, 6)), torch.arange(N) % 3))
 
 
+class Padded(nn.Embedding):
+    """Overwrites its input, as models do with ids that stand for nothing."""
+
+    def forward(self, x):
+        x[x < 0] = 0
+        return super().forward(x).mean(1)
+
+
+@pytest.mark.parametrize("net", [Padded(9, 3), nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 3))])
+def test_a_model_that_overwrites_its_input_does_not_overwrite_the_callers(net):
+    x = torch.randint(-1, 9, (N, 6)) if isinstance(net, Padded) else torch.randn(N, 6)
+    batches, given = [(x, torch.arange(N) % 3)], x.clone()
+    swept(net, batches)
+    assert torch.equal(x, given)
+
+
 def test_a_model_without_parameters_is_swept():
     outcome, seen = swept(nn.Sequential(nn.Flatten(), nn.Tanh()), (torch.randn(N, 3), torch.arange(N) % 3))
     assert joined(seen, "gy", "1").shape == (N, 3)

@@ -16,9 +16,9 @@ from torch import nn
 def check_quiet(model: nn.Module, *, gradients: bool = True) -> Iterator[None]:
     """Assert that what runs inside leaves `model`, its gradients and every random generator bit by bit as they were.
 
-    Compared before and after, also when the body raises: `state_dict`, each module's own training flag, every hook,
-    the attributes of modules and parameters, `requires_grad` and `.grad` (unless `gradients=False`), the states of
-    Python's, numpy's and torch's generators, and torch's global switches.
+    Compared before and after, also when the body raises: `state_dict`, buffers that are not saved, each module's own
+    training flag, every hook, the names of modules' and parameters' attributes, `requires_grad` and `.grad` (unless
+    `gradients=False`), the states of Python's, numpy's and torch's generators, and torch's global switches.
 
     Raises `AssertionError` naming the first thing that differs.
 
@@ -79,7 +79,8 @@ def _bits(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _state(model: nn.Module) -> dict[str, Any]:
-    return {name: value.clone() for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
+    values = {**model.state_dict(), **dict(model.named_buffers())}
+    return {name: value.clone() for name, value in values.items() if isinstance(value, torch.Tensor)}
 
 
 def _gradients(model: nn.Module) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def _switches(model: nn.Module) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "attention fast path": torch.backends.mha.get_fastpath_enabled(),
         "anomaly mode": torch.is_anomaly_enabled(),
-        "autocast": torch.is_autocast_enabled(),
+        "autocast": [torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda")],
     }
 
 

@@ -140,7 +140,8 @@ def _pairs(batches: Iterable[Any], model: nn.Module) -> Iterator[tuple[Tensor, T
             found = "a batch without labels" if isinstance(batch, tuple | list) else f"a {type(batch).__name__}"
             raise BadInput("cross-entropy", found, "give batches (x, y), as load_data((x, y)) makes them")
         y = batch[1].to(device)
-        yield batch[0].to(device), y if y.is_floating_point() else y.long()
+        # Copied, so a model that works in place cannot change the caller's tensors.
+        yield batch[0].to(device, copy=True), y if y.is_floating_point() else y.long()
 
 
 def _shuffled(batches: Any, seed: int, epoch: int) -> Iterable[Any]:

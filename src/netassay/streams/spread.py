@@ -33,6 +33,8 @@ class Spread:
     @classmethod
     def of(cls, values: np.ndarray) -> Spread:
         """Take the spread of `values` `(N, C, ...)`; NaN where an entry is not finite."""
+        if not len(values):
+            return cls.empty()
         x = np.asarray(values, dtype=np.float64).reshape(*np.shape(values)[:2], -1)
         mean = x.mean(0)
         return cls(np.full(1, float(len(x))), mean, ((x - mean) ** 2).sum((0, 2)))

@@ -138,9 +138,9 @@ def run(model: nn.Module, batch: Batch, objective: Objective | None, watch: Watc
 
 
 def _inputs(x: Tensor) -> tuple[Tensor | None, Tensor]:
-    """Return a leaf to differentiate at, and the copy of it that the model may overwrite."""
+    """Return a leaf to differentiate at (None: integers), and a copy of the input that the model may overwrite."""
     if not x.is_floating_point():
-        return None, x
+        return None, x.clone()
     leaf = x.detach().requires_grad_()
     return leaf, leaf.clone()
 
