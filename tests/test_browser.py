@@ -13,6 +13,8 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 
+PAPER = 700
+"""Pixels between the margins of a sheet, rounded up."""
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 INK = """
 holder => {
@@ -127,10 +129,13 @@ def test_colours_follow_the_reader(visit):
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_a_page_prints(visit, colours):
-    """On paper it is light, folded tables are left out, and the PDF has several pages."""
+    """On paper it is light, charts fit and are one canvas each, tables are left out; the PDF has several pages."""
     seen = visit(color_scheme=colours)
     seen.page.emulate_media(media="print", color_scheme=colours)
+    seen.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert all(chart.query_selector("canvas").bounding_box()["width"] <= PAPER for chart in seen.charts())
+    assert {len(chart.query_selector_all("canvas")) for chart in seen.charts()} == {1}
     assert not seen.page.is_visible("details.numbers >> nth=0")
     paper = seen.page.pdf()
     assert paper.startswith(b"%PDF")

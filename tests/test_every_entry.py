@@ -141,7 +141,7 @@ def test_every_entry_leaves_everything_as_it_was(entry, fails, tmp_path):
 def test_the_silent_channels_of_the_model_call_for_a_twin():
     """The model above is compared with an untrained copy, so that what makes and runs one is covered too."""
     result = na.channel_profile(model(), data())
-    assert any("a copy, drawn anew" in note for note in result.notes)
+    assert any("copied and drawn anew" in note for note in result.notes)
 
 
 def test_every_public_name_is_covered():
