@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import netassay as na
+from netassay.errors import BadInput
 from netassay.testing import check_quiet
+from netassay.verdicts import silent_layer
 
 N = 100
 
@@ -34,7 +37,7 @@ def test_a_model_of_the_zoo_is_compared_with_itself_built_again():
     numbers = finding.numbers
     assert (numbers["dead"], numbers["untrained"], numbers["untrained_channels"]) == (20, 0, 3 * 32)
     assert numbers["chance"] == pytest.approx(math.comb(32, 20) / math.comb(4 * 32, 20))
-    assert "more than its initialisation predicts (0 of 96 channels there)" in finding.threshold
+    assert "more than its initialisation predicts (0 of 96 there)" in finding.threshold
     assert result.notes == ("initialisation: untrained twins with seeds 1 to 3, built again from mlp[32]",)
 
 
@@ -121,6 +124,21 @@ def test_layers_that_cannot_be_redrawn_are_named():
     """A twin that kept some weights says which, so that the comparison can be judged."""
     result = na.channel_profile(nn.Sequential(Strange(), nn.ReLU(), nn.Linear(32, 10)), data())
     assert result.notes[0].endswith("; these have none and kept their weights: 0")
+
+
+def test_a_baseline_of_another_study_is_refused():
+    """What is no channel profile cannot say what was silent."""
+    model = na.build("mlp[32]")
+    with pytest.raises(BadInput, match=r"a result of summary[\s\S]*what channel_profile returned"):
+        na.channel_profile(model, data(), baseline=na.summary(model, (1, 64)))
+
+
+def test_a_layer_that_is_silent_throughout_is_a_finding_even_if_it_began_so():
+    """A network that is built dead is dead: its twins excuse some silence, but not all of it."""
+    for channels, severity in ((32, ["finding"]), (31, [])):
+        state = np.array(["dead"] * channels + ["healthy"] * (32 - channels))
+        verdict = silent_layer("fc1", state, N, np.tile(state, 3))
+        assert [one.severity for one in (verdict,) if one] == severity
 
 
 def test_the_baseline_survives_merging():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 
 import numpy as np
@@ -165,6 +166,21 @@ def test_profiles_of_different_layers_or_studies_do_not_merge():
         first.merge(other)
     with pytest.raises(BadInput, match="merge 'channel_profile' with 'summary'"):
         first.merge(na.summary(net, (1, 1, 6, 6)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fact"),
+    [({"objective": "true_logit"}, "objective"), ({"training": True}, "mode"), ({"other weights": True}, "model_hash")],
+)
+def test_parts_that_were_asked_otherwise_do_not_merge(changes, fact):
+    """Other weights, another objective or mode: the refusal names the fact and both its values."""
+    net, (x, y) = model(), data()
+    first, other = na.channel_profile(net, (x, y)), copy.deepcopy(net)
+    if changes.pop("other weights", False):
+        torch.nn.init.zeros_(next(other.parameters()))
+    second = na.channel_profile(other, (x, y), **changes)
+    with pytest.raises(BadInput, match=f"{fact} {first.provenance[fact]} and {second.provenance[fact]}"):
+        first.merge(second)
 
 
 class Packed(nn.Module):

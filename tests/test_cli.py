@@ -166,7 +166,7 @@ def test_an_interrupted_command_says_so(monkeypatch, capsys):
     """Ctrl-C is one line and 130; what was measured until then is in the run."""
     monkeypatch.setattr("netassay.training.evaluate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert main([*COMMANDS["examine"], "--out", "run"]) == 130
-    assert capsys.readouterr().err == "netassay: interrupted; what was measured is in the run\n"
+    assert capsys.readouterr().err == "netassay: interrupted; a run keeps what was measured until then\n"
     assert na.open_run("run").status == "failed"
 
 
@@ -220,7 +220,7 @@ def test_in_a_process_json_stands_alone_and_progress_is_on_standard_error():
     assert "s left - epoch" in told
     assert "\x1b" not in told + rest
     assert (out, child.returncode) == ("", 130)
-    assert rest.splitlines()[-1] == "netassay: interrupted; what was measured is in the run"
+    assert rest.splitlines()[-1] == "netassay: interrupted; a run keeps what was measured until then"
     assert len(na.open_run("runs/examine-001").series("training loss")) > 0
     done = shell("channels", NET, "--data", DATA, "--json")
     assert json.loads(done.stdout, parse_constant=pytest.fail)["study"] == "channel_profile"

@@ -41,7 +41,7 @@ DIRECTIONS = {
     "report": "errors figures result store",
     "front": "objectives report store studies",
     "terminal": "report result store verdicts",
-    "options": "zoo",
+    "options": "errors store zoo",
     "commands": "front objectives options quiet report result spec store studies terminal",
     "cli": "errors",
     "testing": "",

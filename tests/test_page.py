@@ -211,7 +211,27 @@ def test_a_run_of_parts_has_a_page(tmp_path, part, meta):
     assert Reader(page).open == []
     looked = any(result.study == "channel_profile" for result in PARTS[part].values())
     assert ("its channels work" in page) == looked
-    assert ("This run holds no channel profile." in page) == (not looked)
+    checkpoints = part == "another study"
+    assert ("This run holds no channel profile." in page) == (not looked and not checkpoints)
+    assert ("Checkpoint by checkpoint" in page) == ("No finding in any checkpoint." in page) == checkpoints
+
+
+def test_a_run_that_broke_off_shows_its_curves(tmp_path):
+    """What training logged is drawn even where no result followed."""
+    with create(tmp_path / "run", model="m") as writer:
+        for step in range(3):
+            writer.log(step, {"training loss": 1.0})
+    page = render(open_run(tmp_path / "run"))
+    assert "The run ended before it was judged." in page
+    assert '"learning-loss":' in page
+
+
+def test_too_few_samples_are_no_good_news(tmp_path):
+    """Where no state can be named, the page does not say that all is well."""
+    page = render(stored(tmp_path, {"channel_profile": na.channel_profile(net(), (X[:9], Y[:9]))}))
+    assert "No finding, but too few samples to tell." in page
+    assert "9 samples are too few to tell whether a channel is silent" in page
+    assert "its channels work" not in page
 
 
 def test_a_page_goes_where_it_is_told_or_says_why_not(run, tmp_path):

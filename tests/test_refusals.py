@@ -148,6 +148,9 @@ def _there(place, monkeypatch):
         (["examine", "--weights", "other.safetensors"], ["no model to put them into", "netassay examine SPEC"]),
         (["capture", "mlp[16]", "--layers", "type:Conv2d"], ["layer 'type:Conv2d'", "none matches", "summary"]),
         (["capture", "mlp[16]", "--batch-size", "-1"], ["batch_size=-1", "one sample or more"]),
+        (["channels", *NET, "--json", "--csv"], ["--json with --csv", "ask for one"]),
+        (["channels", *NET, "--csv", "--out=kept"], ["begin a run in 'kept'", "holds a run already"]),
+        (["summary", "mlp[16]", "--json", "--out=file/run"], ["'file' is a file", "give a folder"]),
         (["report", "nowhere"], ["open run 'nowhere'", "no such folder", "netassay runs"]),
         (["report", "bare"], ["a folder without a run.db", "give a run's folder"]),
         (["report", "damaged"], ["open run 'damaged'", "damaged or cut short", "take an intact copy"]),
@@ -182,6 +185,7 @@ def test_bad_input_is_a_sentence(words, fragments, capsys):
         (net, (X, Y), {"layers": "fc9"}, ["layer 'fc9'", "closest: 'fc1'"]),
         (net, (X, Y), {"weights": "a.pt"}, ["a module that has weights", "load them first"]),
         (net, (X, Y), {"seed": -1}, ["seed=-1"]),
+        (lambda: 3, (X, Y), {}, ["examine a model", "found: 3", "pass a module, or a spec"]),
         (lambda: "mlp[16]", (torch.where(X > 3, torch.nan, X), Y), {}, ["the loss is nan", "inputs without NaN"]),
     ],
 )

@@ -11,6 +11,7 @@ from netassay.data import load_data
 from netassay.errors import BadInput, InternalError
 from netassay.layers import select
 from netassay.objectives import find
+from netassay.studies.channel_profile import channel_profile
 from netassay.studies.sweep import sweep
 from netassay.testing import check_quiet
 
@@ -185,6 +186,23 @@ def test_data_that_does_not_fit_is_refused_and_leaves_no_trace(case):
     with check_quiet(net), pytest.raises(BadInput) as caught:
         swept(net, source)
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [KeyError("left"), ZeroDivisionError("nought"), AssertionError("never")])
+def test_what_the_users_own_code_raises_is_bad_input(error):
+    """An objective or a layer that fails is named with its error, whatever that is; the fault is not netassay's."""
+
+    def fail(*_):
+        raise error
+
+    class Failing(nn.Module):
+        forward = fail
+
+    source = data()
+    for net, objective in ((model(), fail), (nn.Sequential(Failing()), "cross_entropy")):
+        with check_quiet(net), pytest.raises(BadInput, match=f"{type(error).__name__}: ") as caught:
+            channel_profile(net, source, "*", objective=objective)
+        assert caught.value.__cause__ is error
 
 
 def test_a_sweep_that_breaks_off_leaves_no_hooks():

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NetassayError as error:
         return _refuse(str(error), error.exit_code, debug)
     except KeyboardInterrupt:
-        return _refuse("interrupted; what was measured is in the run", 130, debug)
+        return _refuse("interrupted; a run keeps what was measured until then", 130, debug)
     except BrokenPipeError:
         # Whoever read has left (`netassay runs | head`); Python would flush, and complain, once more at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

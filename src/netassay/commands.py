@@ -34,6 +34,7 @@ def summary(model: str, /, *, input_size: Numbers = (), made: Made = MADE, shown
     input_size
         The input's size with the batch, e.g. --input-size 1 3 32 32; models of the zoo know theirs.
     """
+    shown.check()
     result = summarize(made.model(model), input_size or None)
     return _show(result, shown, "layers", {"model": model, "seed": made.seed})
 
@@ -64,6 +65,7 @@ def capture(
     batch_size
         Samples to look at.
     """
+    shown.check()
     network = made.model(model)
     result = one_batch(network, _fitting(data, network), layers, objective=objective, batch_size=batch_size)
     return _show(result, shown, "forward", {"model": model, "data": data, "seed": made.seed})
@@ -98,6 +100,7 @@ def channels(
     checkpoints
         Pattern of weight files, e.g. 'run/*.safetensors': one row for each instead.
     """
+    shown.check()
     options: dict[str, Any] = {"layers": layers or None, "objective": objective, "batch_size": batch_size}
     if checkpoints is not None:
         result = over_checkpoints(lambda file: replace(made, weights=file).model(model), checkpoints, data, **options)
@@ -138,6 +141,7 @@ def examine(
     batch_size
         Samples to run at once.
     """
+    shown.check()
     run = front.examine(
         model,
         data,

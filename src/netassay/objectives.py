@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from netassay.errors import BadInput, UnknownName
+from netassay.errors import BadInput, NetassayError, UnknownName
 
 IGNORED = -100
 
@@ -76,9 +76,13 @@ def values(objective: Objective, output: Any, y: Tensor | None, n: int) -> Tenso
     output = logits(output)
     try:
         value = objective(output, y)
-    except (RuntimeError, ValueError, IndexError) as error:
+    except NetassayError:
+        raise
+    except Exception as error:
         shapes = f"output {tuple(output.shape)}, labels {None if y is None else tuple(y.shape)}"
-        raise BadInput(_name(objective), f"{shapes}: {error}", "give labels that fit the output") from error
+        raise BadInput(
+            _name(objective), f"{shapes}: {type(error).__name__}: {error}", "give labels that fit the output"
+        ) from error
     if not isinstance(value, Tensor) or value.shape != (n,):
         found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise BadInput(

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from torch import nn
 
+from netassay.errors import BadInput
+from netassay.store import vacant
 from netassay.zoo import build, placed
 
 FailOn = Literal["finding", "warning"] | None
@@ -38,6 +40,13 @@ class Shown:
     csv: Annotated[bool, Parameter(negative="")] = False
     fail_on: FailOn = None
     out: Path | None = None
+
+    def check(self) -> None:
+        """Refuse what could not be shown, before anything is measured."""
+        if self.json and self.csv:
+            raise BadInput("--json with --csv", "one standard output for two formats", "ask for one, and run twice")
+        if self.out is not None:
+            vacant(self.out)
 
 
 @Parameter(name="*")

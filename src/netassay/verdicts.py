@@ -121,12 +121,13 @@ def silent_layer(layer: str, named: np.ndarray, samples: int, before: np.ndarray
 
     `named` are the channels' states, `before` those of the same layer in one or more untrained networks, or None.
     More than predicted: Fisher's exact test gives so many to networks like these less than once in 1000. More than
-    predicted, but no quarter, is a note: training may.
+    predicted, but no quarter, is a note: training may. A layer that is silent throughout is a finding in any case.
     """
     count, channels = int(silent(named).sum()), len(named)
     there = None if before is None else (int(silent(before).sum()), len(before))
     chance = 0.0 if there is None else fisher_tail(count, channels, *there)
-    if chance >= 1 - LEVEL or (there is None and not suspicious(named)):
+    expected = chance >= 1 - LEVEL and count < channels
+    if not count or expected or (there is None and not suspicious(named)):
         return None
     counts = {state: int((named == state).sum()) for state in SILENT}
     parts = " and ".join(f"{number} {state}" for state, number in counts.items() if number)
@@ -135,7 +136,7 @@ def silent_layer(layer: str, named: np.ndarray, samples: int, before: np.ndarray
     threshold = "more than a quarter of the channels"
     if there is not None:
         numbers |= {"untrained": there[0], "untrained_channels": there[1], "chance": chance}
-        threshold += f", and more than its initialisation predicts ({there[0]} of {there[1]} channels there)"
+        threshold += f", and all of them or more than its initialisation predicts ({there[0]} of {there[1]} there)"
     return Verdict(
         rule=SILENT_LAYER,
         layer=layer,
@@ -147,6 +148,22 @@ def silent_layer(layer: str, named: np.ndarray, samples: int, before: np.ndarray
         n=samples,
         wrong_if="the samples are not those the network is for, or were preprocessed differently",
         next="look at the bias and the norm's gain of these channels, and at the size of the layer's input",
+    )
+
+
+def too_few(samples: int) -> Verdict:
+    """Warn of a profile that can name no state."""
+    return Verdict(
+        rule="too few samples",
+        layer="",
+        cause=f"{samples} samples are too few to tell whether a channel is silent",
+        severity="warning",
+        numbers={"samples": samples},
+        threshold=STATES[0].threshold,
+        source=STATES[0].source,
+        n=samples,
+        wrong_if="never",
+        next=f"give {FEWEST} samples or more",
     )
 
 

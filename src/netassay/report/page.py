@@ -64,8 +64,17 @@ def headline(built: Sequence[Section], results: Mapping[str, Result]) -> dict[st
     findings = [verdict for verdict in verdicts if verdict.severity == "finding"]
     rest = [verdict for verdict in verdicts if verdict.severity != "finding"]
     look = seen(results)
-    nothing = "No finding: its channels work." if look else "This run holds no channel profile."
-    return {"said": _sentence(findings) if findings else nothing, "findings": findings, "rest": rest, "seen": look}
+    said = _sentence(findings) if findings else _nothing(rest, look, results)
+    return {"said": said, "findings": findings, "rest": rest, "seen": look}
+
+
+def _nothing(rest: Sequence[Verdict], look: str, results: Mapping[str, Result]) -> str:
+    """Say that nothing was found, or that nothing could be."""
+    if any(verdict.rule == "too few samples" for verdict in rest):
+        return "No finding, but too few samples to tell."
+    if look:
+        return "No finding: its channels work."
+    return "No finding in any checkpoint." if "checkpoints" in results else "This run holds no channel profile."
 
 
 def _sentence(findings: Sequence[Verdict]) -> str:

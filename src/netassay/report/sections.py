@@ -40,10 +40,10 @@ def sections(run: Run) -> list[Section]:
 
 def learning(run: Run, results: Mapping[str, Result]) -> Section | None:
     """Tell how training went and what it changed."""
-    examined = results.get("examine")
-    if examined is None:
-        return None
     drawn = _curves(run)
+    examined = results.get("examine", Result("examine", provenance={"how": "The run ended before it was judged."}))
+    if "examine" not in results and not drawn:
+        return None
     return Section(
         key="learning",
         title="What learning did",
@@ -68,7 +68,6 @@ def _curves(run: Run) -> tuple[Figure, ...]:
         return ()
     loss = run.series("training loss").columns
     keep = np.unique(np.linspace(0, len(loss["step"]) - 1, 600).astype(int))
-    tested = run.series("test accuracy").columns
     curves = Figure(
         name="loss",
         title="Training loss",
@@ -80,6 +79,9 @@ def _curves(run: Run) -> tuple[Figure, ...]:
         y_label="mean cross-entropy of the batch",
         log=True,
     )
+    if "test accuracy" not in names:
+        return (curves,)
+    tested = run.series("test accuracy").columns
     accuracy = Figure(
         name="accuracy",
         title="Accuracy on data it does not learn from",
@@ -179,5 +181,26 @@ def structure(run: Run, results: Mapping[str, Result]) -> Section | None:
     )
 
 
-SECTIONS: tuple[Callable[[Run, Mapping[str, Result]], Section | None], ...] = (learning, channels, structure)
+PLAIN = {"checkpoints": "Checkpoint by checkpoint", "one_batch": "One batch, layer by layer"}
+"""Studies whose tables say everything, and the titles of their sections."""
+
+
+def others(run: Run, results: Mapping[str, Result]) -> Section | None:
+    """Show the tables of studies that have no figures."""
+    shown = [result for result in results.values() if result.study in PLAIN]
+    if not shown:
+        return None
+    samples = f"{shown[0].provenance.get('samples', 0):,} samples of {shown[0].provenance.get('data', '')}"
+    return Section(
+        key="tables",
+        title=PLAIN[shown[0].study],
+        lead=f"As seen with {samples}.",
+        verdicts=tuple(verdict for result in shown for verdict in result.verdicts),
+        notes=tuple(note for result in shown for note in result.notes),
+        tables={name: table for result in shown for name, table in result.tables.items()},
+        definitions=CHANNEL_WORDS,
+    )
+
+
+SECTIONS: tuple[Callable[[Run, Mapping[str, Result]], Section | None], ...] = (learning, channels, others, structure)
 """The page, top to bottom, below the findings."""

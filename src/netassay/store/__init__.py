@@ -10,8 +10,8 @@ Rooms: `folder`, `database` (the file in it), `lock` (who is alive), `encoding` 
 `writer`, `run`, `export`.
 """
 
-from netassay.store.folder import fresh
+from netassay.store.folder import fresh, vacant
 from netassay.store.run import Run, open_run, runs
 from netassay.store.writer import Writer, create
 
-__all__ = ["Run", "Writer", "create", "fresh", "open_run", "runs"]
+__all__ = ["Run", "Writer", "create", "fresh", "open_run", "runs", "vacant"]

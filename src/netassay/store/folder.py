@@ -35,6 +35,13 @@ def fresh(folder: str | Path, name: str) -> Path:
         raise refusal(Path(folder), asked, error) from error
 
 
+def vacant(folder: str | Path) -> None:
+    """Raise `BadInput` where `create` would refuse the folder, without making it."""
+    path = Path(folder)
+    if (path / FILE).exists() or any(one.is_file() for one in (path, *path.parents)):
+        raise refusal(path, f"begin a run in {str(folder)!r}", FileExistsError())
+
+
 def refusal(folder: Path, asked: str, error: OSError) -> BadInput:
     """Say why a run cannot begin in `folder`."""
     if isinstance(error, BlockingIOError):

@@ -23,6 +23,8 @@ from netassay.studies.twins import untrained
 from netassay.verdicts import SILENT_LAYER
 from netassay.zoo import build
 
+SAME = ("model_hash", "objective", "mode", "dtype")
+"""What parts of one profile share."""
 TWINS = 3
 """Untrained networks that a suspicious layer is compared with: with one, 6 silent channels of 8 could be chance."""
 
@@ -43,6 +45,10 @@ class Profile:
         mine, theirs = [layer.label for layer in self.layers], [layer.label for layer in other.layers]
         if mine != theirs:
             raise BadInput("merge two profiles", f"layers {mine[:3]}... and {theirs[:3]}...", "profile the same layers")
+        for fact in SAME:
+            if self.made[fact] != other.made[fact]:
+                found = f"{fact} {self.made[fact]} and {other.made[fact]}"
+                raise BadInput("merge two profiles", found, "merge parts of one data set, of one model, asked alike")
         layers = tuple(a.merge(b) for a, b in zip(self.layers, other.layers, strict=True))
         samples = self.samples + other.samples
         return replace(self, layers=layers, samples=samples, made=joined(self.made, other.made))
@@ -83,6 +89,8 @@ def channel_profile(
     loaded = load_data(data, batch_size=batch_size)
     ask = Ask(loaded, objective, training)
     profile = ask.profile(model, _chosen(model, layers), quantiles=quantiles)
+    if baseline is not None and baseline.study != "channel_profile":
+        raise BadInput("baseline", f"a result of {baseline.study}", "give what channel_profile returned")
     if baseline is not None:
         return replace(profile, before=_states([baseline])).result()
     result = profile.result()

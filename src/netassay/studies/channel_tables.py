@@ -10,7 +10,18 @@ import numpy as np
 from netassay.result import Array, Result, Table, Verdict
 from netassay.streams import Counts, LogHistogram, Moments, Norms
 from netassay.streams.moments import ratio
-from netassay.verdicts import STATES, many, not_finite, silence_bound, silent, silent_layer, states, unreached_layer
+from netassay.verdicts import (
+    FEWEST,
+    STATES,
+    many,
+    not_finite,
+    silence_bound,
+    silent,
+    silent_layer,
+    states,
+    too_few,
+    unreached_layer,
+)
 
 if TYPE_CHECKING:
     from netassay.studies.channel_profile import Profile
@@ -182,6 +193,7 @@ def _verdicts(
     profile: Profile, numbers: Sequence[Mapping[str, np.ndarray]], named: Sequence[np.ndarray]
 ) -> list[Verdict]:
     found: list[Verdict | None] = [_first_not_finite(profile)]
+    found += [too_few(profile.samples)] if profile.samples < FEWEST else []
     before: list[str] = []
     for layer, one in zip(profile.layers, named, strict=True):
         if profile.samples and not _reached(layer.gy.get("counts")):

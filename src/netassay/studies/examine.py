@@ -116,6 +116,8 @@ def _learned(plan: Plan) -> nn.Module | None:
     """Return the module that has learned something already, if the plan has one."""
     if isinstance(plan.model, nn.Module):
         return plan.model if plan.weights is None else _refuse_weights(plan)
+    if not isinstance(plan.model, str | None):
+        raise BadInput("examine a model", f"{plan.model!r}", 'pass a module, or a spec such as "resnet18"')
     if plan.weights is None and not (plan.model and "weights" in parse(plan.model).options):
         return None
     if plan.model is None:

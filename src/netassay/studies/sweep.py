@@ -133,7 +133,7 @@ def run(model: nn.Module, batch: Batch, objective: Objective | None, watch: Watc
         torch.autograd.grad(total, roots, allow_unused=True)
     except NetassayError:
         raise
-    except RuntimeError as error:
+    except Exception as error:
         raise _failed(model, "backward", batch, error) from error
 
 
@@ -155,7 +155,7 @@ def _forward(model: nn.Module, x: Tensor, batch: Batch) -> Any:
         return model(x)
     except NetassayError:
         raise
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except Exception as error:
         raise _failed(model, "forward", batch, error) from error
 
 
