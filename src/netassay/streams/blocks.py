@@ -22,13 +22,19 @@ Slices: TypeAlias = tuple[slice, slice]
 
 def blocks(x: Tensor) -> Iterator[Slices]:
     """Cut a tensor into whole samples, or one sample into some of its channels where those lie together."""
+    per_n, per_c = cut(x)
+    for n in range(0, len(x), per_n):
+        for c in range(0, x.shape[1], per_c):
+            yield slice(n, n + per_n), slice(c, c + per_c)
+
+
+def cut(x: Tensor) -> tuple[int, int]:
+    """Return how many samples and channels a block has."""
     N, C, P = x.shape
     size = CACHED if x.device.type == "cpu" else AT_ONCE
-    per_n = max(1, size // max(C * P, 1))
-    per_c = C if channels_last(x) else max(1, min(C, size // max(P, 1)))
-    for n in range(0, N, per_n):
-        for c in range(0, C, per_c):
-            yield slice(n, n + per_n), slice(c, c + per_c)
+    n = min(N, size // max(C * P, 1))
+    c = C if channels_last(x) else min(C, size // max(P, 1))
+    return max(1, n), max(1, c)
 
 
 def scratch(device: torch.device) -> Tensor:
@@ -40,11 +46,12 @@ class Workspace:
     """Buffers for the values of a block (float64), their squares, and truths in the tensor's own precision."""
 
     def __init__(self, x: Tensor, memory: Tensor) -> None:
-        size = max((x[at].numel() for at in blocks(x)), default=0)
+        n, c = cut(x)
+        size = n * c * x.shape[2]
         if len(memory) < 3 * size:
             memory = torch.empty(3 * size, dtype=torch.float64, device=x.device)
-        first, second, third = memory[: 3 * size].view(3, size)
-        self.buffers = first, second, third.view(narrow(x.dtype))[:size]
+        third = memory[2 * size : 3 * size].view(narrow(x.dtype))
+        self.buffers = memory[:size], memory[size : 2 * size], third
         self.views: dict[torch.Size, list[Tensor]] = {}
 
     def like(self, x: Tensor) -> list[Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -16,13 +17,13 @@ from netassay.streams.sums import CALM, Sums
 from netassay.streams.window import WINDOW, fill_window
 
 
-def guess(x: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
-    """Guess each channel's mean from what its moments have pooled; 0 where that is as good, or nothing is pooled."""
-    zero = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
-    if "pooled" not in rows or (x.device.type == "cpu" and not rows["pooled"][0].any()):
-        return zero
+def guess(x: Tensor, rows: Mapping[str, Tensor]) -> Tensor | None:
+    """Guess each channel's mean from what its moments have pooled; None, for 0, where nothing is or that is as good."""
+    if "pooled" not in rows or (x.device.type == "cpu" and not rows["pooled"][0, 0].item()):
+        return None
     n, mean, m2, _, _ = rows["pooled"]
-    return torch.where(n * mean.square() > m2 * CALM, mean, 0.0)
+    means = torch.where(n * mean.square() > m2 * CALM, mean, 0.0)
+    return means if x.device.type != "cpu" or means.any() else None
 
 
 def _power(name: str) -> Callable[[Sums], Tensor]:
@@ -37,9 +38,10 @@ ADDED: dict[str, Callable[[Sums], Tensor]] = {
     "nonzero": lambda sums: sums["nonzero"],
     "signs": lambda sums: sums["signs"],
     # Entries that were left out stand as zeros in this step.
-    "faint": lambda sums: sums["faint"] - sums.left_out,
+    "faint": lambda sums: sums["faint"] - (sums.entries - sums.n),
     "nan": lambda sums: sums["nan"],
     "inf": lambda sums: sums["inf"],
+    # Where power sums are about 0, "second" holds them.
     "square": lambda sums: sums.square,
     "size": lambda sums: torch.ldexp(sums["size"], sums.exponent),
     "count": lambda sums: sums.n if sums.about_zero else torch.zeros_like(sums.n),
@@ -49,10 +51,32 @@ ADDED: dict[str, Callable[[Sums], Tensor]] = {
     "fourth": _power("fourth"),
 }
 """What is only ever added up: rows of one tensor, so that most streams cost one addition together."""
+PLACES = {name: place for place, name in enumerate(ADDED)}
 
 
 def _fill_sums(row: Tensor, sums: Sums) -> None:
-    row += torch.stack([value(sums) for value in ADDED.values()])
+    """Add sums to their rows: most at once, where nothing was masked or pooled; each on its own otherwise."""
+    if not sums.about_zero:
+        row += torch.stack([value(sums) for value in ADDED.values()])
+        return
+    row += _told(sums.entries, sums.shape[0], row.device)
+    for names, totals in sums.totals.items():
+        at = [name in ADDED for name in names]
+        row.index_add_(0, _places(names, row.device), totals if all(at) else totals[torch.tensor(at)])
+    for name in ("active", "square"):
+        row[PLACES[name]] += ADDED[name](sums)
+
+
+@lru_cache
+def _told(entries: int, samples: int, device: torch.device) -> Tensor:
+    """Return what a tensor's shape adds, as a column."""
+    told = {"entries": entries, "count": entries, "samples": samples}
+    return torch.tensor([[told.get(name, 0.0)] for name in ADDED], dtype=torch.float64, device=device)
+
+
+@lru_cache
+def _places(names: tuple[str, ...], device: torch.device) -> Tensor:
+    return torch.tensor([PLACES[name] for name in names if name in PLACES], device=device)
 
 
 def _fill_pooled(row: Tensor, sums: Sums) -> None:

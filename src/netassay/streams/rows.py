@@ -64,7 +64,7 @@ def make(streams: Sequence[str], x: Tensor, other: Tensor | None = None, memory:
 
 def observe(rows: Rows, x: Tensor, keep: Tensor | None = None, other: Tensor | None = None) -> None:
     """Fold `x` `(N, C, P)` into its rows; where `keep` `(N, P)` is False the entry does not exist."""
-    _observe(x.detach(), keep, other, ",".join(rows.streams), [*rows.tensors.values(), rows.memory])
+    torch.ops.netassay.observe(x.detach(), keep, other, ",".join(rows.streams), [*rows.tensors.values(), rows.memory])
 
 
 def read(rows: Rows) -> dict[str, Any]:
@@ -73,7 +73,6 @@ def read(rows: Rows) -> dict[str, Any]:
     return {name: KINDS[name].read(arrays) for name in rows.streams}
 
 
-@torch.library.custom_op("netassay::observe", mutates_args={"rows"})
 def _observe(x: Tensor, keep: Tensor | None, other: Tensor | None, streams: str, rows: list[Tensor]) -> None:
     """Fold one tensor into its rows; opaque to compilers, which see only that `rows` (the last: memory) change."""
     chosen = streams.split(",")
@@ -85,9 +84,11 @@ def _observe(x: Tensor, keep: Tensor | None, other: Tensor | None, streams: str,
         ROWS[name].fill(row, sums)
 
 
-@_observe.register_fake
-def _(x: Tensor, keep: Tensor | None, other: Tensor | None, streams: str, rows: list[Tensor]) -> None:
-    return None
+# Registered by hand: the wrappers of `torch.library.custom_op` cost as much as a small layer's sums.
+_library = torch.library.Library("netassay", "DEF")  # type: ignore[no-untyped-call]
+_library.define("observe(Tensor x, Tensor? keep, Tensor? other, str streams, Tensor(a!)[] rows) -> ()")  # type: ignore[no-untyped-call]
+_library.impl("observe", _observe, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+torch.library.register_fake("netassay::observe", lambda x, keep, other, streams, rows: None, lib=_library)
 
 
 def _names(streams: Sequence[str]) -> list[str]:
@@ -114,7 +115,8 @@ def _counts(arrays: Arrays) -> Counts:
 
 def _norms(arrays: Arrays) -> Norms:
     """Read squares from the plain sums, or from the scaled ones of double input; the other is empty."""
-    entries, square = _added(arrays, "entries", "square")
+    entries, square, second = _added(arrays, "entries", "square", "second")
+    square = square + second
     n, scaled, exponent = arrays["scaled"]
     plain = canonical(entries * (n == 0), square, np.zeros(len(square), dtype=np.int64))
     return plain.merge(canonical(n, scaled, exponent.astype(np.int64)))
