@@ -129,7 +129,7 @@ def input_dependence(results: Results) -> Figure:
         results,
         "y_rms",
         name="dependence",
-        title="Share of each layer's output that depends on the input",
+        title="Output that depends on the input",
         healthy="Healthy: well above zero everywhere. Near zero, a layer says the same whatever it is shown, however "
         "large its output is.",
         kind="lines",

@@ -82,7 +82,7 @@ def _height(one: Figure) -> float:
 def _finish(axes: Axes, one: Figure) -> None:
     axes.set_title(one.y_label, loc="left", color="#5c646c")
     if one.log:
-        axes.set_yscale("log")
+        _decades(axes)
     if one.limits is not None:
         axes.set_ylim(*one.limits)
     if any(one.series) and len(one.series) > 1:
@@ -90,6 +90,18 @@ def _finish(axes: Axes, one: Figure) -> None:
     if not isinstance(one.x, np.ndarray):
         _layers(axes, one)
     axes.grid(axis="y", linewidth=0.4, alpha=0.4)
+
+
+def _decades(axes: Axes) -> None:
+    """Scale y by logarithms, with three labels a decade where there are few decades."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    if high < 300 * low:
+        from matplotlib.ticker import LogLocator
+
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
 
 
 def _layers(axes: Axes, one: Figure) -> None:
