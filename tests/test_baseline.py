@@ -38,7 +38,7 @@ def test_a_model_of_the_zoo_is_compared_with_itself_built_again():
     assert (numbers["dead"], numbers["untrained"], numbers["untrained_channels"]) == (20, 0, 3 * 32)
     assert numbers["chance"] == pytest.approx(math.comb(32, 20) / math.comb(4 * 32, 20))
     assert "more than its initialisation predicts (0 of 96 there)" in finding.threshold
-    assert result.notes == ("initialisation: untrained twins with seeds 1 to 3, built again from mlp[32]",)
+    assert result.notes == ("initialisation: untrained twins with seeds 1001 to 1003, built again from mlp[32]",)
 
 
 def test_any_other_module_is_compared_with_a_redrawn_copy():
@@ -49,7 +49,7 @@ def test_any_other_module_is_compared_with_a_redrawn_copy():
     assert [verdict.layer for verdict in result.findings] == ["0.0"]
     (note,) = result.notes
     assert note.startswith(
-        "initialisation: untrained twins with seeds 1 to 3, copied and drawn anew by each module's own reset_parameters"
+        "initialisation: untrained twins with seeds 1001 to 1003, copied and drawn anew by each module"
     )
 
 

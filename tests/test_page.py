@@ -135,7 +135,7 @@ def test_a_layers_name_stays_a_name(tmp_path, name):
 def test_what_a_user_typed_stays_text(tmp_path):
     """Specs, notes and the sentence on how a network was made are not read as HTML."""
     told = Result("examine", provenance={"how": "<em>", "objective": "<u>"})
-    page = render(stored(tmp_path, {"examine": told}, model="<b>:<s>", data="<i>", note="</title>"))
+    page = render(stored(tmp_path, {"examine": told}, model="<b>:<s>=", data="<i>", note="</title>"))
     assert {"b", "s", "i", "em", "u"}.isdisjoint(tag for tag, _ in Reader(page).elements)
     assert {"<b>", "<i>", "<em>", "<u>", "</title>"} <= {text for texts in Reader(page).text.values() for text in texts}
 

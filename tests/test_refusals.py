@@ -186,7 +186,7 @@ def test_bad_input_is_a_sentence(words, fragments, capsys):
         (net, (X, Y), {"weights": "a.pt"}, ["a module that has weights", "load them first"]),
         (net, (X, Y), {"seed": -1}, ["seed=-1"]),
         (lambda: 3, (X, Y), {}, ["examine a model", "found: 3", "pass a module, or a spec"]),
-        (lambda: "mlp[16]", (torch.where(X > 3, torch.nan, X), Y), {}, ["the loss is nan", "inputs without NaN"]),
+        (lambda: "mlp[16]", (torch.where(X > 3, torch.nan, X), Y), {}, ["samples hold NaN or Inf", "mend them"]),
     ],
 )
 def test_bad_input_in_python_is_the_same_sentence(model, data, options, fragments, tmp_path):

@@ -56,7 +56,7 @@ CREATE TABLE point (
 
 DOCUMENT = (
     '{"claims": [{"statement": "a > b", "effect": 1.0, "interval": [0.5, {"$": "Infinity"}], "n": 3, '
-    '"counted": "layers", "decision": "holds", "unit": "", "tests": 1, "correction": "none"}], '
+    '"counted": "layers", "decision": "holds", "unit": "", "level": 0.95, "tests": 1, "correction": "none"}], '
     '"verdicts": [{"rule": "dead", "layer": "conv1", "cause": "no gradient", "severity": "finding", '
     '"numbers": {"rms": {"$": "NaN"}}, "threshold": "< 1e-8", "source": "ours", "n": 9, "wrong_if": "w", '
     '"next": "x"}], "notes": ["short"], "provenance": {"seed": 0}, "tables": {"t": ["layer", "x"]}, '
@@ -311,7 +311,7 @@ def test_csv_keeps_nan_and_infinities(run, tmp_path):
     assert text["arrays/none.v.csv"] == "axis 0,axis 1,value\n0,0,0.0\n"
     layer, x = zip(*csv.reader(text["tables/a%2Eb%2Fc.t.csv"].splitlines()), strict=True)
     assert (layer, x[:2], np.float32(x[2])) == (("layer", "conv1", "fc"), ("x", "NaN"), np.float32(0.1))
-    assert "a.b/c,a > b,1.0,3,layers,holds,,1,none,0.5,inf" in text["claims.csv"]
+    assert "a.b/c,a > b,1.0,3,layers,holds,,0.95,1,none,0.5,inf" in text["claims.csv"]
     assert '"{""rms"": ""NaN""}"' in text["verdicts.csv"]
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match="give a folder you can write to"):

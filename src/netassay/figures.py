@@ -154,7 +154,9 @@ def activity(results: Results) -> Figure:
         name="activity",
         title="How often every channel fires" if side == "y" else "How often gradient arrives at every channel",
         healthy="Healthy: a gradual shade from left to right. A dark block at the left is channels that never fire; "
-        "one shade throughout is a layer whose channels all do the same.",
+        "one shade throughout is a layer whose channels all do the same."
+        if side == "y"
+        else "Healthy: light. A dark block at the left is channels at which no gradient arrives.",
         kind="heat",
         wide=True,
         x=[f"{round(100 * (i + 0.5) / SHADES)} %" for i in range(SHADES)],

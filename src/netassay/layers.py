@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from netassay.errors import BadInput, LayerNotFound
 
 Path = Literal["trunk", "branch", "unknown"]
+NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
+COMPUTED = re.compile(r"(^|\.)parametrizations(\.|$)")
+"""Where torch keeps what weights are computed by: modules that no sample goes through."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def named_layers(model: nn.Module) -> list[Layer]:
             f"{type(model).__name__}, which is no torch.nn.Module",
             "pass a module, or a spec to na.build",
         )
-    layers = [Layer(name, module) for name, module in model.named_modules() if name]
+    layers = [Layer(name, module) for name, module in model.named_modules() if name and not COMPUTED.search(name)]
     return layers or [Layer("model", model)]
 
 
@@ -96,8 +99,13 @@ def label(name: str, call: int, calls: int) -> str:
 
 
 def has_weight(module: nn.Module) -> bool:
-    """Tell whether a module multiplies by a matrix of its own: convolutions, linear layers, embeddings, attention."""
-    return any(p.dim() >= 2 for p in module.parameters(recurse=False))
+    """Tell whether a module multiplies by a matrix of its own: convolutions, linear layers, embeddings, attention.
+
+    A matrix that is computed from others (spectral norm, say) is the module's own; the gains of a norm are no matrix.
+    """
+    computed = getattr(module, "parametrizations", {}).values()
+    own = [*module.parameters(recurse=False), *(p for one in computed for p in one.parameters(recurse=False))]
+    return any(p.dim() >= 2 for p in own) and not isinstance(module, NORMS)
 
 
 Node = Any

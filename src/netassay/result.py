@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
-import numpy as np
-
 from netassay.errors import BadInput, UnknownName
+from netassay.named import Array, Table, plain
+
+__all__ = ["Array", "Claim", "Result", "Table", "Verdict", "plain"]
 
 Decision = Literal["holds", "does not hold", "undecided"]
 Severity = Literal["finding", "warning", "note"]
@@ -20,8 +20,8 @@ T = TypeVar("T")
 class Claim:
     """A statement that was put to the test, with its evidence.
 
-    `effect` is in `unit`; `interval` is the 95 % interval of the effect; `n` counts what `counted` names;
-    `tests` is the number of claims the interval or p-value was corrected for, by `correction`.
+    `effect` is in `unit`; `interval` holds it with confidence `level`; `n` counts what `counted` names; `tests` is the
+    number of claims that `level` was corrected for, by `correction`, so that 95 % is for all of them together.
     """
 
     statement: str
@@ -31,6 +31,7 @@ class Claim:
     counted: str
     decision: Decision
     unit: str = ""
+    level: float = 0.95
     tests: int = 1
     correction: str = "none"
 
@@ -52,10 +53,9 @@ class Claim:
     def __str__(self) -> str:
         low, high = self.interval
         unit = f" {self.unit}" if self.unit else ""
-        return (
-            f"{self.statement}: {self.decision} "
-            f"({self.effect:.4g}{unit}, 95 % interval {low:.4g} to {high:.4g}, n = {self.n} {self.counted})"
-        )
+        interval = f"{100 * self.level:.4g} % interval {low:.4g} to {high:.4g}"
+        evidence = f"{self.effect:.4g}{unit}, {interval}, n = {self.n} {self.counted}"
+        return f"{self.statement}: {self.decision} ({evidence})"
 
 
 @dataclass(frozen=True)
@@ -83,64 +83,6 @@ class Verdict:
 
     def __str__(self) -> str:
         return f"{self.layer}: {self.cause}" if self.layer else self.cause
-
-
-class Array(np.ndarray):
-    """A numpy array whose axes have names and labels.
-
-    >>> a = Array([[1.0, 2.0]], layer=["conv1"], quantile=["q25", "q75"])
-    >>> a.axes
-    {'layer': ('conv1',), 'quantile': ('q25', 'q75')}
-    """
-
-    axes: dict[str, tuple[str, ...]]
-
-    def __new__(cls, values: Any, **axes: Sequence[str]) -> Array:
-        """View `values` as an array with the given labels, axis by axis."""
-        self = np.asarray(values).view(cls)
-        named = {name: tuple(labels) for name, labels in axes.items()}
-        if self.shape != tuple(len(labels) for labels in named.values()):
-            sizes = {name: len(labels) for name, labels in named.items()}
-            raise ValueError(f"axes {sizes} do not fit an array of shape {self.shape}")
-        self.axes = named
-        return self
-
-    def __array_finalize__(self, source: Any) -> None:
-        same = isinstance(source, Array) and source.shape == self.shape
-        self.axes = getattr(source, "axes", {}) if same else {}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _array, (np.asarray(self), dict(self.axes))
-
-
-def _array(values: Any, axes: dict[str, tuple[str, ...]]) -> Array:
-    return Array(values, **axes) if axes else values.view(Array)
-
-
-@dataclass(frozen=True)
-class Table:
-    """Named columns of one length; a column holds numbers, truth values or strings."""
-
-    columns: Mapping[str, np.ndarray]
-
-    def __post_init__(self) -> None:
-        lengths = {name: len(values) for name, values in self.columns.items()}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(f"columns of one table differ in length: {lengths}")
-
-    @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]]) -> Table:
-        """Turn rows with equal keys into columns."""
-        names = list(rows[0]) if rows else []
-        return cls({name: np.array([row[name] for row in rows]) for name in names})
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values()), ()))
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return the rows as dicts of plain Python values."""
-        values = [column.tolist() for column in self.columns.values()]
-        return [dict(zip(self.columns, row, strict=True)) for row in zip(*values, strict=True)]
 
 
 class Mergeable(Protocol):
@@ -174,6 +116,14 @@ class Result:
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     source: Mergeable | None = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        """Say in a line what there is; printing every number would flood a terminal."""
+        sizes = ", ".join(f"{name} ({len(table)} rows)" for name, table in self.tables.items())
+        arrays = ", ".join(f"{name} {array.shape}" for name, array in self.arrays.items())
+        parts = [f"tables {sizes}" if sizes else "", f"arrays {arrays}" if arrays else ""]
+        parts += [f"{len(getattr(self, name))} {name}" for name in ("findings", "claims", "notes")]
+        return f"Result({self.study}: {'; '.join(filter(None, parts))})"
 
     def table(self, name: str) -> list[dict[str, Any]]:
         """Return a table as rows, each a dict from column to value."""
@@ -230,20 +180,3 @@ def _named(kind: str, known: Mapping[str, T], name: str) -> T:
     if name not in known:
         raise UnknownName(kind, name, known)
     return known[name]
-
-
-def plain(value: Any) -> Any:
-    """Turn numpy scalars, tuples and non-finite floats into what strict JSON can carry.
-
-    >>> plain({"a": (1, float("nan")), "b": float("-inf")})
-    {'a': [1, 'NaN'], 'b': '-Infinity'}
-    """
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-    if isinstance(value, Iterator | list | tuple | set):
-        return [plain(item) for item in value]
-    return value

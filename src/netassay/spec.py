@@ -16,7 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from netassay.errors import BadInput, UnknownName
 
-PATTERN = re.compile(r"(?P<name>[A-Za-z_][\w.\-]*)(\[(?P<sizes>[\d,\s]*)\])?(:(?P<rest>.*))?", re.DOTALL)
+PATTERN = re.compile(r"(?P<name>[A-Za-z_][\w.\-]*)(\[\s*(?P<sizes>\d+(\s*,\s*\d+)*)?\s*\])?(:(?P<rest>.*))?", re.DOTALL)
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 

@@ -134,7 +134,9 @@ def silent_layer(layer: str, named: np.ndarray, samples: int, before: np.ndarray
     low, high = binomial_interval(count, channels)
     numbers = {**counts, "channels": channels, "share": count / channels, "low": float(low), "high": float(high)}
     threshold = "more than a quarter of the channels"
-    if there is not None:
+    if there is None:
+        threshold += " (its initialisation is not known)"
+    else:
         numbers |= {"untrained": there[0], "untrained_channels": there[1], "chance": chance}
         threshold += f", and all of them or more than its initialisation predicts ({there[0]} of {there[1]} there)"
     return Verdict(

@@ -53,7 +53,7 @@ def splits(text: str, *, batch_size: int = 128) -> tuple[Data, Data]:
     >>> [part.n for part in splits("digits")]
     [1437, 360]
     """
-    spec = specs.parse(text) if not Path(text).exists() else None
+    spec = specs.parse(text) if text in DATA or not Path(text).exists() else None
     whole = spec is None or spec.name not in DATA or "split" in spec.options
     if spec is None or whole or "split" not in signature(DATA[spec.name]).parameters:
         data = load_data(text, batch_size=batch_size)

@@ -163,7 +163,7 @@ def _environment() -> Environment:
     environment.filters["cell"] = cell
     environment.filters["json"] = _json
     environment.filters["rows"] = Table.rows
-    environment.filters["before"] = lambda text, mark: text.partition(mark)[0]
+    environment.filters["short"] = lambda spec: spec.partition(":")[0] if "=" in spec else spec
     return environment
 
 

@@ -53,12 +53,15 @@ def learning(run: Run, results: Mapping[str, Result]) -> Section | None:
         figures=drawn,
         tables=examined.tables,
         definitions={
-            "claim": "A statement put to the test: the size of the effect, its 95 % interval (corrected for the number "
-            "of claims made together) and the number of things counted. It holds if the whole interval lies above "
+            "claim": "A statement put to the test: the size of the effect, its interval (so wide that all of them "
+            "together hold with 95 %) and the number of things counted. It holds if the whole interval lies above "
             "no effect (0, or 1 for a ratio), does not hold if it lies below, and is undecided otherwise.",
             "start, end": "The network before it learned anything, and the network that was examined.",
         },
     )
+
+
+ACCURACY = {"test accuracy": "Accuracy on data it does not learn from", "accuracy": "Accuracy on what it learns from"}
 
 
 def _curves(run: Run) -> tuple[Figure, ...]:
@@ -79,16 +82,17 @@ def _curves(run: Run) -> tuple[Figure, ...]:
         y_label="mean cross-entropy of the batch",
         log=True,
     )
-    if "test accuracy" not in names:
+    name = next((name for name in ACCURACY if name in names), None)
+    if name is None:
         return (curves,)
-    tested = run.series("test accuracy").columns
+    tested = run.series(name).columns
     accuracy = Figure(
         name="accuracy",
-        title="Accuracy on data it does not learn from",
+        title=ACCURACY[name],
         healthy="Healthy: rises and stays; a fall while the loss still falls is overfitting.",
         kind="lines",
         x=tested["step"],
-        series={"test accuracy": tested["value"]},
+        series={name: tested["value"]},
         x_label="step",
         y_label="share of samples it gets right",
     )

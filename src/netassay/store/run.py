@@ -94,8 +94,10 @@ class Run:
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """The verdicts of all results."""
-        return self._each(encoding.verdicts)
+        """The verdicts of the last result of each study: what came before it is there to compare with."""
+        with self._reading("results") as connection:
+            last = dict(connection.execute("SELECT study, document FROM result ORDER BY id"))
+            return tuple(verdict for text in last.values() for verdict in encoding.verdicts(encoding.loads(text)))
 
     @property
     def findings(self) -> tuple[Verdict, ...]:

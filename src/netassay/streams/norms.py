@@ -36,7 +36,7 @@ class Norms:
         x = np.moveaxis(np.asarray(values, dtype=np.float64), 1, 0).reshape(np.shape(values)[1], -1)
         finite = np.isfinite(x)
         x = np.abs(np.where(finite, x, 0))
-        exponent = np.frexp(x.max(1, initial=0))[1].astype(np.int64)
+        exponent = np.frexp(x.max(1, initial=0))[1].astype(np.intc)
         square = np.ldexp(x, -exponent[:, None]) ** 2
         return canonical(finite.sum(1).astype(np.float64), square.sum(1), exponent)
 
@@ -60,6 +60,6 @@ class Norms:
 
 def canonical(entries: np.ndarray, square: np.ndarray, exponent: np.ndarray) -> Norms:
     """Choose the exponent that brings `square` into [1/4, 1), so that equal sums are equal values."""
-    half = -(-np.frexp(square)[1].astype(np.int64) // 2)
+    half = -(-np.frexp(square)[1].astype(np.intc) // 2)
     exponent = np.where(square > 0, exponent + half, NOTHING)
     return Norms(entries, np.ldexp(square, -2 * half), exponent)

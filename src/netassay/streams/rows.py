@@ -1,6 +1,6 @@
 """Rows: the device form of the streams, made once, filled by one custom op, read once at the end.
 
-`make` allocates, `observe` fills on the tensor's own device without a transfer, `read` is the only bridge to
+`make` allocates, `observe` fills on the tensor's own device, `read` is the only transfer and the only bridge to
 the value forms. What a row holds and how it is filled is in `filling`.
 """
 

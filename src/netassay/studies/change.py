@@ -18,26 +18,31 @@ from netassay.result import Claim, Result, Table
 from netassay.studies.provenance import describe
 
 START, END = "start", "end"
-LEVEL = 1 - 0.05 / 4
-"""Of each interval: 95 % for the four claims together (Bonferroni)."""
+ERROR = 0.05
+"""How often one interval or more misses; shared out over the claims that are made together (Bonferroni)."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What every study gets: the network before and after learning, and data it was not trained on."""
+    """What every study gets: the network before and after learning, and data; `held_out` unless it was trained on."""
 
     start: nn.Module
     end: nn.Module
     data: Data
     layers: str | Sequence[str] | None
     objective: str | Objective
+    held_out: bool = True
 
 
 def compared(pair: Pair, results: Mapping[str, Result], how: str, seed: int) -> Result:
     """Judge what learning did, by what the studies found at its start and at its end."""
     scores, notes = _scores(pair)
-    claims = [*_above_chance(scores, pair), *_change(results, seed)]
-    corrected = tuple(replace(claim, tests=len(claims), correction="Bonferroni") for claim in claims)
+    changes = _changes(results)
+    above = bool(scores) and pair.held_out
+    tests = len(changes) + above
+    level = 1 - ERROR / max(tests, 1)
+    claims = [*([_above_chance(scores[-1], pair.data, level)] if above else []), *_tested(changes, level, seed)]
+    corrected = tuple(replace(claim, level=level, tests=tests, correction="Bonferroni") for claim in claims)
     tables = {"scores": Table.of(scores)} if scores else {}
     made = {**describe(pair.end), "data": pair.data.spec, "seed": seed, "how": how}
     return Result("examine", tables, claims=corrected, notes=(*notes, CAUTION), provenance=made)
@@ -56,28 +61,31 @@ def _scores(pair: Pair) -> tuple[list[dict[str, Any]], list[str]]:
     return rows, []
 
 
-def _above_chance(scores: Sequence[Mapping[str, Any]], pair: Pair) -> list[Claim]:
-    if not scores or not pair.data.classes:
-        return []
-    end, chance = scores[-1], 1 / pair.data.classes
-    low, high = binomial_interval(round(end["accuracy"] * end["n"]), end["n"], LEVEL)
-    return [
-        Claim.above(
-            0.0,
-            statement=f"The network is right more often than chance ({chance:.3g})",
-            effect=end["accuracy"] - chance,
-            interval=(float(low) - chance, float(high) - chance),
-            n=end["n"],
-            counted="samples",
-            unit="accuracy above chance",
-        )
-    ]
+def _above_chance(end: Mapping[str, Any], data: Data, level: float) -> Claim:
+    """Test the accuracy against that of always naming the commonest class."""
+    labels = np.concatenate([batch.y.flatten().cpu().numpy() for batch in data if batch.y is not None])
+    share = float(np.unique(labels, return_counts=True)[1].max() / len(labels))
+    low, high = binomial_interval(round(end["accuracy"] * end["n"]), end["n"], level)
+    return Claim.above(
+        share,
+        statement=f"The network is right more often than by always naming the commonest class ({share:.3g})",
+        effect=end["accuracy"],
+        interval=(float(low), float(high)),
+        n=end["n"],
+        counted="samples",
+        unit="accuracy",
+    )
 
 
 CLAIMS: tuple[tuple[str, str, Callable[[Result], np.ndarray], Callable[[Any], Any]], ...] = (
     ("Learning made activations sparser", "share of zero outputs, end - start", lambda r: _zeros(r), float),
     ("Learning set the channels of a layer apart", "times their spread at the start", lambda r: _apart(r), np.exp2),
-    ("Learning let less gradient through", "times the end's gradient at the start", lambda r: -_gradient(r), np.exp2),
+    (
+        "Learning let more gradient through",
+        "times the start's, per gradient at the end",
+        lambda r: _gradient(r),
+        np.exp2,
+    ),
 )
 """What learning may have done to every layer: a statement, the unit of its effect, one number a layer, and how the mean
 difference of these numbers is shown: as it is, or as the ratio that it is the logarithm of."""
@@ -89,17 +97,29 @@ CAUTION = (
 )
 
 
-def _change(results: Mapping[str, Result], seed: int) -> list[Claim]:
-    """Test each claim on the differences between end and start, layer by layer."""
-    claims = []
-    for statement, unit, measure, show in CLAIMS:
+def _changes(results: Mapping[str, Result]) -> dict[str, np.ndarray]:
+    """Return the differences between end and start, layer by layer, of each statement that two layers speak of."""
+    changes = {}
+    for statement, _, measure, _ in CLAIMS:
         change = measure(results[f"channels/{END}"]) - measure(results[f"channels/{START}"])
         change = change[np.isfinite(change)]
         if len(change) >= 2:
-            effect, *interval = (float(show(value)) for value in bootstrap(change, np.mean, level=LEVEL, seed=seed))
-            fields = {"effect": effect, "interval": tuple(interval), "n": len(change), "counted": "layers"}
+            changes[statement] = change
+    return changes
+
+
+def _tested(changes: Mapping[str, np.ndarray], level: float, seed: int) -> list[Claim]:
+    """Test each statement by the mean of its differences."""
+    claims = []
+    for statement, unit, _, show in CLAIMS:
+        if statement in changes:
+            change = changes[statement]
+            effect, *interval = (float(show(value)) for value in bootstrap(change, np.mean, level=level, seed=seed))
+            few = len(change) < FEWEST
+            counted = "layers, too few to decide" if few else "layers"
+            fields = {"effect": effect, "interval": tuple(interval), "n": len(change), "counted": counted}
             claim = Claim.above(float(show(0.0)), statement=statement, unit=unit, **fields)
-            claims.append(claim if len(change) >= FEWEST else replace(claim, decision="undecided"))
+            claims.append(replace(claim, decision="undecided") if few else claim)
     return claims
 
 
@@ -117,5 +137,7 @@ def _apart(result: Result) -> np.ndarray:
 
 
 def _gradient(result: Result) -> np.ndarray:
+    """Return log2 of the gradient norm beside that at the last layer, which shrinks as the loss does."""
     norm = result.tables["layers"].columns["gy_norm"]
-    return np.log2(np.where(norm > 0, norm, np.nan))
+    norm = np.log2(np.where(norm > 0, norm, np.nan))
+    return np.asarray(norm[:-1] - norm[-1])

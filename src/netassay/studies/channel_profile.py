@@ -17,16 +17,16 @@ from netassay.objectives import Objective, find
 from netassay.result import Result
 from netassay.studies.channel_streams import ACTIVATIONS, Channels, Look
 from netassay.studies.channel_tables import tables
-from netassay.studies.provenance import describe_pass, joined
+from netassay.studies.provenance import describe_pass, joined, state_hash
 from netassay.studies.sweep import sweep
-from netassay.studies.twins import untrained
+from netassay.studies.twins import settle, untrained
 from netassay.verdicts import SILENT_LAYER
 from netassay.zoo import build
 
 SAME = ("model_hash", "objective", "mode", "dtype")
 """What parts of one profile share."""
-TWINS = 3
-"""Untrained networks that a suspicious layer is compared with: with one, 6 silent channels of 8 could be chance."""
+TWINS = (1001, 1002, 1003)
+"""Seeds of the untrained networks that a suspicious layer is compared with: with one, 6 dead of 8 could be chance."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +128,17 @@ class Ask:
 
     def beside_twins(self, profile: Profile, model: nn.Module, suspects: list[str]) -> Result:
         """Judge the suspects by what untrained twins of `model` do there."""
-        found, told = [], ""
-        for seed in range(1, TWINS + 1):
-            twin, told = untrained(model, seed)
+        found: list[Result] = []
+        known: list[str] = []
+        told = ""
+        for seed in TWINS:
+            twin, told = untrained(model, seed, known)
+            known.append(state_hash(twin))
+            if not self.training:
+                settle(twin, self.data)
             layers = select(twin, [f"re:{re.escape(name)}" for name in suspects])
-            found.append(self.profile(twin, layers, quantiles=False, task=f"untrained twin {seed}").result())
-        notes = (*profile.notes, f"initialisation: untrained twins with seeds 1 to {TWINS}, {told}")
+            found.append(self.profile(twin, layers, quantiles=False, task=f"untrained twin {len(known)}").result())
+        notes = (*profile.notes, f"initialisation: untrained twins with seeds {TWINS[0]} to {TWINS[-1]}, {told}")
         return replace(profile, before=_states(found), notes=notes).result()
 
 

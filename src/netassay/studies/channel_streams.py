@@ -87,6 +87,8 @@ class Look:
         if isinstance(call.layer.module, BOUNDED) and record.gx is not None:
             there = by_channel(record.gy != 0, call.axis, len(batch.x), call.label)
             slope = by_channel(record.gx.abs() < FLAT * record.gy.abs(), call.axis, len(batch.x), call.label)
+            keep = _keep(batch, there)
+            there = there if keep is None else there & keep[:, None]
             counts = torch.stack([(slope & there).sum((0, 2)), there.sum((0, 2))])
             self.flat[call.label] = self.flat[call.label] + counts if call.label in self.flat else counts
 

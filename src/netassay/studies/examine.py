@@ -22,7 +22,8 @@ from netassay.studies.change import END, START, Pair, compared
 from netassay.studies.channel_profile import channel_profile
 from netassay.studies.provenance import describe
 from netassay.studies.summary import summary
-from netassay.studies.twins import untrained
+from netassay.studies.sweep import tried
+from netassay.studies.twins import settle, untrained
 from netassay.zoo import build, fitted, placed
 
 MODEL = "resnet[1,1,1]:width=16"
@@ -103,13 +104,18 @@ def _pair(keep: Keep, plan: Plan, learn: Data, test: Data) -> tuple[Pair, str]:
     rest = (test, plan.layers, plan.objective)
     if model is not None:
         start, told = untrained(model, seed=plan.seed + 1)
-        return Pair(start, model, *rest), f"{END}: as it was given; {START}: with seed {plan.seed + 1}, {told}"
+        settle(start, learn)
+        how = f"{END}: as it was given (epochs and lr have no say); {START}: with seed {plan.seed + 1}, {told}"
+        return Pair(start, model, *rest), how
     end = placed(_fresh(plan, test), plan.device)
+    tried(end, learn)
     start = copy.deepcopy(end)
     _train(keep, plan, end, learn, test)
+    settle(start, learn)
     with_what = f"SGD, {plan.epochs} epochs, batch {plan.batch_size}, rate {plan.lr:g}, seed {plan.seed}"
     seen = "" if learn is not test else "; it is looked at with the samples it learned from"
-    return Pair(start, end, *rest), f"{START}: initialised; {END}: trained on {learn.spec} ({with_what}){seen}"
+    pair = Pair(start, end, *rest, held_out=learn is not test)
+    return pair, f"{START}: initialised; {END}: trained on {learn.spec} ({with_what}){seen}"
 
 
 def _learned(plan: Plan) -> nn.Module | None:
@@ -144,14 +150,15 @@ def _fresh(plan: Plan, test: Data) -> nn.Module:
 
 
 def _train(keep: Keep, plan: Plan, model: nn.Module, learn: Data, test: Data) -> None:
-    """Train, and keep loss and accuracy of every step and the test accuracy of every epoch."""
+    """Train, and keep loss and accuracy of every step, and of every epoch the accuracy on what is looked at."""
+    accuracy = "test accuracy" if learn is not test else "accuracy"
     each = training.length(learn)
     with steps("train", plan.epochs * each) as advance:
 
         def on_step(step: int, epoch: int, loss: float, correct: int, seen: int) -> None:
             values = {"training loss": loss, "training accuracy": correct / seen}
             if step % each == each - 1:
-                values["test accuracy"] = training.evaluate(model, test).accuracy
+                values[accuracy] = training.evaluate(model, test).accuracy
             keep.log(step, values)
             advance(f"epoch {epoch + 1}, loss {loss:.3f}")
 

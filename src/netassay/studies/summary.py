@@ -40,6 +40,8 @@ def summary(model: nn.Module, input_size: Sequence[int] | None = None, *, x: Ten
     >>> result.to_dict()["tables"]["totals"][0]["parameters"]
     15
     """
+    if isinstance(input_size, Tensor):
+        raise BadInput("summary of a model", "a tensor in the place of a size", "summary(model, x=tensor)")
     layers = [layer for layer in named_layers(model) if _accounts(layer.module)]
     x = _example(model, input_size) if x is None else x
     calls, places, flops = _run(model, layers, x)

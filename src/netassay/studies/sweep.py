@@ -137,6 +137,13 @@ def run(model: nn.Module, batch: Batch, objective: Objective | None, watch: Watc
         raise _failed(model, "backward", batch, error) from error
 
 
+def tried(model: nn.Module, data: Data) -> None:
+    """Run the first batch forward, so that data which does not fit is refused before anything is made of it."""
+    with quiet(model), torch.no_grad():
+        batch = checked(next(iter(data)), 0, device_of(model))
+        _forward(model, batch.x.clone(), batch)
+
+
 def _inputs(x: Tensor) -> tuple[Tensor | None, Tensor]:
     """Return a leaf to differentiate at (None: integers), and a copy of the input that the model may overwrite."""
     if not x.is_floating_point():
@@ -162,6 +169,8 @@ def _forward(model: nn.Module, x: Tensor, batch: Batch) -> Any:
 def _failed(model: nn.Module, way: str, batch: Batch, error: Exception) -> BadInput:
     shape = getattr(model, "input_shape", None)
     fits = f"inputs (N, {', '.join(map(str, shape))})" if shape else "inputs that fit the model"
+    if isinstance(error, torch.OutOfMemoryError):
+        fits = "a smaller batch_size"
     return BadInput(
         f"{way} pass of {type(model).__name__} on inputs {tuple(batch.x.shape)}",
         f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}",
@@ -201,8 +210,11 @@ def checked(batch: Batch, number: int, device: torch.device) -> Batch:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Return where a model's parameters are."""
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
+    """Return where a model's parameters are; refuse devices that cannot add up in float64."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    if device.type in ("mps", "meta"):
+        raise BadInput(f"look at a model on {device}", "a device without float64", 'move it: model.to("cpu")')
+    return device
 
 
 def _batches(data: Data) -> int | None:
