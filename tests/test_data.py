@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from netassay.data import Batch, Data, as_batch, digits, load_data
+from netassay.data import Batch, Data, as_batch, digits, load_data, splits
 from netassay.data.rows import kept
 from netassay.errors import BadInput, UnknownName
 from tests.reference.bilinear import enlarged
@@ -625,3 +625,10 @@ def test_unknown_data_has_the_nearest_name():
     """An unknown data set is an UnknownName."""
     with pytest.raises(UnknownName):
         load_data("nois:uniform")
+
+
+def test_a_folder_named_like_a_data_set_does_not_take_its_place(tmp_path, monkeypatch):
+    """Beside a file called digits, the digits still have a train and a test split."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    assert [part.n for part in splits("digits")] == [1437, 360]

@@ -377,3 +377,14 @@ def test_the_store_knows_errors_and_results_only():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("netassay"):
                 assert str(node.module).startswith(("netassay.errors", "netassay.result", "netassay.store")), path
+
+
+def test_the_verdicts_of_a_run_are_those_of_each_studys_last_result(tmp_path):
+    """What a study said at the start is there to compare with, and no finding about what was examined."""
+    told = {"severity": "finding", "numbers": {}, "threshold": "", "source": "", "n": 1, "wrong_if": "", "next": ""}
+    with create(tmp_path / "run") as writer:
+        for label, layer in (("channels/start", "a"), ("channels/end", "b")):
+            writer.add(label, Result("channel_profile", verdicts=(Verdict("dead", layer, "it is dead", **told),)))
+        writer.add("other", Result("other", verdicts=(Verdict("odd", "c", "it is odd", **told),)))
+    run = open_run(tmp_path / "run")
+    assert [verdict.layer for verdict in run.verdicts] == ["b", "c"] == [verdict.layer for verdict in run.findings]

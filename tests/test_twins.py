@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import netassay as na
-from netassay.studies.twins import untrained
+from netassay.studies.provenance import state_hash
+from netassay.studies.twins import settle, untrained
 from netassay.testing import check_quiet
 
 
@@ -84,3 +85,48 @@ def test_weights_that_nothing_redraws_are_kept_and_named():
     assert torch.equal(twin[0].gain, model[0].gain)
     assert not torch.equal(twin[0].linear.weight, model[0].linear.weight)
     assert told.endswith("these have none and kept their weights: 0")
+
+
+LOADING = """
+import torch
+from torch import nn
+
+def loaded():
+    torch.manual_seed(7)
+    return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+"""
+
+
+def test_what_a_factory_loads_is_no_twin(tmp_path, monkeypatch):
+    """A factory that gives the same weights whatever the seed is copied and drawn anew, differently each time."""
+    (tmp_path / "house_that_loads.py").write_text(LOADING)
+    monkeypatch.syspath_prepend(tmp_path)
+    model = na.build("house_that_loads:loaded")
+    first, told = untrained(model, 1)
+    second, _ = untrained(model, 2)
+    assert told.startswith("copied")
+    assert len({state_hash(one) for one in (model, first, second)}) == 3
+
+
+def test_a_twin_that_is_known_already_is_drawn_anew():
+    """Twins of one model are independent draws: what came out before is not counted twice."""
+    model = na.build("mlp[8]", seed=3)
+    first, _ = untrained(model, 1)
+    again, told = untrained(model, 1, known=[state_hash(first)])
+    assert told.startswith("copied")
+    assert state_hash(again) != state_hash(first)
+
+
+def test_batch_norms_are_settled_by_the_mean_over_batches():
+    """Statistics of one pass, momentum and modes as before; what has seen batches, and all else, stays."""
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(2)) * 5 + 1
+    twin = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(), nn.BatchNorm1d(3))
+    twin[2].num_batches_tracked += 1
+    before = torch.get_rng_state()
+    settle(twin, na.load_data(x, batch_size=20))
+    torch.testing.assert_close(twin[0].running_mean, x.mean(0))
+    torch.testing.assert_close(twin[0].running_var, (x[:20].var(0) + x[20:].var(0)) / 2)
+    assert (twin[0].momentum, twin[0].training, twin[0].num_batches_tracked.item()) == (0.1, True, 2)
+    torch.testing.assert_close(twin[2].running_mean, torch.zeros(3))
+    assert torch.equal(torch.get_rng_state(), before)
+    settle(twin, na.load_data(torch.ones(5, 99)))  # does not fit: left to the sweep that follows

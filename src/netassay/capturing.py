@@ -121,13 +121,14 @@ def _resolve(model: nn.Module, layers: str | Sequence[str] | Sequence[Layer]) ->
 
 def watchable(model: nn.Module) -> nn.Module:
     """Refuse models whose hooks would be passed over in silence."""
-    if hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None:
+    parts = list(model.modules())
+    if any(hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None for part in parts):
         raise BadInput(
             "watch a compiled model",
             "hooks that are set after torch.compile never run",
             "pass the model as it was before torch.compile (model._orig_mod)",
         )
-    if isinstance(model, torch.jit.ScriptModule):
+    if any(isinstance(part, torch.jit.ScriptModule) for part in parts):
         raise BadInput("watch a scripted model", "torch.jit runs no such hooks", "pass the model before torch.jit")
     return model
 

@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            return _refuse(f"not enough memory for this: {str(error) or 'ask for less'}", 2, debug)
         told = InternalError(
             "run " + " ".join(words), f"{type(error).__name__}: {error}", "again with --debug, and report it"
         )

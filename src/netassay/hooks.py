@@ -157,7 +157,7 @@ class Watch:
     def arrived(self, record: Record, gradient: Tensor | None) -> None:
         """Keep the gradient at a layer's output."""
         if gradient is not None:
-            record.gy = self.copy(gradient)
+            record.gy, record.seen_gx = self.copy(gradient), None
             self.backward.append(record)
 
     def finished(self, record: Record) -> None:
@@ -246,4 +246,4 @@ class _Total(_Hook):
 
 class _Other(_Hook):
     def __call__(self, gradient: Tensor) -> None:
-        self.subject.others[self.index] = self.watch.copy(gradient)
+        self.subject.others[self.index] = None if gradient is None else self.watch.copy(gradient)

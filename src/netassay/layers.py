@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from netassay.errors import BadInput, LayerNotFound
 
@@ -80,7 +81,17 @@ def select(model: nn.Module, pattern: str | Sequence[str] = "*", *, order: Seque
     return sorted((layer for layer in layers if layer.name in chosen), key=lambda one: rank.get(one.name, len(rank)))
 
 
+def shaped(model: nn.Module, asked: str) -> None:
+    """Refuse a lazy model: its first batch would give it weights, which is no look."""
+    lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
+    if lazy:
+        found = f"parameter {lazy[0]!r} has no shape yet"
+        raise BadInput(f"{asked} {type(model).__name__}", found, "run one batch through the model first")
+
+
 def _matcher(pattern: str) -> Callable[[Layer], bool]:
+    if not isinstance(pattern, str):
+        raise BadInput(f"layers {pattern!r}", f"a {type(pattern).__name__}, not a pattern", 'e.g. "layer1.*"')
     head, _, rest = pattern.partition(":")
     if head == "re":
         try:
@@ -105,7 +116,7 @@ def has_weight(module: nn.Module) -> bool:
     """
     computed = getattr(module, "parametrizations", {}).values()
     own = [*module.parameters(recurse=False), *(p for one in computed for p in one.parameters(recurse=False))]
-    return any(p.dim() >= 2 for p in own) and not isinstance(module, NORMS)
+    return any(is_lazy(p) or p.dim() >= 2 for p in own) and not isinstance(module, NORMS)
 
 
 Node = Any

@@ -60,10 +60,12 @@ def find(objective: str | Objective) -> Objective:
     """Resolve a name from `OBJECTIVES`, `"package.module:function"`, or a callable."""
     if callable(objective):
         return objective
+    if not isinstance(objective, str):
+        raise BadInput("objective", f"{objective!r}", "give a name, module:function or a function")
     if objective in OBJECTIVES:
         return OBJECTIVES[objective]
     module, colon, function = objective.partition(":")
-    if not colon:
+    if not (colon and module and function):
         raise UnknownName("objective", objective, [*OBJECTIVES, "module:function"])
     try:
         return getattr(import_module(module), function)  # type: ignore[no-any-return]

@@ -31,15 +31,18 @@ def quiet(model: nn.Module, *, training: bool | None = False) -> Iterator[None]:
     Restored: each module's own training flag, buffers (bit by bit), and the states of Python's, numpy's and torch's
     random generators. `.grad` is not touched, since studies use `torch.autograd.grad`.
     """
-    buffers = [(module, dict(module._buffers)) for module in model.modules()]
+    eager = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
+    buffers = [(module, dict(module._buffers)) for module in eager]
     copies = {id(b): (b, b.clone()) for _, named in buffers for b in named.values() if b is not None}
     with as_found(), modes(model, training):
         try:
             yield
         finally:
             for module, named in buffers:
+                module._buffers.clear()
                 module._buffers.update(named)
             for buffer, copy in copies.values():
                 # Through .data: a graph that was made before this look may still need the buffer's version.
-                if not torch.equal(buffer, copy):
-                    buffer.data.copy_(copy)
+                if buffer.shape != copy.shape:
+                    buffer.resize_(copy.shape)
+                buffer.data.copy_(copy)

@@ -59,14 +59,21 @@ class Record:
         return f"Record({self.layer.name}#{self.call}, {self.layer.kind}, y={shape})"
 
 
+def _identity(x: Tensor | None) -> tuple[int, int]:
+    """Return how often a tensor was written to and where it lies; 0 where it cannot tell."""
+    try:
+        return (0, 0) if x is None else (0 if x.is_inference() else x._version, x.data_ptr())
+    except RuntimeError:  # inside vmap and grad, tensors have no memory of their own
+        return 0, 0
+
+
 class Entry:
     """What a layer was called with, noted before it can overwrite it; `keep` clones the tensors."""
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], keep: bool) -> None:
         self.record: Record | None = None
         self.x = first_tensor((args, kwargs))
-        self.version = 0 if self.x is None else self.x._version
-        self.start = 0 if self.x is None else self.x.data_ptr()
+        self.version, self.start = _identity(self.x)
         self.edge = get_gradient_edge(self.x) if self.x is not None and self.x.requires_grad else None
         copies = {id(t): t.detach().clone() for t in tensors((args, kwargs))} if keep else {}
         self.copy = None if self.x is None else copies.get(id(self.x))
@@ -76,11 +83,11 @@ class Entry:
         """Return the input as it was; None where it was not cloned and has been overwritten."""
         if self.copy is not None:
             return self.copy
-        return None if self.x is None or self.x._version != self.version else self.x.detach()
+        return None if self.x is None or _identity(self.x)[0] != self.version else self.x.detach()
 
     def passed(self, y: Tensor) -> bool:
         """Tell whether the layer handed its input on untouched."""
-        return y is self.x and y._version == self.version
+        return y is self.x and _identity(y)[0] == self.version
 
     def through(self, node: Node) -> tuple[Node, int] | None:
         """Find the node whose gradient at `index` is the layer's gx: the graph from output to input is a line."""

@@ -104,8 +104,8 @@ def _check(parameters: list[nn.Parameter], batches: Iterable[Any], epochs: int, 
         raise BadInput("train", f"a {type(batches).__name__} passes only once", "give list(...) or load_data(...)")
     if epochs < 1:
         raise BadInput(f"train with epochs={epochs}", "nothing to do", "epochs=1")
-    if not lr > 0:
-        raise BadInput(f"train with lr={lr}", "the rate must be positive", "lr=0.05")
+    if not 0 < lr < math.inf:
+        raise BadInput(f"train with lr={lr}", "the rate must be positive and finite", "lr=0.05")
 
 
 def _graded(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> tuple[float, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from inspect import signature
@@ -36,8 +37,8 @@ def load_data(source: Any, *, batch_size: int = 128) -> Data:
     >>> data.n, data.input_shape, next(iter(data)).x.shape
     (360, (1, 8, 8), torch.Size([100, 1, 8, 8]))
     """
-    if batch_size < 1:
-        raise BadInput(f"batch_size={batch_size}", "a batch holds one sample or more", "batch_size=128")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise BadInput(f"batch_size={batch_size!r}", "a batch holds one sample or more", "batch_size=128")
     if isinstance(source, Data):
         return source
     if isinstance(source, str | Path):
@@ -53,7 +54,7 @@ def splits(text: str, *, batch_size: int = 128) -> tuple[Data, Data]:
     >>> [part.n for part in splits("digits")]
     [1437, 360]
     """
-    spec = specs.parse(text) if text in DATA or not Path(text).exists() else None
+    spec = specs.parse(text) if text in DATA or not os.path.exists(text) else None
     whole = spec is None or spec.name not in DATA or "split" in spec.options
     if spec is None or whole or "split" not in signature(DATA[spec.name]).parameters:
         data = load_data(text, batch_size=batch_size)
@@ -63,7 +64,7 @@ def splits(text: str, *, batch_size: int = 128) -> tuple[Data, Data]:
 
 
 def _named(text: str) -> Data:
-    if Path(text).exists() and text not in DATA:
+    if os.path.exists(text) and text not in DATA:
         raise BadInput(f"data {text!r}", "a path, where a spec is needed", f"parquet:{text}")
     spec = specs.parse(text)
     if spec.name not in DATA:

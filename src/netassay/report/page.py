@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -30,9 +31,13 @@ DIGITS = 5
 def write_page(run: Run, path: str | Path | None = None) -> Path:
     """Write the page of a run, by default into its folder, and return where it is."""
     target = run.page if path is None else Path(path)
+    half = target.with_name(f".{target.name}.part")  # so that a full disk leaves the page that was there
     try:
-        target.write_text(render(run), encoding="utf-8", newline="\n")
+        half.write_text(render(run), encoding="utf-8", newline="\n")
+        half.replace(target)
     except OSError as error:
+        with suppress(OSError):
+            half.unlink(missing_ok=True)
         raise BadInput(
             f"page {target}", str(error.strerror or error), "name a folder that can be written: --out"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -37,18 +38,23 @@ def fresh(folder: str | Path, name: str) -> Path:
 
 def vacant(folder: str | Path) -> None:
     """Raise `BadInput` where `create` would refuse the folder, without making it."""
-    path = Path(folder)
-    if (path / FILE).exists() or any(one.is_file() for one in (path, *path.parents)):
-        raise refusal(path, f"begin a run in {str(folder)!r}", FileExistsError())
+    path, asked = Path(folder), f"begin a run in {str(folder)!r}"
+    try:
+        if (path / FILE).stat():
+            raise refusal(path, asked, FileExistsError())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise refusal(path, asked, error) from error
 
 
 def refusal(folder: Path, asked: str, error: OSError) -> BadInput:
     """Say why a run cannot begin in `folder`."""
     if isinstance(error, BlockingIOError):
         return BadInput(asked, "another process is writing a run there", "give another folder")
-    if (folder / FILE).exists():
+    if os.path.exists(folder / FILE):
         return BadInput(asked, "it holds a run already", f"open_run({str(folder)!r}) to read it, or another folder")
-    files = [path for path in (folder, *folder.parents) if path.is_file()]
+    files = [path for path in (folder, *folder.parents) if os.path.isfile(path)]
     if files:
         return BadInput(asked, f"{str(files[0])!r} is a file", "give a folder, e.g. 'runs/first'")
     return BadInput(asked, f"it cannot be written ({error.strerror})", "give a folder you can write to")

@@ -87,14 +87,16 @@ def channel_profile(
     """
     model = build(model) if isinstance(model, str) else model
     loaded = load_data(data, batch_size=batch_size)
-    ask = Ask(loaded, objective, training)
+    ask = Ask(loaded, objective, training, strict=layers is not None)
     profile = ask.profile(model, _chosen(model, layers), quantiles=quantiles)
     if baseline is not None and baseline.study != "channel_profile":
         raise BadInput("baseline", f"a result of {baseline.study}", "give what channel_profile returned")
     if baseline is not None:
         return replace(profile, before=_states([baseline])).result()
     result = profile.result()
-    suspects = {verdict.layer.split("#")[0] for verdict in result.verdicts if verdict.rule == SILENT_LAYER}
+    names = dict(model.named_modules())
+    labels = [verdict.layer for verdict in result.verdicts if verdict.rule == SILENT_LAYER]
+    suspects = {label if label in names else label.rpartition("#")[0] for label in labels}
     return ask.beside_twins(profile, model, sorted(suspects)) if suspects else result
 
 
@@ -105,10 +107,12 @@ class Ask:
     data: Data
     objective: str | Objective
     training: bool
+    strict: bool
+    """Whether an output without a sample axis is refused; else its layer is left out, and the notes say so."""
 
     def profile(self, model: nn.Module, layers: list[Layer], *, quantiles: bool, task: str = "channels") -> Profile:
         """Pass the data by, and read what it left."""
-        look = Look(quantiles)
+        look = Look(quantiles, self.strict)
         outcome = sweep(
             model,
             self.data,
@@ -123,7 +127,7 @@ class Ask:
             asked = f"channels of {listing(outcome.never_ran)}"
             raise BadInput(asked, "the forward pass calls none of them", "choose layers that `netassay summary` shows")
         made = describe_pass(model, self.data, outcome.seen, objective=self.objective, training=self.training)
-        notes = () if self.training else _unsettled(model)
+        notes = (*look.left_out.values(), *(() if self.training else _unsettled(model)))
         return Profile(look.read(outcome), tuple(outcome.never_ran), outcome.seen.samples, made, notes=notes)
 
     def beside_twins(self, profile: Profile, model: nn.Module, suspects: list[str]) -> Result:

@@ -29,6 +29,8 @@ BOUNDED = (nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardsigmoid, nn.Softsign)
 FORWARD = ("moments", "extremes", "counts", "norms", "spread", "sample_norms")
 BACKWARD = ("moments", "extremes", "counts", "norms", "sample_norms")
 FLAT = 0.05
+WIDEST = 1 << 14
+"""Channels beyond which quartiles of per-sample norms are not kept: each channel's window takes 8 kB."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,14 @@ def _merge(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
 class Look:
     """Rows of every call, filled while a sweep goes by."""
 
-    def __init__(self, quantiles: bool) -> None:
+    def __init__(self, quantiles: bool, strict: bool = True) -> None:
         more = ("quantiles",) if quantiles else ()
         self.streams = {"y": FORWARD + more, "gy": BACKWARD + more}
         self.rows: dict[tuple[str, str], Rows] = {}
         self.flat: dict[str, Tensor] = {}
         self.memory: Tensor | None = None
+        self.strict = strict
+        self.left_out: dict[str, str] = {}
 
     def forward(self, call: Call, record: Record, batch: Batch) -> None:
         """Fold an output into its rows."""
@@ -93,11 +97,19 @@ class Look:
             self.flat[call.label] = self.flat[call.label] + counts if call.label in self.flat else counts
 
     def _fold(self, call: Call, side: str, tensor: Tensor, batch: Batch, extra: Sequence[str]) -> None:
-        view = by_channel(tensor, call.axis, len(batch.x), call.label)
+        try:
+            view = by_channel(tensor, call.axis, len(batch.x), call.label)
+        except BadInput as error:
+            if self.strict:
+                raise
+            self.left_out[call.label] = f"{call.label} is left out: {error.found}"
+            return
         key = (call.label, side)
         if key not in self.rows:
             self.memory = scratch(view.device) if self.memory is None else self.memory
-            self.rows[key] = make([*self.streams[side], *extra], view, memory=self.memory)
+            wide = view.shape[1] > WIDEST
+            streams = [name for name in (*self.streams[side], *extra) if not (wide and name == "sample_norms")]
+            self.rows[key] = make(streams, view, memory=self.memory)
         observe(self.rows[key], view, _keep(batch, view))
 
     def read(self, outcome: Outcome) -> tuple[Channels, ...]:

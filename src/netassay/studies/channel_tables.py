@@ -128,11 +128,11 @@ def _channel_columns(layer: Channels, numbers: Mapping[str, np.ndarray], named: 
 def _side(streams: Mapping[str, Any], channels: int) -> dict[str, np.ndarray]:
     if not streams:
         return {name: np.full(channels, np.nan) for name in SIDE}
-    return {name: np.asarray(column(streams), dtype=np.float64) for name, column in SIDE.items()}
+    return {name: np.broadcast_to(np.float64(column(streams)), channels) for name, column in SIDE.items()}
 
 
 def _quartile(i: int) -> Any:
-    return lambda s: s["sample_norms"].quantile(list(QUARTILES))[:, i]
+    return lambda s: s["sample_norms"].quantile(list(QUARTILES))[:, i] if "sample_norms" in s else np.nan
 
 
 def _finite(end: str) -> Any:
@@ -219,7 +219,10 @@ def _first_not_finite(profile: Profile) -> Verdict | None:
 
 def _notes(profile: Profile) -> list[str]:
     notes = [*profile.notes, *(f"asked for but never ran: {name}" for name in profile.never_ran)]
-    norms = {layer.label: [side["sample_norms"] for side in (layer.y, layer.gy) if side] for layer in profile.layers}
+    norms = {
+        layer.label: [side["sample_norms"] for side in (layer.y, layer.gy) if "sample_norms" in side]
+        for layer in profile.layers
+    }
     outside = {label: sum(int(one.outside.sum()) for one in both) for label, both in norms.items()}
     if any(outside.values()):
         worst = max(outside, key=lambda label: outside[label])

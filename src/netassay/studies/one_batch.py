@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from netassay.capturing import watchable
 from netassay.data import load_data
 from netassay.hooks import Watch
-from netassay.layers import select
+from netassay.layers import select, shaped
 from netassay.objectives import Objective, find
 from netassay.quiet import quiet
 from netassay.records import Record
@@ -38,6 +38,7 @@ def one_batch(
     >>> [(row["layer"], row["in"], row["out"]) for row in result.table("backward")]
     [('1', '[3]', '[3]'), ('0', '[2]', '[3]')]
     """
+    shaped(model, "look at")
     loaded = load_data(data, batch_size=batch_size)
     batch = checked(next(iter(loaded)), 0, device_of(model))
     watch = Watch(select(watchable(model), layers), None, None, keep=True)

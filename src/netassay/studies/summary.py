@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
 from netassay.capturing import visit
 from netassay.errors import BadInput
-from netassay.layers import Layer, Place, named_layers
+from netassay.layers import Layer, Place, named_layers, shaped
 from netassay.quiet import quiet
 from netassay.records import Record
 from netassay.result import Result, Table
@@ -81,13 +80,7 @@ def _run(
     model: nn.Module, layers: Sequence[Layer], x: Tensor
 ) -> tuple[list[tuple[str, dict[str, Any]]], Mapping[Any, Place], dict[str, int]]:
     """Run once; return the calls by label, their places, and multiply-adds by module name ("" for all)."""
-    lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
-    if lazy:
-        raise BadInput(
-            f"summary of {type(model).__name__}",
-            f"parameter {lazy[0]!r} has no shape yet",
-            "run one batch through the model first",
-        )
+    shaped(model, "summary of")
     seen: dict[tuple[str, int], dict[str, Any]] = {}
 
     def note(record: Record) -> None:

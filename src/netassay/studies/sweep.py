@@ -16,7 +16,7 @@ from netassay.capturing import visit
 from netassay.data import Batch, Data
 from netassay.errors import BadInput, InternalError, NetassayError
 from netassay.hooks import Watch
-from netassay.layers import Layer, Place, label
+from netassay.layers import Layer, Place, label, shaped
 from netassay.objectives import Objective, values
 from netassay.progress import track
 from netassay.quiet import quiet
@@ -72,6 +72,7 @@ def sweep(
 
     Raises `BadInput` for data without batches, inputs that are not finite or do not fit, and labels out of range.
     """
+    shaped(model, "look at")
     outcome, device = Outcome(), device_of(model)
     with ExitStack() as stack:
         stack.enter_context(quiet(model, training=training))
