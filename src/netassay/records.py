@@ -62,8 +62,8 @@ class Record:
 def _identity(x: Tensor | None) -> tuple[int, int]:
     """Return how often a tensor was written to and where it lies; 0 where it cannot tell."""
     try:
-        return (0, 0) if x is None else (0 if x.is_inference() else x._version, x.data_ptr())
-    except RuntimeError:  # inside vmap and grad, tensors have no memory of their own
+        return (0, 0) if x is None else (x._version, x.data_ptr())
+    except RuntimeError:  # in inference mode there are no versions, inside vmap and grad no memory
         return 0, 0
 
 
