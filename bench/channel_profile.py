@@ -113,5 +113,5 @@ if __name__ == "__main__":
     parser.add_argument("--batches", type=int, default=1000)
     chosen = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    memory(chosen.batches)  # first: the peak is that of the process
     costs(chosen.rounds)
-    memory(chosen.batches)
