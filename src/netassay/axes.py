@@ -73,16 +73,34 @@ class Axes:
         )
 
 
-def by_channel(y: Tensor, axis: int, samples: int, layer: str) -> Tensor:
+NOWHERE = -1
+"""The sample axis of an output that is the same for any batch, such as a positional embedding."""
+
+
+def grown(shape: tuple[int, ...], more: tuple[int, ...], samples: int) -> int | None:
+    """Find the sample axis of an output: the one that grows from `shape` to `more` with one sample more.
+
+    >>> grown((7, 7, 5), (7, 8, 5), samples=7), grown((7, 5), (7, 5), samples=7)
+    (1, -1)
+    """
+    if shape == more:
+        return NOWHERE
+    pairs = list(zip(shape, more, strict=False))
+    axes = [i for i, (a, b) in enumerate(pairs) if a != b and a * (samples + 1) == b * samples]
+    return axes[0] if len(axes) == 1 and len(shape) == len(more) else None
+
+
+def by_channel(y: Tensor, axis: int, samples: int, layer: str, sample_axis: int | None = None) -> Tensor:
     """View an output as `(N, C, P)`: samples, channels, everything else.
 
-    The sample axis is the first whose length is the batch's, or a multiple of it (windows, heads), which then count
-    as positions; time-first outputs `(T, N, C)` have it second. Raises `BadInput` where there is none.
+    Where `sample_axis` is not known, it is the first of the first two whose length is the batch's. A multiple of it
+    (windows, heads) counts as positions. Raises `BadInput` where there is none.
     """
+    among = (0, 1) if sample_axis is None else (sample_axis,)
     if y.dim() < 2:
         y, axis = y.reshape(-1, 1), 1
-    first = next((i for i in (0, 1) if y.shape[i] == samples and i != axis), None)
-    if first is None and samples and y.shape[0] % samples == 0 and axis != 0:
+    first = next((i for i in among if i != NOWHERE and y.shape[i] == samples and i != axis), None)
+    if first is None and 0 in among and samples and y.shape[0] % samples == 0 and axis != 0:
         y, first, axis = y.reshape(samples, -1, *y.shape[1:]), 0, axis + 1
     if first is None:
         raise BadInput(

@@ -89,8 +89,8 @@ class Look:
             return
         self._fold(call, "gy", record.gy, batch, ())
         if isinstance(call.layer.module, BOUNDED) and record.gx is not None:
-            there = by_channel(record.gy != 0, call.axis, len(batch.x), call.label)
-            slope = by_channel(record.gx.abs() < FLAT * record.gy.abs(), call.axis, len(batch.x), call.label)
+            there = _view(record.gy != 0, call, batch)
+            slope = _view(record.gx.abs() < FLAT * record.gy.abs(), call, batch)
             keep = _keep(batch, there)
             there = there if keep is None else there & keep[:, None]
             counts = torch.stack([(slope & there).sum((0, 2)), there.sum((0, 2))])
@@ -98,7 +98,7 @@ class Look:
 
     def _fold(self, call: Call, side: str, tensor: Tensor, batch: Batch, extra: Sequence[str]) -> None:
         try:
-            view = by_channel(tensor, call.axis, len(batch.x), call.label)
+            view = _view(tensor, call, batch)
         except BadInput as error:
             if self.strict:
                 raise
@@ -129,6 +129,10 @@ class Look:
             {} if gy is None else read(gy),
             None if flat is None else flat.cpu().numpy(),
         )
+
+
+def _view(tensor: Tensor, call: Call, batch: Batch) -> Tensor:
+    return by_channel(tensor, call.axis, len(batch.x), call.label, call.sample_axis)
 
 
 def _keep(batch: Batch, view: Tensor) -> Tensor | None:

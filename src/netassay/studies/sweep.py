@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from netassay.axes import Axes
+from netassay.axes import Axes, grown
 from netassay.capturing import visit
 from netassay.data import Batch, Data
 from netassay.errors import BadInput, InternalError, NetassayError
@@ -24,16 +24,21 @@ from netassay.records import Record
 from netassay.studies.provenance import Seen
 
 Key = tuple[str, int]
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer, as the first batch found it: label, place in the graph, channel axis of its output."""
+    """One call of a layer, as the first batch found it; `axis` is its output's channel axis.
+
+    `sample_axis` is None where it could not be found out, and `axes.NOWHERE` where there is none.
+    """
 
     layer: Layer
     label: str
     place: Place
     axis: int
+    sample_axis: int | None = None
 
 
 @dataclass
@@ -97,10 +102,13 @@ def survey(model: nn.Module, batch: Batch, layers: Sequence[Layer], outcome: Out
     every = [Layer(name, module) for name, module in model.named_modules() if name] or list(layers)
     leaves = [layer for layer in every if not any(True for _ in layer.module.children())]
     chosen = {layer.name: layer for layer in (*leaves, *layers)}
-    axes, found = Axes(len(batch.x)), {}
+    axes = Axes(len(batch.x))
+    found: dict[Key, int] = {}
+    shapes: dict[Key, Shape] = {}
 
     def note(record: Record) -> None:
         found[record.key] = axes.note(record)
+        shapes[record.key] = () if record.y is None else tuple(record.y.shape)
 
     with visit(model, list(chosen.values()), on_forward=note) as watch:
         leaf, x = _inputs(batch.x)
@@ -116,6 +124,25 @@ def survey(model: nn.Module, batch: Batch, layers: Sequence[Layer], outcome: Out
         if leaf is None:
             outcome.entries = [record.layer for record in watch.forward if record.root is not None]
         outcome.never_ran = [layer.name for layer in layers if not calls[layer.name]]
+    axes_of = _sample_axes(model, batch, layers, shapes)
+    outcome.calls = {key: replace(call, sample_axis=axes_of.get(key)) for key, call in outcome.calls.items()}
+
+
+def _sample_axes(model: nn.Module, batch: Batch, layers: Sequence[Layer], shapes: dict[Key, Shape]) -> dict[Key, Any]:
+    """Run the batch once more with its first sample twice, and see which axis of each output grows.
+
+    Nothing is known of a model that takes no other batch size.
+    """
+    found: dict[Key, int | None] = {}
+
+    def note(record: Record) -> None:
+        if record.y is not None and record.key in shapes:
+            found[record.key] = grown(shapes[record.key], tuple(record.y.shape), len(batch.x))
+
+    with suppress(Exception), torch.no_grad(), visit(model, layers, on_forward=note):
+        model(torch.cat([batch.x, batch.x[:1]]))
+        return found
+    return {}
 
 
 def run(model: nn.Module, batch: Batch, objective: Objective | None, watch: Watch) -> None:
