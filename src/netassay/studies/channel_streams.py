@@ -16,7 +16,7 @@ from netassay.errors import BadInput
 from netassay.records import Record
 from netassay.streams.blocks import scratch
 from netassay.streams.rows import Rows, make, observe, read
-from netassay.studies.sweep import Call, Outcome
+from netassay.studies.survey import Call, Outcome
 
 ACTIVATIONS: tuple[type[nn.Module], ...] = tuple(
     kind

@@ -20,9 +20,9 @@ from netassay.seeds import check
 from netassay.spec import parse
 from netassay.studies.change import END, START, Pair, compared
 from netassay.studies.channel_profile import channel_profile
+from netassay.studies.forward import tried
 from netassay.studies.provenance import describe
 from netassay.studies.summary import summary
-from netassay.studies.sweep import tried
 from netassay.studies.twins import settle, untrained
 from netassay.zoo import build, fitted, placed
 

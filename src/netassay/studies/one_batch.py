@@ -16,8 +16,9 @@ from netassay.objectives import Objective, find
 from netassay.quiet import quiet
 from netassay.records import Record
 from netassay.result import Result, Table
+from netassay.studies.forward import checked, device_of
 from netassay.studies.provenance import Seen, describe_pass
-from netassay.studies.sweep import checked, device_of, run
+from netassay.studies.sweep import run
 
 
 def one_batch(
