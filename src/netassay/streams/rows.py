@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,9 @@ def make(streams: Sequence[str], x: Tensor, other: Tensor | None = None, memory:
 
 def observe(rows: Rows, x: Tensor, keep: Tensor | None = None, other: Tensor | None = None) -> None:
     """Fold `x` `(N, C, P)` into its rows; where `keep` `(N, P)` is False the entry does not exist."""
-    torch.ops.netassay.observe(x.detach(), keep, other, ",".join(rows.streams), [*rows.tensors.values(), rows.memory])
+    # The op is for compilers; its dispatch takes as long as a small layer's sums.
+    fill = torch.ops.netassay.observe if torch.compiler.is_compiling() else _observe
+    fill(x.detach(), keep, other, ",".join(rows.streams), [*rows.tensors.values(), rows.memory])
 
 
 def read(rows: Rows) -> dict[str, Any]:
@@ -75,9 +78,8 @@ def read(rows: Rows) -> dict[str, Any]:
 
 def _observe(x: Tensor, keep: Tensor | None, other: Tensor | None, streams: str, rows: list[Tensor]) -> None:
     """Fold one tensor into its rows; opaque to compilers, which see only that `rows` (the last: memory) change."""
-    chosen = streams.split(",")
-    named = dict(zip(_names(chosen), rows[:-1], strict=True))
-    wants = frozenset[str]().union(*(KINDS[name].wants for name in chosen))
+    names, wants = _asked(streams)
+    named = dict(zip(names, rows[:-1], strict=True))
     sums = gather(x, keep, wants, guess(x, named), rows[-1])
     sums.other = other
     for name, row in named.items():
@@ -89,6 +91,13 @@ _library = torch.library.Library("netassay", "DEF")  # type: ignore[no-untyped-c
 _library.define("observe(Tensor x, Tensor? keep, Tensor? other, str streams, Tensor(a!)[] rows) -> ()")  # type: ignore[no-untyped-call]
 _library.impl("observe", _observe, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
 torch.library.register_fake("netassay::observe", lambda x, keep, other, streams, rows: None, lib=_library)
+
+
+@lru_cache
+def _asked(streams: str) -> tuple[list[str], frozenset[str]]:
+    """Return the rows of some streams and the sums they want."""
+    chosen = streams.split(",")
+    return _names(chosen), frozenset[str]().union(*(KINDS[name].wants for name in chosen))
 
 
 def _names(streams: Sequence[str]) -> list[str]:
