@@ -19,7 +19,7 @@ from netassay.studies.channel_streams import ACTIVATIONS, Channels, Look
 from netassay.studies.channel_tables import tables
 from netassay.studies.provenance import describe_pass, joined, state_hash
 from netassay.studies.sweep import sweep
-from netassay.studies.twins import settle, untrained
+from netassay.studies.twins import fresh_norms, settle, untrained
 from netassay.verdicts import SILENT_LAYER
 from netassay.zoo import build
 
@@ -158,12 +158,10 @@ def _chosen(model: nn.Module, layers: str | Sequence[str] | None) -> list[Layer]
 
 def _unsettled(model: nn.Module) -> tuple[str, ...]:
     """Say which layers normalise by statistics that no batch has gone into: they hand their input through."""
-    seen = {name: getattr(module, "num_batches_tracked", None) for name, module in model.named_modules()}
-    fresh = [name for name, batches in seen.items() if batches is not None and not batches.any()]
-    told = (
-        f"{len(fresh)} batch norms (first: {', '.join(fresh[:1])}) have seen no batch, and scale nothing in eval mode"
-    )
-    return (told,) if fresh else ()
+    fresh = list(fresh_norms(model))
+    if not fresh:
+        return ()
+    return (f"{len(fresh)} batch norms (first: {fresh[0]}) have seen no batch, and scale nothing in eval mode",)
 
 
 def _states(results: Sequence[Result]) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from netassay.inits import reset
 from netassay.quiet import modes
 from netassay.seeds import as_found
 from netassay.spec import parse
+from netassay.studies.forward import device_of
 from netassay.studies.provenance import state_hash
 from netassay.zoo import build
 
@@ -49,10 +50,10 @@ def settle(twin: nn.Module, data: Data) -> None:
     Changes `twin`, which must be netassay's own. A trained network normalises: beside one that does not, every
     difference would be put down to learning.
     """
-    norms: list[Any] = [module for module in twin.modules() if _fresh(module)]
+    norms = list(fresh_norms(twin).values())
     if not norms:
         return
-    device = next((p.device for p in twin.parameters()), torch.device("cpu"))
+    device = device_of(twin)
     momenta = [norm.momentum for norm in norms]
     with as_found(), modes(twin, False), torch.no_grad():
         for norm in norms:
@@ -66,9 +67,10 @@ def settle(twin: nn.Module, data: Data) -> None:
         norm.momentum = momentum
 
 
-def _fresh(module: nn.Module) -> bool:
-    seen = getattr(module, "num_batches_tracked", None)
-    return isinstance(seen, torch.Tensor) and not seen.any()
+def fresh_norms(model: nn.Module) -> dict[str, Any]:
+    """Return, by name, the norms whose running statistics no batch has gone into."""
+    seen = {name: (module, getattr(module, "num_batches_tracked", None)) for name, module in model.named_modules()}
+    return {name: norm for name, (norm, batches) in seen.items() if batches is not None and not batches.any()}
 
 
 def _makeup(model: nn.Module) -> tuple[dict[str, type[nn.Module]], dict[str, torch.Size | None]]:
