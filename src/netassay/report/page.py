@@ -46,16 +46,17 @@ def write_page(run: Run, path: str | Path | None = None) -> Path:
 
 def render(run: Run) -> str:
     """Return the page of a run; the same folder gives the same bytes on any day."""
-    built = sections(run)
+    results = run.results
+    built = sections(run, results)
     script, style, chart = _asset("page.js"), _asset("page.css"), _asset("vendor/echarts.min.js")
     template = _environment().from_string(_asset("page.html.j2"))
     return template.render(
         run=run,
         subject=[str(run.meta[key]) for key in ("model", "data") if key in run.meta] or ["a run"],
         sections=built,
-        headline=headline(built, run.results),
-        tiles=tiles(run.results),
-        provenance=_provenance(run),
+        headline=headline(built, results),
+        tiles=tiles(results),
+        provenance=_provenance(run, results),
         charts={f"{section.key}-{figure.name}": plain(figure) for section in built for figure in section.figures},
         scripts=[Markup(chart), Markup(script)],
         style=Markup(style),
@@ -136,8 +137,8 @@ def _rounded(values: np.ndarray) -> list[Any]:
     return [float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None for value in values.tolist()]
 
 
-def _provenance(run: Run) -> dict[str, str]:
-    examined = list(run.results.values())[-1:] or [Result("")]
+def _provenance(run: Run, results: Mapping[str, Result]) -> dict[str, str]:
+    examined = list(results.values())[-1:] or [Result("")]
     told = {**run.meta, **examined[0].provenance}
     versions = told.pop("versions", {})
     flat = {key: value for key, value in told.items() if not isinstance(value, dict | list)}

@@ -31,9 +31,8 @@ class Section:
     definitions: Mapping[str, str] = field(default_factory=dict)
 
 
-def sections(run: Run) -> list[Section]:
+def sections(run: Run, results: Mapping[str, Result]) -> list[Section]:
     """Build every section that the run has something for."""
-    results = run.results
     built = (build(run, results) for build in SECTIONS)
     return [section for section in built if section is not None]
 
