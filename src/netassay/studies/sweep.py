@@ -49,14 +49,14 @@ def sweep(
         stack.enter_context(quiet(model, training=training))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(True))
-        for batch in track(data, task, _batches(data)):
-            batch = checked(batch, outcome.batches, device)
+        for given in track(data, task, _batches(data)):
+            batch = checked(given, outcome.batches, device)
             if not outcome.batches:
                 survey(model, batch, layers, outcome)
             look = _watched(outcome, batch, on_forward), _watched(outcome, batch, on_backward)
             with visit(model, [*layers, *outcome.entries], on_forward=look[0], on_backward=look[1]) as watch:
                 run(model, batch, objective, watch)
-            outcome.seen.add(batch)
+            outcome.seen.add(given)  # where it came from: hashing needs no transfer back
             outcome.batches += 1
     if not outcome.batches:
         raise BadInput(f"data {data.spec or 'that was passed'}", "no batch in it", "give data with samples")
