@@ -80,7 +80,8 @@ class Sums:
 
     def __getitem__(self, name: str) -> Tensor:
         found = (totals[names.index(name)] for names, totals in self.totals.items() if name in names)
-        return next(found, torch.zeros_like(self.shift))
+        total = next(found, None)
+        return torch.zeros_like(self.shift) if total is None else total
 
     @property
     def norms(self) -> Tensor:
