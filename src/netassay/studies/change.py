@@ -77,18 +77,6 @@ def _above_chance(end: Mapping[str, Any], data: Data, level: float) -> Claim:
     )
 
 
-CLAIMS: tuple[tuple[str, str, Callable[[Result], np.ndarray], Callable[[Any], Any]], ...] = (
-    ("Learning made activations sparser", "share of zero outputs, end - start", lambda r: _zeros(r), float),
-    ("Learning set the channels of a layer apart", "times their spread at the start", lambda r: _apart(r), np.exp2),
-    (
-        "Learning let more gradient through",
-        "times the start's, per gradient at the end",
-        lambda r: _gradient(r),
-        np.exp2,
-    ),
-)
-"""What learning may have done to every layer: a statement, the unit of its effect, one number a layer, and how the mean
-difference of these numbers is shown: as it is, or as the ratio that it is the logarithm of."""
 FEWEST = 8
 """Layers below which nothing is decided: 7 agree by chance once in 64, more often than the level of an interval."""
 CAUTION = (
@@ -141,3 +129,12 @@ def _gradient(result: Result) -> np.ndarray:
     norm = result.tables["layers"].columns["gy_norm"]
     norm = np.log2(np.where(norm > 0, norm, np.nan))
     return np.asarray(norm[:-1] - norm[-1])
+
+
+CLAIMS: tuple[tuple[str, str, Callable[[Result], np.ndarray], Callable[[Any], Any]], ...] = (
+    ("Learning made activations sparser", "share of zero outputs, end - start", _zeros, float),
+    ("Learning set the channels of a layer apart", "times their spread at the start", _apart, np.exp2),
+    ("Learning let more gradient through", "times the start's, per gradient at the end", _gradient, np.exp2),
+)
+"""What learning may have done to every layer: a statement, the unit of its effect, one number a layer, and how the mean
+difference of these numbers is shown: as it is, or as the ratio that it is the logarithm of."""
