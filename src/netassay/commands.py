@@ -14,7 +14,7 @@ from torch import nn
 
 from netassay import front, report, store, terminal
 from netassay.objectives import logits
-from netassay.options import MADE, SHOWN, FailOn, Made, Numbers, Patterns, Shown
+from netassay.options import MADE, SHOWN, AtOnce, Differentiated, FailOn, Made, Numbers, Patterns, Shown
 from netassay.quiet import quiet
 from netassay.result import Result, Verdict
 from netassay.spec import parse
@@ -45,7 +45,7 @@ def capture(
     *,
     data: str = "noise:uniform",
     layers: Patterns = ("*",),
-    objective: str = "cross_entropy",
+    objective: Differentiated = "cross_entropy",
     batch_size: int = 1,
     made: Made = MADE,
     shown: Shown = SHOWN,
@@ -60,8 +60,6 @@ def capture(
         A spec: digits, parquet:PATH, noise:uniform, ...; noise takes the model's input size.
     layers
         Patterns: fnmatch on the dotted name, re:..., type:...
-    objective
-        What is differentiated: cross_entropy, mse, true_logit or module:function.
     batch_size
         Samples to look at.
     """
@@ -77,8 +75,8 @@ def channels(
     *,
     data: str,
     layers: Patterns = (),
-    objective: str = "cross_entropy",
-    batch_size: int = 128,
+    objective: Differentiated = "cross_entropy",
+    batch_size: AtOnce = 128,
     checkpoints: str | None = None,
     made: Made = MADE,
     shown: Shown = SHOWN,
@@ -93,10 +91,6 @@ def channels(
         A spec: digits:split=test, parquet:PATH, noise:uniform, ...
     layers
         Patterns; by default every layer with weights and every activation.
-    objective
-        What is differentiated: cross_entropy, mse, true_logit or module:function.
-    batch_size
-        Samples to run at once.
     checkpoints
         Pattern of weight files, e.g. 'run/*.safetensors': one row for each instead.
     """
@@ -115,10 +109,10 @@ def examine(
     *,
     data: str = "digits:size=16",
     layers: Patterns = (),
-    objective: str = "cross_entropy",
+    objective: Differentiated = "cross_entropy",
     epochs: int = 10,
     lr: float = 0.05,
-    batch_size: int = 128,
+    batch_size: AtOnce = 128,
     made: Made = MADE,
     shown: Shown = SHOWN,
 ) -> int:
@@ -132,14 +126,10 @@ def examine(
         A spec; the network learns from its train split and is looked at with its test split.
     layers
         Patterns; by default every layer with weights and every activation.
-    objective
-        What is differentiated: cross_entropy, mse, true_logit or module:function.
     epochs
         Passes over the training data, for a model without weights.
     lr
         Largest learning rate.
-    batch_size
-        Samples to run at once.
     """
     shown.check()
     run = front.examine(

@@ -17,6 +17,10 @@ FailOn = Literal["finding", "warning"] | None
 # Several values may follow one option: --input-size 1 3 32 32.
 Numbers = Annotated[tuple[int, ...], Parameter(consume_multiple=True)]
 Patterns = Annotated[tuple[str, ...], Parameter(consume_multiple=True)]
+Differentiated = Annotated[
+    str, Parameter(help="What is differentiated: cross_entropy, mse, true_logit or module:function.")
+]
+AtOnce = Annotated[int, Parameter(help="Samples to run at once.")]
 
 
 @Parameter(name="*")
