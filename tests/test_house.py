@@ -21,6 +21,8 @@ DIRECTIONS = {
     "spec": "errors",
     "progress": "",
     "streams": "errors",
+    "rules": "errors",
+    "exchange": "rules",
     "inference": "errors",
     "verdicts": "inference result",
     "layers": "errors",
@@ -45,7 +47,7 @@ DIRECTIONS = {
     "options": "errors store zoo",
     "commands": "front objectives options quiet report result spec store studies terminal",
     "cli": "errors",
-    "testing": "",
+    "testing": "rules",
     "__main__": "cli",
 }
 WITHOUT_TORCH = ("errors", "result", "spec", "inference", "verdicts", "store", "figures", "plots", "report", "terminal")

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from netassay.rules import blocks
+
 
 @contextmanager
 def check_quiet(model: nn.Module, *, gradients: bool = True) -> Iterator[None]:
@@ -50,6 +52,40 @@ def check_stream(kind: Any, values: np.ndarray, cuts: list[int]) -> None:
         np.testing.assert_allclose(vars(merged)[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
         np.testing.assert_array_equal(vars(whole.merge(kind.empty()))[name], value, err_msg=name)
         np.testing.assert_array_equal(vars(kind.empty().merge(whole))[name], value, err_msg=name)
+
+
+def check_rule(layer: nn.Module, x: torch.Tensor, gy: torch.Tensor | None = None, *, axis: int = 1) -> None:
+    """Assert that the rule for `layer` gives the blocks of the definition, output channel by output channel.
+
+    `x` is an input with samples in front, `gy` the gradient at the output, by default drawn from a normal distribution
+    with seed 0; `axis` is that of the channels in both. The definition: with `gy` set to 0 except at output channel o,
+    autograd's gradient at input channel i is the local gradient, and its norm the block. Checked to 1e-4 (float64:
+    1e-8) of each block, or of 1e-9 of the sample's largest.
+
+    Raises `AssertionError` naming the worst block.
+
+    >>> check_rule(nn.Conv2d(2, 3, 3, padding=1), torch.ones(1, 2, 4, 4))
+    """
+    leaf = x.detach().clone().requires_grad_()
+    y = layer(leaf)
+    if gy is None:
+        gy = torch.randn(y.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(y)
+    found = blocks(layer, x, gy)
+    wanted = torch.zeros_like(found)
+    for o in range(y.shape[axis]):
+        alone = torch.zeros_like(gy)
+        alone.select(axis, o).copy_(gy.select(axis, o))
+        (local,) = torch.autograd.grad(y, leaf, alone, retain_graph=True)
+        wanted[:, o] = (
+            local.double().movedim(axis, 1).flatten(2).norm(dim=2) if local.dim() > 2 else local.double().abs()
+        )
+    least = 1e-9 * wanted.amax((1, 2), keepdim=True)
+    error = (found - wanted).abs() / torch.maximum(wanted, least).clamp(min=1e-300)
+    worst = int(error.argmax())
+    if not error.max() <= (1e-8 if x.dtype == torch.float64 else 1e-4):
+        n, o, i = (int(one) for one in np.unravel_index(worst, tuple(error.shape)))
+        told = f"is {found[n, o, i]:.6g}, by the definition {wanted[n, o, i]:.6g}"
+        raise AssertionError(f"the rule for {type(layer).__name__}: block (n={n}, o={o}, i={i}) {told}")
 
 
 def _compare(name: str, before: Any, after: Any) -> None:

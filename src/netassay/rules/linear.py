@@ -1,0 +1,47 @@
+"""Linear: the rule for linear layers, over tokens or not, and for the last projection of attention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from netassay.errors import BadInput
+from netassay.rules.levels import norms
+from netassay.rules.tiles import Tile, pieces
+
+WORKING = 1 << 20
+"""Weights that are worked on at a time."""
+
+
+def tiles(layer: nn.Linear, x: Tensor, gy: Tensor) -> Iterator[Tile]:
+    """Blocks of a linear layer: `B[n, o, i] = ||gy[n, :, o]|| |W[o, i]|`, the norm over tokens."""
+    weight = layer.weight.detach()
+    if gy.dim() < 2 or gy.shape[-1] != len(weight) or x.shape[-1] != weight.shape[1]:
+        raise BadInput(
+            f"blocks of {type(layer).__name__}({weight.shape[1]}, {len(weight)})",
+            f"x {tuple(x.shape)} and gy {tuple(gy.shape)}",
+            f"give x (N, ..., {weight.shape[1]}) and gy (N, ..., {len(weight)})",
+        )
+    scale = norms(by_token(gy).mT)
+    for _, outputs in pieces(1, len(weight), WORKING // max(1, weight.shape[1])):
+        yield Tile(outputs.start, 0, weight[outputs].abs()[None, :, None], scale[:, outputs])
+
+
+def overlap(layer: nn.Linear, x: Tensor, gy: Tensor, gx: Tensor) -> Tensor:
+    """Return `sum_n <LG(n, o, i), gx[n, i]>`, `(O, I)`, over samples and tokens."""
+    into, out = by_token(gx).flatten(0, 1).double(), by_token(gy).flatten(0, 1).double()
+    return layer.weight.detach().double() * (out.mT @ into)
+
+
+def attention(layer: nn.MultiheadAttention, x: Tensor, gy: Tensor) -> Iterator[Tile]:
+    """Blocks of attention's last projection, from the gradient at the module's output."""
+    if gy.dim() != 3:
+        raise BadInput("blocks of MultiheadAttention", f"gy {tuple(gy.shape)}", "give the output's gradient, batched")
+    gy = gy if layer.batch_first else gy.transpose(0, 1)
+    return tiles(layer.out_proj, gy, gy)
+
+
+def by_token(tensor: Tensor) -> Tensor:
+    """View `(N, ..., C)` as `(N, T, C)`."""
+    return tensor[:, None] if tensor.dim() == 2 else tensor.flatten(1, -2)

@@ -1,0 +1,114 @@
+"""Registry: which rule makes the blocks of a layer, and the guard that the layer is what the rule was written for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any, Literal, TypeVar
+
+from torch import Tensor, nn
+
+from netassay.errors import BadInput
+from netassay.rules import convolution, linear, normalisation, pointwise
+from netassay.rules.tiles import Tiles
+
+Layout = Literal["first", "last", "any", "own"]
+METHODS = ("forward", "_conv_forward")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How the blocks of a layer of one class are made.
+
+    `tiles(layer, x, gy)` makes them; `overlap(layer, x, gy, gx)`, where there is one, the sums of
+    `<LG(n, o, i), gx[n, i]>` over samples. `layout` says where channels are: "first" `(N, C, ...)`, "last"
+    `(N, ..., C)`, "any" where the study finds them, brought to axis 1; "own" is told by the layer. `reads_x`: values of
+    the input are needed, not only its shape. `diagonal`: channels do not mix, so that `gx` says it all.
+    """
+
+    kind: type[nn.Module]
+    tiles: Callable[[Any, Tensor, Tensor], Tiles]
+    overlap: Callable[[Any, Tensor, Tensor, Tensor], Tensor] | None = None
+    layout: Layout = "first"
+    reads_x: bool = True
+    diagonal: bool = False
+
+
+@singledispatch
+def _rule(layer: nn.Module) -> Rule | None:
+    return None
+
+
+def rule(kind: type[nn.Module], *, layout: Layout = "first") -> Callable[[F], F]:
+    """Register a rule for layers of a class: a function `(layer, x, gy) -> (N, O, I)`, the blocks.
+
+    `x` and `gy` are the layer's input and the gradient at its output, with samples in front; `layout` says where the
+    channels are, "first" `(N, C, ...)` or "last" `(N, ..., C)`. `netassay.testing.check_rule` holds a rule against the
+    definition.
+
+    >>> import torch
+    >>> class Scale(nn.Module):
+    ...     def __init__(self, factors):
+    ...         super().__init__()
+    ...         self.factors = nn.Parameter(factors)
+    ...     def forward(self, x):
+    ...         return x * self.factors
+    >>> @rule(Scale, layout="last")
+    ... def scale(layer, x, gy):
+    ...     return torch.diag_embed((gy * layer.factors).detach().abs())
+    >>> from netassay.rules import blocks
+    >>> blocks(Scale(torch.tensor([1.0, -2.0])), torch.ones(1, 2), torch.ones(1, 2)).tolist()
+    [[[1.0, 0.0], [0.0, 2.0]]]
+    """
+
+    def register(function: F) -> F:
+        _register(Rule(kind, function, layout=layout))
+        return function
+
+    return register
+
+
+def _register(one: Rule) -> None:
+    _rule.register(one.kind)(lambda layer: one)
+
+
+def find(layer: nn.Module, name: str = "") -> Rule:
+    """Return the rule for a layer; refuse a class without one, and a layer that a rule was not written for."""
+    found, kind = _rule(layer), type(layer)
+    asked = f"blocks of layer {name!r} ({kind.__name__})" if name else f"blocks of {kind.__name__}"
+    out = f"write a rule in ten lines (help(netassay.rules.rule)), or leave it out: skip={name or kind.__name__!r}"
+    if found is None:
+        raise BadInput(asked, f"no rule for {kind.__name__}", out)
+    for method in METHODS:
+        own = getattr(kind, method, None)
+        if method in vars(layer) or own is not getattr(found.kind, method, None):
+            what = f"its own {method}, while the rule was written for that of {found.kind.__name__}"
+            raise BadInput(asked, what, out)
+    return found
+
+
+def known(layer: nn.Module) -> bool:
+    """Tell whether there is a rule for a layer."""
+    try:
+        return find(layer) is not None
+    except BadInput:
+        return False
+
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+TOKENS = (nn.LayerNorm, nn.RMSNorm)
+RULES = (
+    *(Rule(kind, convolution.tiles, convolution.overlap, reads_x=False) for kind in CONVOLUTIONS),
+    Rule(nn.Linear, linear.tiles, linear.overlap, layout="last", reads_x=False),
+    Rule(nn.MultiheadAttention, linear.attention, layout="own", reads_x=False),
+    *(Rule(kind, normalisation.over_tokens, normalisation.overlap_of_tokens, layout="last") for kind in TOKENS),
+    Rule(nn.GroupNorm, normalisation.over_groups, normalisation.overlap_of_groups),
+    Rule(nn.modules.batchnorm._BatchNorm, normalisation.over_batches, diagonal=True),
+    Rule(nn.modules.instancenorm._InstanceNorm, normalisation.over_instances, diagonal=True),
+    *(Rule(kind, pointwise.diagonal, layout="any", diagonal=True) for kind in pointwise.ACTIVATIONS),
+    *(Rule(kind, pointwise.diagonal, diagonal=True) for kind in pointwise.POOLS),
+)
+for one in RULES:
+    _register(one)
