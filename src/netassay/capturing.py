@@ -21,11 +21,12 @@ def visit(
     *,
     on_forward: Callback | None = None,
     on_backward: Callback | None = None,
+    on_total: Callback | None = None,
 ) -> Iterator[Watch]:
     """Hand each call's tensors to callbacks while they are alive, and keep nothing.
 
     `on_forward(record)` sees `record.x` (None where the layer has overwritten it) and `record.y`; `on_backward(record)`
-    sees `record.gy` and, where the graph shows it, `record.gx`. Reduce inside the callback: what comes later may
+    sees `record.gy` and, where the graph shows it, `record.gx`; `on_total(record)`, later, `record.gx_total`. Reduce inside the callback: what comes later may
     overwrite these tensors. Yields the `Watch`, whose `forward`, `never_ran` and `places` tell what ran.
 
     >>> model, sizes = nn.Sequential(nn.Linear(2, 3), nn.ReLU()), []
@@ -34,7 +35,7 @@ def visit(
     >>> sizes
     [(4, 3), (4, 3)]
     """
-    watch = Watch(_resolve(model, layers), on_forward, on_backward, keep=False)
+    watch = Watch(_resolve(model, layers), on_forward, on_backward, on_total, keep=False)
     try:
         watch.open(watchable(model))
         yield watch
@@ -49,7 +50,7 @@ class Records:
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[Layer]) -> None:
-        self._model, self._watch = model, Watch(layers, None, None, keep=True)
+        self._model, self._watch = model, Watch(layers, keep=True)
 
     def __enter__(self) -> Records:
         try:

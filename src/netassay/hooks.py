@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from netassay.layers import Layer, Place, has_weight, label, places
+from netassay.reactions import Arrived, Ended, Enter, Handed, Hook, Leave, Other, Passed, Reset, Total
 from netassay.records import Entry, Record, first_tensor, tensors, vector_jacobian
 
 Callback = Callable[[Record], object]
@@ -20,10 +20,16 @@ class Watch:
     """What is seen of a model while its hooks are on: the calls of the last forward pass, in order."""
 
     def __init__(
-        self, layers: Sequence[Layer], on_forward: Callback | None, on_backward: Callback | None, keep: bool
+        self,
+        layers: Sequence[Layer],
+        on_forward: Callback | None = None,
+        on_backward: Callback | None = None,
+        on_total: Callback | None = None,
+        *,
+        keep: bool,
     ) -> None:
         self.layers = {layer.name: layer for layer in layers}
-        self.on_forward, self.on_backward, self.keep = on_forward, on_backward, keep
+        self.on_forward, self.on_backward, self.on_total, self.keep = on_forward, on_backward, on_total, keep
         self.paused = False
         self.handles: list[Any] = []
         self.graph_handles: list[Any] = []
@@ -39,10 +45,10 @@ class Watch:
 
     def open(self, model: nn.Module) -> None:
         """Register the hooks."""
-        self.handles.append(model.register_forward_pre_hook(_Reset(self)))
+        self.handles.append(model.register_forward_pre_hook(Reset(self)))
         for layer in self.layers.values():
-            self.handles.append(layer.module.register_forward_pre_hook(_Enter(self, layer), with_kwargs=True))
-            self.handles.append(layer.module.register_forward_hook(_Leave(self, layer), with_kwargs=True))
+            self.handles.append(layer.module.register_forward_pre_hook(Enter(self, layer), with_kwargs=True))
+            self.handles.append(layer.module.register_forward_hook(Leave(self, layer), with_kwargs=True))
 
     def close(self) -> None:
         """Remove every hook, those on a graph that still stands included."""
@@ -79,8 +85,8 @@ class Watch:
         """Note a layer's input before the layer can overwrite it."""
         entry = Entry(args, kwargs, self.keep)
         self.entries.setdefault(layer.name, []).append(entry)
-        if self.keep and entry.edge is not None and entry.x is not None:
-            self._hook(entry.x, _Total(self, entry))
+        if (self.keep or self.on_total) and entry.edge is not None and entry.x is not None:
+            self._hook(entry.x, Total(self, entry))
 
     def leave(self, layer: Layer, output: Any) -> None:
         """Make the record of a call, or recognise the recomputation of one."""
@@ -127,19 +133,19 @@ class Watch:
         record.root = edge if entry.edge is None else None
         record.node = node = edge.node
         if y.grad_fn is None or entry.passed(y):
-            self._hook(y, _Handed(self, record))
+            self._hook(y, Handed(self, record))
             return
         through = entry.through(node)
         if record.root is not None:
-            self._hook(y, _Ended(self, record))
+            self._hook(y, Ended(self, record))
         else:
-            self._hook(node, _Arrived(self, record, y.output_nr, last=through is None))
+            self._hook(node, Arrived(self, record, y.output_nr, last=through is None))
         if through is not None:
-            self._hook(through[0], _Passed(self, record, through[1]))
+            self._hook(through[0], Passed(self, record, through[1]))
         if self.keep:
             record.others = [None] * len(made[1:])
             for i, other in enumerate(made[1:]):
-                self._hook(other, _Other(self, record, i))
+                self._hook(other, Other(self, record, i))
             record.compute_gx = lambda record: self._alone(record, entry)
 
     def _alone(self, record: Record, entry: Entry) -> Tensor | None:
@@ -150,7 +156,7 @@ class Watch:
         finally:
             self.paused = False
 
-    def _hook(self, place: Any, hook: _Hook) -> None:
+    def _hook(self, place: Any, hook: Hook) -> None:
         """Set a hook on a tensor or a node; it goes with the next forward pass, or when the watch closes."""
         self.graph_handles.append(place.register_hook(hook))
 
@@ -167,83 +173,14 @@ class Watch:
         if not self.keep:
             record.gy = record.seen_gx = None
 
+    def totalled(self, record: Record, gradient: Tensor) -> None:
+        """Hand over the gradient of a layer's input tensor, over everything that used it."""
+        record.gx_total = self.copy(gradient)
+        if self.on_total is not None:
+            self.on_total(record)
+        if not self.keep:
+            record.gx_total = None
+
     def copy(self, tensor: Tensor) -> Tensor:
         """Clone where tensors are kept, else pass on."""
         return tensor.detach().clone() if self.keep else tensor.detach()
-
-
-class _Hook:
-    """A hook that pickles and copies as one that does nothing, so that a watched model saves and copies as usual.
-
-    The stand-in is `contextlib.nullcontext().__exit__`: it takes anything, returns None, and needs no netassay to load.
-    """
-
-    def __init__(self, watch: Watch, subject: Any = None, index: int = 0, last: bool = False) -> None:
-        self.watch, self.subject, self.index, self.last = watch, subject, index, last
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return getattr, (nullcontext(), "__exit__")
-
-
-class _Reset(_Hook):
-    def __call__(self, module: nn.Module, args: Any) -> None:
-        if not self.watch.paused and torch._C._current_graph_task_id() == -1:
-            self.watch.reset()
-
-
-class _Enter(_Hook):
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not self.watch.paused:
-            self.watch.enter(self.subject, args, kwargs)
-
-
-class _Leave(_Hook):
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if not self.watch.paused:
-            self.watch.leave(self.subject, output)
-
-
-class _Arrived(_Hook):
-    """On the node that made an output: its gradient, exactly as it is before any later in-place operation."""
-
-    def __call__(self, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor | None, ...]) -> None:
-        self.watch.arrived(self.subject, outputs[self.index])
-        if self.last:
-            self.watch.finished(self.subject)
-
-
-class _Ended(_Hook):
-    """On an output that leads no further back: where it is what autograd is asked for, its node does not run."""
-
-    def __call__(self, gradient: Tensor) -> None:
-        self.watch.arrived(self.subject, gradient)
-        self.watch.finished(self.subject)
-
-
-class _Passed(_Hook):
-    """On the last node of a layer: the gradient that leaves it towards the input."""
-
-    def __call__(self, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor | None, ...]) -> None:
-        gradient = inputs[self.index]
-        self.subject.seen_gx = None if gradient is None else self.watch.copy(gradient)
-        self.watch.finished(self.subject)
-
-
-class _Handed(_Hook):
-    """On a tensor that a layer handed on untouched: gy and gx are one."""
-
-    def __call__(self, gradient: Tensor) -> None:
-        self.watch.arrived(self.subject, gradient)
-        self.subject.seen_gx = self.subject.gy
-        self.watch.finished(self.subject)
-
-
-class _Total(_Hook):
-    def __call__(self, gradient: Tensor) -> None:
-        if self.subject.record is not None:
-            self.subject.record.gx_total = self.watch.copy(gradient)
-
-
-class _Other(_Hook):
-    def __call__(self, gradient: Tensor) -> None:
-        self.subject.others[self.index] = None if gradient is None else self.watch.copy(gradient)

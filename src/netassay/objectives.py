@@ -53,7 +53,27 @@ def true_logit(output: Tensor, y: Tensor | None) -> Tensor:
     return output.gather(1, y[:, None]).squeeze(1)
 
 
-OBJECTIVES: Mapping[str, Objective] = {"cross_entropy": cross_entropy, "mse": mse, "true_logit": true_logit}
+def true_score(output: Tensor, y: Tensor | None) -> Tensor:
+    """The softmax score of the true class, `(N,)`; `output` is `(N, K)`."""
+    y = labels(y, "true_score")
+    check_labels(y, output.shape[1])
+    return output.softmax(1).gather(1, y[:, None]).squeeze(1)
+
+
+def predicted_logit(output: Tensor, y: Tensor | None) -> Tensor:
+    """The largest logit, `(N,)`, whatever the label; `output` is `(N, K)`."""
+    return output.amax(1)
+
+
+def entropy(output: Tensor, y: Tensor | None) -> Tensor:
+    """Entropy of the softmax scores in nats, `(N,)`, whatever the label; `output` is `(N, K)`."""
+    log = output.log_softmax(1)
+    return -(log.exp() * log).sum(1)
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    one.__name__: one for one in (cross_entropy, mse, true_logit, true_score, predicted_logit, entropy)
+}
 
 
 def find(objective: str | Objective) -> Objective:

@@ -18,7 +18,11 @@ FailOn = Literal["finding", "warning"] | None
 Numbers = Annotated[tuple[int, ...], Parameter(consume_multiple=True)]
 Patterns = Annotated[tuple[str, ...], Parameter(consume_multiple=True)]
 Differentiated = Annotated[
-    str, Parameter(help="What is differentiated: cross_entropy, mse, true_logit or module:function.")
+    str,
+    Parameter(
+        help="What is differentiated, per sample: cross_entropy, mse, true_logit, true_score, predicted_logit, entropy, or "
+        "module:function."
+    ),
 ]
 AtOnce = Annotated[int, Parameter(help="Samples to run at once.")]
 

@@ -42,7 +42,7 @@ def one_batch(
     shaped(model, "look at")
     loaded = load_data(data, batch_size=batch_size)
     batch = checked(next(iter(loaded)), 0, device_of(model))
-    watch = Watch(select(watchable(model), layers), None, None, keep=True)
+    watch = Watch(select(watchable(model), layers), keep=True)
     with quiet(model), torch.inference_mode(False), torch.enable_grad():
         try:
             watch.open(model)

@@ -32,6 +32,7 @@ def sweep(
     objective: Objective | None,
     on_forward: Callback | None = None,
     on_backward: Callback | None = None,
+    on_total: Callback | None = None,
     training: bool = False,
     task: str = "sweep",
 ) -> Outcome:
@@ -53,8 +54,9 @@ def sweep(
             batch = checked(given, outcome.batches, device)
             if not outcome.batches:
                 survey(model, batch, layers, outcome)
-            look = _watched(outcome, batch, on_forward), _watched(outcome, batch, on_backward)
-            with visit(model, [*layers, *outcome.entries], on_forward=look[0], on_backward=look[1]) as watch:
+            look = [_watched(outcome, batch, one) for one in (on_forward, on_backward, on_total)]
+            every = [*layers, *outcome.entries]
+            with visit(model, every, on_forward=look[0], on_backward=look[1], on_total=look[2]) as watch:
                 run(model, batch, objective, watch)
             outcome.seen.add(given)  # where it came from: hashing needs no transfer back
             outcome.batches += 1

@@ -1,0 +1,96 @@
+"""Reactions: what each hook does when it fires: it tells the watch. Registered by `hooks`, which is the watch."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Hook:
+    """A hook that pickles and copies as one that does nothing, so that a watched model saves and copies as usual.
+
+    The stand-in is `contextlib.nullcontext().__exit__`: it takes anything, returns None, and needs no netassay to load.
+    """
+
+    def __init__(self, watch: Any, subject: Any = None, index: int = 0, last: bool = False) -> None:
+        self.watch, self.subject, self.index, self.last = watch, subject, index, last
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (nullcontext(), "__exit__")
+
+
+class Reset(Hook):
+    """On the model: a new forward pass begins, unless it is the recomputation of one."""
+
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        if not self.watch.paused and torch._C._current_graph_task_id() == -1:
+            self.watch.reset()
+
+
+class Enter(Hook):
+    """Before a layer: what it is called with, while that is as it was."""
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not self.watch.paused:
+            self.watch.enter(self.subject, args, kwargs)
+
+
+class Leave(Hook):
+    """After a layer: what it returned."""
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if not self.watch.paused:
+            self.watch.leave(self.subject, output)
+
+
+class Arrived(Hook):
+    """On the node that made an output: its gradient, exactly as it is before any later in-place operation."""
+
+    def __call__(self, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor | None, ...]) -> None:
+        self.watch.arrived(self.subject, outputs[self.index])
+        if self.last:
+            self.watch.finished(self.subject)
+
+
+class Ended(Hook):
+    """On an output that leads no further back: where it is what autograd is asked for, its node does not run."""
+
+    def __call__(self, gradient: Tensor) -> None:
+        self.watch.arrived(self.subject, gradient)
+        self.watch.finished(self.subject)
+
+
+class Passed(Hook):
+    """On the last node of a layer: the gradient that leaves it towards the input."""
+
+    def __call__(self, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor | None, ...]) -> None:
+        gradient = inputs[self.index]
+        self.subject.seen_gx = None if gradient is None else self.watch.copy(gradient)
+        self.watch.finished(self.subject)
+
+
+class Handed(Hook):
+    """On a tensor that a layer handed on untouched: gy and gx are one."""
+
+    def __call__(self, gradient: Tensor) -> None:
+        self.watch.arrived(self.subject, gradient)
+        self.subject.seen_gx = self.subject.gy
+        self.watch.finished(self.subject)
+
+
+class Total(Hook):
+    """On a layer's input tensor: its gradient, over everything that used it."""
+
+    def __call__(self, gradient: Tensor) -> None:
+        if self.subject.record is not None:
+            self.watch.totalled(self.subject.record, gradient)
+
+
+class Other(Hook):
+    """On a layer's second and later outputs."""
+
+    def __call__(self, gradient: Tensor) -> None:
+        self.subject.others[self.index] = None if gradient is None else self.watch.copy(gradient)
