@@ -12,6 +12,7 @@ from torch import nn
 import netassay as na
 from netassay import training
 from netassay.quiet import quiet
+from netassay.studies.exchange_streams import ALSO
 from netassay.studies.one_batch import one_batch
 from netassay.studies.twins import untrained
 from netassay.testing import check_quiet
@@ -98,8 +99,17 @@ FORWARD, BACKWARD = ("forward", "interrupt"), ("forward", "interrupt", "backward
 ENTRIES = {
     "select": (lambda net, source, loss, folder: na.select(net, "type:Conv2d"), ()),
     "summary": (lambda net, source, loss, folder: na.summary(net, x=source[0]), FORWARD),
+    "blocks": (lambda net, source, loss, folder: na.blocks(net.conv, source[0], torch.ones(N, 4, 4, 4)), ()),
+    "exchange_map": (
+        lambda net, source, loss, folder: na.exchange_map(net, source, objective=loss, also=ALSO, batch_size=5),
+        BACKWARD,
+    ),
+    "exchange_map in training": (
+        lambda net, source, loss, folder: na.exchange_map(net, source, ["conv", "norm"], objective=loss, training=True),
+        BACKWARD,
+    ),
     "capture": (watched(na.capture), BACKWARD),
-    "visit": (watched(lambda net: na.visit(net, on_forward=repr, on_backward=repr)), BACKWARD),
+    "visit": (watched(lambda net: na.visit(net, on_forward=repr, on_backward=repr, on_total=repr)), BACKWARD),
     "channel_profile": (
         lambda net, source, loss, folder: na.channel_profile(net, source, objective=loss, batch_size=5),
         BACKWARD,
@@ -117,7 +127,18 @@ ENTRIES = {
     "untrained": (lambda net, source, loss, folder: untrained(net), ()),
 }
 """Each entry, and the failures of user code that reach it."""
-WITHOUT_MODEL = {"Batch", "Claim", "Result", "Run", "Verdict", "build", "load_data", "open_run"}
+WITHOUT_MODEL = {
+    "Batch",
+    "Claim",
+    "absorption",
+    "emission",
+    "Result",
+    "Run",
+    "Verdict",
+    "build",
+    "load_data",
+    "open_run",
+}
 
 
 @pytest.mark.parametrize("fails", [None, *BACKWARD])

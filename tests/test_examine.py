@@ -27,7 +27,7 @@ from netassay.testing import check_quiet
 from tests.pages import X, Y, net
 from tests.test_store_survival import integrity
 
-LABELS = ("summary", "channels/start", "channels/end", "examine")
+LABELS = ("summary", "channels/start", "channels/end", "exchange/start", "exchange/end", "examine")
 TRAINED = "resnet[1]:width=8,input=8,channels=1"
 
 
@@ -98,7 +98,9 @@ def test_the_accuracy_is_held_against_the_commonest_class(run):
         360,
         "holds" if low > share else "does not hold" if high < share else "undecided",
     )
-    assert {(one.tests, one.correction, one.level) for one in run.claims} == {(4, "Bonferroni", 1 - 0.05 / 4)}
+    assert {(one.tests, one.correction, one.level) for one in run.result("examine").claims} == {
+        (4, "Bonferroni", 1 - 0.05 / 4)
+    }
     assert "98.75 % interval" in str(made)
 
 

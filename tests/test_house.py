@@ -37,8 +37,8 @@ DIRECTIONS = {
     "training": "errors objectives quiet seeds",
     "zoo": "errors seeds spec",
     "data": "errors seeds spec",
-    "studies": "axes capturing data errors hooks inference inits layers objectives progress quiet records result seeds "
-    "spec streams training verdicts zoo",
+    "studies": "axes capturing data errors exchange hooks inference inits layers objectives progress quiet records "
+    "result rules seeds spec streams training verdicts zoo",
     "store": "errors result",
     "figures": "errors result",
     "plots": "errors figures result",

@@ -23,6 +23,7 @@ PUBLIC = {
     "channel_profile": "netassay.studies.channel_profile",
     "emission": "netassay.exchange",
     "examine": "netassay.front",
+    "exchange_map": "netassay.studies.exchange_map",
     "load_data": "netassay.data",
     "open_run": "netassay.store",
     "select": "netassay.layers",

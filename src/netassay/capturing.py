@@ -26,8 +26,9 @@ def visit(
     """Hand each call's tensors to callbacks while they are alive, and keep nothing.
 
     `on_forward(record)` sees `record.x` (None where the layer has overwritten it) and `record.y`; `on_backward(record)`
-    sees `record.gy` and, where the graph shows it, `record.gx`; `on_total(record)`, later, `record.gx_total`. Reduce inside the callback: what comes later may
-    overwrite these tensors. Yields the `Watch`, whose `forward`, `never_ran` and `places` tell what ran.
+    sees `record.gy` and, where the graph shows it, `record.gx`; `on_total(record)`, later, `record.gx_total`. Reduce
+    inside the callback: what comes later may overwrite these tensors. Yields the `Watch`, whose `forward`, `never_ran`
+    and `places` tell what ran.
 
     >>> model, sizes = nn.Sequential(nn.Linear(2, 3), nn.ReLU()), []
     >>> with visit(model, "*", on_forward=lambda record: sizes.append(tuple(record.y.shape))):

@@ -20,6 +20,7 @@ from netassay.result import Result, Verdict
 from netassay.spec import parse
 from netassay.studies.channel_profile import channel_profile
 from netassay.studies.checkpoints import over_checkpoints
+from netassay.studies.exchange_map import exchange_map
 from netassay.studies.one_batch import one_batch
 from netassay.studies.summary import summary as summarize
 
@@ -100,6 +101,41 @@ def channels(
         result = over_checkpoints(lambda file: replace(made, weights=file).model(model), checkpoints, data, **options)
         return _show(result, shown, "checkpoints", {"model": model, "data": data, "seed": made.seed})
     result = channel_profile(made.model(model), data, **options)
+    return _show(result, shown, "layers", {"model": model, "data": data, "seed": made.seed})
+
+
+def exchange(
+    model: str,
+    /,
+    *,
+    data: str,
+    layers: Patterns = (),
+    skip: Patterns = (),
+    also: Patterns = ("blocks",),
+    objective: Differentiated = "cross_entropy",
+    batch_size: AtOnce = 128,
+    made: Made = MADE,
+    shown: Shown = SHOWN,
+) -> int:
+    """Map how channels exchange gradient: how much each absorbs and emits, and how much survives interference.
+
+    Parameters
+    ----------
+    model
+        A spec, as for summary.
+    data
+        A spec: digits:split=test, parquet:PATH, noise:uniform, ...
+    layers
+        Patterns; by default every layer with weights.
+    skip
+        Patterns of layers to leave out.
+    also
+        More to measure: blocks, share, around, emission_norm, gradient_norm.
+    """
+    shown.check()
+    options: dict[str, Any] = {"layers": layers or None, "skip": skip, "also": also}
+    network = made.model(model)
+    result = exchange_map(network, _fitting(data, network), objective=objective, batch_size=batch_size, **options)
     return _show(result, shown, "layers", {"model": model, "data": data, "seed": made.seed})
 
 

@@ -17,13 +17,10 @@ FailOn = Literal["finding", "warning"] | None
 # Several values may follow one option: --input-size 1 3 32 32.
 Numbers = Annotated[tuple[int, ...], Parameter(consume_multiple=True)]
 Patterns = Annotated[tuple[str, ...], Parameter(consume_multiple=True)]
-Differentiated = Annotated[
-    str,
-    Parameter(
-        help="What is differentiated, per sample: cross_entropy, mse, true_logit, true_score, predicted_logit, entropy, or "
-        "module:function."
-    ),
-]
+OF_WHAT = (
+    "What is differentiated: cross_entropy, mse, true_logit, true_score, predicted_logit, entropy, module:function."
+)
+Differentiated = Annotated[str, Parameter(help=OF_WHAT)]
 AtOnce = Annotated[int, Parameter(help="Samples to run at once.")]
 
 

@@ -21,6 +21,17 @@ from netassay.verdicts import HEALTHY, STATES
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "channel_profile": ("layer", "channels", *(state.name for state in STATES), "y_rms", "gy_norm", "y_zero_share"),
     "summary": ("layer", "kind", "output", "parameters", "multiply_adds"),
+    "exchange_map": (
+        "layer",
+        "outputs",
+        "inputs",
+        "exchanged",
+        "coherence",
+        "emission_variation",
+        "absorption_variation",
+        "starved",
+        "cancelled",
+    ),
     "checkpoints": ("checkpoint", "channels", HEALTHY, *(state.name for state in STATES), "findings"),
 }
 """Columns that a terminal shows of a study's main table; the others are in --json and --csv."""
@@ -43,6 +54,8 @@ def _show(result: Result, table: str) -> None:
     console = Console(width=None if sys.stdout.isatty() else WIDE)
     for line in findings(result.verdicts) if result.study in ("channel_profile", "checkpoints") else []:
         console.print(Text(line))
+    for claim in result.claims if result.study == "exchange_map" else ():
+        console.print(Text(str(claim)))
     for name, content in result.tables.items():
         if name == table or len(content) == 1 or result.study == "one_batch":
             console.print(grid(name, content, COLUMNS.get(result.study, ()) if name == table else ()))

@@ -1,12 +1,13 @@
 """How sure one may be: intervals, p-values and corrections for many tests; numpy only.
 
 Rooms: `binomial` (exact bounds on a chance), `contingency` (two groups), `resampling` (bootstrap,
-permutation), `correction` (many tests).
+permutation), `jackknife`, `correction` (many tests).
 """
 
 from netassay.inference.binomial import binomial_interval, binomial_tail, binomial_upper
 from netassay.inference.contingency import fisher_tail
 from netassay.inference.correction import benjamini_hochberg, holm
+from netassay.inference.jackknife import jackknife
 from netassay.inference.resampling import bootstrap, difference_of_means, permutation
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "difference_of_means",
     "fisher_tail",
     "holm",
+    "jackknife",
     "permutation",
 ]

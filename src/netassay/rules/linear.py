@@ -42,6 +42,17 @@ def attention(layer: nn.MultiheadAttention, x: Tensor, gy: Tensor) -> Iterator[T
     return tiles(layer.out_proj, gy, gy)
 
 
+def behind_attention(layer: nn.MultiheadAttention, gy: Tensor) -> Tensor:
+    """Return the gradient at the input of attention's last projection, which no module hands on: `(N, T, I)`."""
+    gy = gy if layer.batch_first else gy.transpose(0, 1)
+    return gy.to(layer.out_proj.weight.dtype) @ layer.out_proj.weight.detach()
+
+
+def overlap_of_attention(layer: nn.MultiheadAttention, x: Tensor, gy: Tensor, gx: Tensor) -> Tensor:
+    """Return `sum_n <LG(n, o, i), gx[n, i]>`, `(O, I)`, of attention's last projection."""
+    return overlap(layer.out_proj, x, gy if layer.batch_first else gy.transpose(0, 1), gx)
+
+
 def by_token(tensor: Tensor) -> Tensor:
     """View `(N, ..., C)` as `(N, T, C)`."""
     return tensor[:, None] if tensor.dim() == 2 else tensor.flatten(1, -2)

@@ -26,6 +26,7 @@ class Rule:
     `<LG(n, o, i), gx[n, i]>` over samples. `layout` says where channels are: "first" `(N, C, ...)`, "last"
     `(N, ..., C)`, "any" where the study finds them, brought to axis 1; "own" is told by the layer. `reads_x`: values of
     the input are needed, not only its shape. `diagonal`: channels do not mix, so that `gx` says it all.
+    `gx(layer, gy)`: what flows back, where the graph does not show it.
     """
 
     kind: type[nn.Module]
@@ -34,6 +35,7 @@ class Rule:
     layout: Layout = "first"
     reads_x: bool = True
     diagonal: bool = False
+    gx: Callable[[Any, Tensor], Tensor] | None = None
 
 
 @singledispatch
@@ -102,7 +104,14 @@ TOKENS = (nn.LayerNorm, nn.RMSNorm)
 RULES = (
     *(Rule(kind, convolution.tiles, convolution.overlap, reads_x=False) for kind in CONVOLUTIONS),
     Rule(nn.Linear, linear.tiles, linear.overlap, layout="last", reads_x=False),
-    Rule(nn.MultiheadAttention, linear.attention, layout="own", reads_x=False),
+    Rule(
+        nn.MultiheadAttention,
+        linear.attention,
+        linear.overlap_of_attention,
+        "own",
+        reads_x=False,
+        gx=linear.behind_attention,
+    ),
     *(Rule(kind, normalisation.over_tokens, normalisation.overlap_of_tokens, layout="last") for kind in TOKENS),
     Rule(nn.GroupNorm, normalisation.over_groups, normalisation.overlap_of_groups),
     Rule(nn.modules.batchnorm._BatchNorm, normalisation.over_batches, diagonal=True),

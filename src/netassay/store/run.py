@@ -89,15 +89,13 @@ class Run:
 
     @property
     def claims(self) -> tuple[Claim, ...]:
-        """The claims of all results."""
-        return self._each(encoding.claims)
+        """The claims of the last result of each study: what came before it is there to compare with."""
+        return self._last(encoding.claims)
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """The verdicts of the last result of each study: what came before it is there to compare with."""
-        with self._reading("results") as connection:
-            last = dict(connection.execute("SELECT study, document FROM result ORDER BY id"))
-            return tuple(verdict for text in last.values() for verdict in encoding.verdicts(encoding.loads(text)))
+        """The verdicts of the last result of each study."""
+        return self._last(encoding.verdicts)
 
     @property
     def findings(self) -> tuple[Verdict, ...]:
@@ -172,10 +170,10 @@ class Run:
     def _reading(self, what: str) -> AbstractContextManager[Connection]:
         return database.reading(self.path / database.FILE, f"read {what} of run {str(self.path)!r}")
 
-    def _each(self, read: Callable[[Any], tuple[T, ...]]) -> tuple[T, ...]:
+    def _last(self, read: Callable[[Any], tuple[T, ...]]) -> tuple[T, ...]:
         with self._reading("results") as connection:
-            documents = connection.execute("SELECT document FROM result ORDER BY id")
-            return tuple(part for (text,) in documents for part in read(encoding.loads(text)))
+            last = dict(connection.execute("SELECT study, document FROM result ORDER BY id"))
+            return tuple(one for text in last.values() for one in read(encoding.loads(text)))
 
 
 def open_run(path: str | Path) -> Run:

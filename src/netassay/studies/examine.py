@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from netassay.seeds import check
 from netassay.spec import parse
 from netassay.studies.change import END, START, Pair, compared
 from netassay.studies.channel_profile import channel_profile
+from netassay.studies.exchange_map import by_rule, exchange_map
 from netassay.studies.forward import tried
 from netassay.studies.provenance import describe
 from netassay.studies.summary import summary
@@ -56,7 +58,19 @@ def _channels(pair: Pair) -> dict[str, Result]:
     return {f"channels/{START}": start, f"channels/{END}": end}
 
 
-STUDIES: tuple[Callable[[Pair], Mapping[str, Result]], ...] = (_summary, _channels)
+def _exchange(pair: Pair) -> dict[str, Result]:
+    ruled, unruled = by_rule(pair.end, pair.layers)
+    if not ruled:
+        return {}
+    skip = [f"re:{re.escape(layer.name)}" for layer in unruled]
+    options: dict[str, Any] = {"layers": pair.layers, "objective": pair.objective, "skip": skip}
+    options["also"] = ("blocks", "around")
+    start = exchange_map(pair.start, pair.data, **options)
+    end = exchange_map(pair.end, pair.data, **options)
+    return {f"exchange/{START}": start, f"exchange/{END}": end}
+
+
+STUDIES: tuple[Callable[[Pair], Mapping[str, Result]], ...] = (_summary, _channels, _exchange)
 """What is asked of the pair, in this order; a study joins by a line here."""
 
 
