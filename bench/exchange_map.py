@@ -9,20 +9,19 @@ plain one; at least 100 times as fast as one convolution for each channel and sa
 from __future__ import annotations
 
 import argparse
-import resource
+import re
 import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import torch
-from torch import nn
 
 import netassay as na
 from netassay.capturing import visit
 from netassay.objectives import cross_entropy
 from netassay.quiet import quiet
-from netassay.rules import find
 from netassay.rules.convolution import fitted
 from netassay.rules.taps import forward_axis, plan
 from netassay.studies.exchange_map import exchange_map
@@ -119,24 +118,41 @@ def forward_axes(layer, record):
     return tuple(forward_axis(k, s, d, before, n, out) for k, s, d, (before, _), n, out in spans)
 
 
-def original(samples=2, channels=8):
-    """One layer the original way, a convolution for each channel and sample; all by counted work beside the rule."""
-    layer, n, size = nn.Conv2d(64, 64, 3, padding=1, bias=False), 8, 56
-    x, gy = torch.randn(n, 64, size, size), torch.randn(n, 64, size, size)
-    weight = layer.weight.detach()
+def original(name="ResNet-18, 224, batch 8", layer="layer2.1.conv1", images=2, channels=16):
+    """Time the original way on one layer, and extrapolate by calls to all of its channels, all images and all layers.
 
-    def one_by_one():
-        for s in range(samples):
-            for o in range(channels):
-                torch.nn.grad.conv2d_input((1, 64, size, size), weight[o : o + 1], gy[s : s + 1, o : o + 1], padding=1)
+    One layer a pass, one image a batch, one convolution for each output channel: all blocks of that channel. Kindest:
+    absorption is read off the same convolutions; as written, it takes another for each input channel.
+    """
+    model, x, y = made(name)
+    model.eval()
+    records = []
+    for k in range(images):
+        with na.capture(model, layer) as record:
+            spent = timed(lambda k=k: plain(model, x[k : k + 1], y[k : k + 1]))
+        records.append((spent, record[layer]))
+    convolution = model.get_submodule(layer)
+    weight, steps = convolution.weight.detach(), (convolution.stride, convolution.padding)
+    out, into = [], []
+    for _, record in records:
+        size = (1, *record.x.shape[1:])
+        for c in range(channels):
+            out.append(timed(lambda c=c, r=record, s=size: sizes(weight[c : c + 1], r.gy[:, c : c + 1], s, steps)))
+            into.append(timed(lambda c=c, r=record, s=size: grouped(weight[:, c : c + 1], r.gy, s, steps)))
+    a_pass, a_call, another = (statistics.median(one) for one in ([s for s, _ in records], out, into))
+    layers = [one.module for one in na.select(model, "type:Conv2d")]
+    calls = sum(one.out_channels for one in layers)
+    kindest = len(x) * (len(layers) * a_pass + calls * a_call)
+    return kindest, kindest + len(x) * sum(one.in_channels for one in layers) * another
 
-    def at_once():
-        with torch.no_grad():
-            na.emission(na.blocks(layer, x, gy))
 
-    slow = statistics.median(timed(one_by_one) for _ in range(5)) * (n / samples) * (64 / channels)
-    fast = statistics.median(timed(at_once) for _ in range(9))
-    return slow, fast, find(layer)
+def sizes(weight, gy, size, steps):
+    torch.nn.grad.conv2d_input(size, weight, gy, *steps).flatten(2).norm(dim=2)
+
+
+def grouped(weight, gy, size, steps):
+    size = (1, len(weight), *size[2:])
+    torch.nn.grad.conv2d_input(size, weight, gy, *steps, groups=len(weight)).flatten(2).norm(dim=2).sum()
 
 
 def peak(name, mapped, batches):
@@ -162,7 +178,8 @@ def process(name, mapped, batches):
         model.eval()
         for _ in range(batches):
             plain(model, x, y)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    # Not ru_maxrss, which a process takes over from the one that started it.
+    print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
 
 
 def report(rounds):
@@ -183,10 +200,17 @@ def report(rounds):
             f"  peak memory {alone:.0f} MiB plain, {mapped:.0f} mapped ({mapped / alone:.2f} times, promised {MEMORY});"
         )
         print(f"  ten times the samples {longer:.0f} MiB ({longer / mapped:.3f} times)")
-    slow, fast, _ = original()
-    print(f"Conv2d(64, 64, 3), 56x56, batch 8: one convolution for each channel and sample {slow:.2f} s,", end="")
-    print(f" at once {fast:.4f} s: {slow / fast:.0f} times; {20 * slow / fast:.0f} over a network of 20 layers,")
-    print("  which the original way passes once a layer")
+    kindest, written = original()
+    _, _, ratios, _ = cost("ResNet-18, 224, batch 8", rounds, ())
+    spent = statistics.median(ratios) * statistics.median(timed_plain(rounds))
+    print(f"ResNet-18 the original way: {kindest:.1f} s, absorption read off its emission; {written:.1f} s as written;")
+    print(f"  mapped {spent:.2f} s: {kindest / spent:.0f} and {written / spent:.0f} times as fast, promised 100")
+
+
+def timed_plain(rounds):
+    model, x, y = made("ResNet-18, 224, batch 8")
+    model.eval()
+    return [timed(lambda: plain(model, x, y)) for _ in range(rounds + 2)][2:]
 
 
 if __name__ == "__main__":

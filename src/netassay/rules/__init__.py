@@ -33,4 +33,5 @@ def blocks(layer: nn.Module, x: Tensor, gy: Tensor) -> Tensor:
     """
     found = find(layer)
     with exactly():
-        return dense(found.tiles(layer, x.detach(), gy.detach()))
+        x, gy = (one.detach() if found.front is None else found.front(layer, one.detach()) for one in (x, gy))
+        return dense(found.tiles(layer, x, gy))

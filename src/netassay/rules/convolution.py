@@ -43,9 +43,7 @@ class Linear:
         """Convolve `x` `(N, I, *size)`."""
         layer, axes = self.layer, len(self.size)
         if layer.transposed:
-            spans = zip(self.size, layer.kernel_size, layer.stride, self._pads(), layer.dilation, self.out, strict=True)
-            more = [out - (n - 1) * s + 2 * p - d * (k - 1) - 1 for n, k, s, p, d, out in spans]
-            return TRANSPOSED[axes](x, weight, None, layer.stride, self._pads(), more, groups, layer.dilation)
+            return TRANSPOSED[axes](x, weight, None, layer.stride, self._pads(), self._more(), groups, layer.dilation)
         mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
         x = F.pad(x, layer._reversed_padding_repeated_twice, mode=mode) if any(map(sum, self.padding)) else x
         return PLAIN[axes](x, weight, None, layer.stride, 0, layer.dilation, groups)
@@ -53,12 +51,32 @@ class Linear:
     def _pads(self) -> tuple[int, ...]:
         return tuple(int(one) for one in self.layer.padding)
 
+    def _more(self) -> list[int]:
+        """Return the output padding of a transposed convolution."""
+        layer = self.layer
+        spans = zip(self.size, layer.kernel_size, layer.stride, self._pads(), layer.dilation, self.out, strict=True)
+        return [out - (n - 1) * s + 2 * p - d * (k - 1) - 1 for n, k, s, p, d, out in spans]
+
     def pull(self, weight: Tensor, gy: Tensor, groups: int) -> Tensor:
         """Return the gradient at the input of the map with these kernels, in float64."""
         inputs = weight.shape[0] if self.layer.transposed else weight.shape[1] * groups
         with torch.enable_grad():
             zero = gy.new_zeros(len(gy), inputs, *self.size, dtype=torch.float64, requires_grad=True)
             return torch.autograd.grad(self(zero, weight.double(), groups), zero, gy.double())[0]
+
+    def slope(self, weight: Tensor, x: Tensor, gy: Tensor) -> Tensor:
+        """Return the gradient at the map's kernels for this input."""
+        layer = self.layer
+        if layer.padding_mode == "zeros" and all(before == after for before, after in self.padding):
+            pads, more = ([before for before, _ in self.padding], [0] * len(self.size))
+            if layer.transposed:
+                pads, more = list(self._pads()), self._more()
+            steps = (list(layer.stride), pads, list(layer.dilation), layer.transposed, more, layer.groups)
+            made: list[Tensor] = torch.ops.aten.convolution_backward(gy, x, weight, None, *steps, [False, True, False])
+            return made[1]
+        with torch.enable_grad():
+            leaf = weight.clone().requires_grad_()
+            return torch.autograd.grad(self(x, leaf, layer.groups), leaf, gy)[0]
 
     def kernels(self) -> Tensor:
         """Return the weight as `(G, q, i, *kernel)`: groups, outputs and inputs of each."""
@@ -135,11 +153,8 @@ def overlap(layer: Convolution, x: Tensor, gy: Tensor, gx: Tensor) -> Tensor:
 
     Linear in `gx` and `gy`, which should be near 1.
     """
-    linear = fitted(layer, x, gy)
-    with torch.enable_grad():
-        weight = layer.weight.detach().clone().requires_grad_()
-        total = linear(gx.to(weight.dtype), weight, layer.groups)
-        (slope,) = torch.autograd.grad(total, weight, gy.to(weight.dtype))
-    parts = (weight.detach() * slope).double().flatten(2).sum(2)
+    linear, weight = fitted(layer, x, gy), layer.weight.detach()
+    slope = linear.slope(weight, gx.to(weight.dtype), gy.to(weight.dtype))
+    parts = (weight * slope).double().flatten(2).sum(2)
     split = parts.view(layer.groups, parts.shape[0] // layer.groups, parts.shape[1])
     return block_diagonal(split.mT if layer.transposed else split)

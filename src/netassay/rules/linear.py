@@ -35,22 +35,27 @@ def overlap(layer: nn.Linear, x: Tensor, gy: Tensor, gx: Tensor) -> Tensor:
 
 
 def attention(layer: nn.MultiheadAttention, x: Tensor, gy: Tensor) -> Iterator[Tile]:
-    """Blocks of attention's last projection, from the gradient at the module's output."""
-    if gy.dim() != 3:
-        raise BadInput("blocks of MultiheadAttention", f"gy {tuple(gy.shape)}", "give the output's gradient, batched")
-    gy = gy if layer.batch_first else gy.transpose(0, 1)
+    """Blocks of attention's last projection, from the gradient at the module's output, `(N, T, C)`."""
     return tiles(layer.out_proj, gy, gy)
 
 
 def behind_attention(layer: nn.MultiheadAttention, gy: Tensor) -> Tensor:
     """Return the gradient at the input of attention's last projection, which no module hands on: `(N, T, I)`."""
-    gy = gy if layer.batch_first else gy.transpose(0, 1)
     return gy.to(layer.out_proj.weight.dtype) @ layer.out_proj.weight.detach()
 
 
 def overlap_of_attention(layer: nn.MultiheadAttention, x: Tensor, gy: Tensor, gx: Tensor) -> Tensor:
     """Return `sum_n <LG(n, o, i), gx[n, i]>`, `(O, I)`, of attention's last projection."""
-    return overlap(layer.out_proj, x, gy if layer.batch_first else gy.transpose(0, 1), gx)
+    return overlap(layer.out_proj, x, gy, gx)
+
+
+def samples_first(layer: nn.MultiheadAttention, tensor: Tensor) -> Tensor:
+    """Turn what attention gives and takes into `(N, T, C)`."""
+    if tensor.dim() != 3:
+        raise BadInput(
+            "blocks of MultiheadAttention", f"a tensor {tuple(tensor.shape)}", "give x and gy batched, 3 axes"
+        )
+    return tensor if layer.batch_first else tensor.transpose(0, 1)
 
 
 def by_token(tensor: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from netassay.errors import BadInput
 from netassay.rules import convolution, linear, normalisation, pointwise
 from netassay.rules.tiles import Tiles
 
-Layout = Literal["first", "last", "any", "own"]
+Layout = Literal["first", "last", "any"]
 METHODS = ("forward", "_conv_forward")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,9 +24,10 @@ class Rule:
 
     `tiles(layer, x, gy)` makes them; `overlap(layer, x, gy, gx)`, where there is one, the sums of
     `<LG(n, o, i), gx[n, i]>` over samples. `layout` says where channels are: "first" `(N, C, ...)`, "last"
-    `(N, ..., C)`, "any" where the study finds them, brought to axis 1; "own" is told by the layer. `reads_x`: values of
-    the input are needed, not only its shape. `diagonal`: channels do not mix, so that `gx` says it all.
-    `gx(layer, gy)`: what flows back, where the graph does not show it.
+    `(N, ..., C)`, "any" where the study finds them, brought to axis 1. `reads_x`: values of the input are needed, not
+    only its shape. `diagonal`: channels do not mix, so that `gx` says it all.
+    `gx(layer, gy)`: what flows back, where the graph does not show it. `front(layer, tensor)` brings samples to the
+    front where the layer itself has them elsewhere.
     """
 
     kind: type[nn.Module]
@@ -36,6 +37,7 @@ class Rule:
     reads_x: bool = True
     diagonal: bool = False
     gx: Callable[[Any, Tensor], Tensor] | None = None
+    front: Callable[[Any, Tensor], Tensor] | None = None
 
 
 @singledispatch
@@ -108,9 +110,10 @@ RULES = (
         nn.MultiheadAttention,
         linear.attention,
         linear.overlap_of_attention,
-        "own",
+        layout="last",
         reads_x=False,
         gx=linear.behind_attention,
+        front=linear.samples_first,
     ),
     *(Rule(kind, normalisation.over_tokens, normalisation.overlap_of_tokens, layout="last") for kind in TOKENS),
     Rule(nn.GroupNorm, normalisation.over_groups, normalisation.overlap_of_groups),

@@ -58,7 +58,7 @@ class Arranged:
 
     def by_channel(self, tensor: Tensor) -> Tensor:
         """Bring channels to axis 1."""
-        return tensor.mT if self.rule.layout in ("last", "own") else tensor
+        return tensor.mT if self.rule.layout == "last" else tensor
 
     def tiles(self) -> Tiles:
         """Return the call's blocks."""
@@ -89,8 +89,6 @@ class _Arrange:
 
     def __call__(self, tensor: Tensor) -> Tensor:
         call, samples = self.call, len(self.batch.x)
-        if self.rule.layout == "own":
-            return tensor
         if self.rule.layout in ("last", "any"):
             view = by_channel(tensor, call.axis, samples, call.label, call.sample_axis)
             return view.mT if self.rule.layout == "last" else view

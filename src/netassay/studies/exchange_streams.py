@@ -83,16 +83,16 @@ class Tally:
 
     def wait(self, values: Tensor) -> None:
         """Keep the numbers of a batch, `(N, columns)`, until there are enough."""
+        # Rows are made at once, so that memory is from the first batch on what it will be.
+        self.rows = make(STREAMS, values[..., None]) if self.rows is None else self.rows
         self.waiting.append(values)
         if sum(map(len, self.waiting)) >= FOLD_IN:
             self.fold()
 
     def fold(self) -> None:
         """Fold what waits into the rows."""
-        if self.waiting:
-            values = torch.cat(self.waiting)[..., None]
-            self.rows = make(STREAMS, values) if self.rows is None else self.rows
-            observe(self.rows, values)
+        if self.waiting and self.rows is not None:
+            observe(self.rows, torch.cat(self.waiting)[..., None])
             self.waiting = []
 
 
