@@ -138,7 +138,7 @@ def overlap(layer: Convolution, x: Tensor, gy: Tensor, gx: Tensor) -> Tensor:
     linear = fitted(layer, x, gy)
     with torch.enable_grad():
         weight = layer.weight.detach().clone().requires_grad_()
-        total = linear(gx.to(weight.dtype), weight, layer.groups)
+        total = linear(gx.to(weight.dtype, copy=gx.is_inference()), weight, layer.groups)
         (slope,) = torch.autograd.grad(total, weight, gy.to(weight.dtype))
     parts = (weight.detach() * slope).double().flatten(2).sum(2)
     split = parts.view(layer.groups, parts.shape[0] // layer.groups, parts.shape[1])

@@ -172,7 +172,7 @@ def _pulled(layer: nn.modules.batchnorm._NormBase, x: Tensor, gy: Tensor) -> Ten
     weight = None if layer.weight is None else layer.weight.detach().double()
     alone = isinstance(layer, nn.modules.instancenorm._InstanceNorm)
     with torch.enable_grad():
-        leaf = x.detach().double().requires_grad_()
+        leaf = x.detach().to(torch.float64, copy=True).requires_grad_()
         if alone:
             y = F.instance_norm(leaf, None, None, weight, None, True, 0.0, layer.eps)
         else:
