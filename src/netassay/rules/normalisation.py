@@ -43,14 +43,10 @@ class Tokens:
                 "a gain over several axes, none of which is the channels'",
                 "use GroupNorm(1, C), write a rule for it, or leave it out: skip=...",
             )
+        own = torch.finfo(torch.float64 if x.dtype == torch.float64 else torch.float32).eps
         x, gy = by_token(x).double(), by_token(gy).double()
         centred = x - x.mean(-1, keepdim=True) if isinstance(layer, nn.LayerNorm) else x
-        eps = (
-            torch.finfo(layer.weight.dtype if layer.weight is not None else x.dtype).eps
-            if layer.eps is None
-            else layer.eps
-        )
-        deviation = (centred.square().mean(-1, keepdim=True) + eps).sqrt()
+        deviation = (centred.square().mean(-1, keepdim=True) + (own if layer.eps is None else layer.eps)).sqrt()
         gain = 1.0 if layer.weight is None else layer.weight.detach().double()
         return cls((centred / deviation).mT, (gain * gy / deviation).mT, float(isinstance(layer, nn.LayerNorm)))
 
