@@ -91,6 +91,8 @@ def exchanged(tiles: Tiles, shape: tuple[int, int, int], *, total: bool = True, 
 
 
 def _add_tile(sums: Sums, tile: Tile) -> None:
+    if not len(tile.scale):
+        return
     g, q, _, i = tile.values.shape
     o, into = slice(tile.output, tile.output + g * q), slice(tile.input, tile.input + g * i)
     sums.emission[:, o] = _by_output(tile.values.sum(3)) * tile.scale

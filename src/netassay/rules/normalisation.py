@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +98,7 @@ class Groups:
     def of(cls, layer: nn.GroupNorm, x: Tensor, gy: Tensor) -> Groups:
         """Normalise `x` as the layer does, in float64."""
         N, C, G = len(x), layer.num_channels, layer.num_groups
-        x, gy = (one.double().reshape(N, G, C // G, -1) for one in (x, gy))
+        x, gy = (one.double().reshape(N, G, C // G, prod(x.shape[2:])) for one in (x, gy))
         centred = x - x.mean((2, 3), keepdim=True)
         deviation = (centred.square().mean((2, 3), keepdim=True) + layer.eps).sqrt()
         gain = 1.0 if layer.weight is None else layer.weight.detach().double().view(G, C // G, 1)
@@ -165,6 +166,8 @@ def over_instances(layer: nn.modules.instancenorm._InstanceNorm, x: Tensor, gy: 
 
 def _pulled(layer: nn.modules.batchnorm._NormBase, x: Tensor, gy: Tensor) -> Tensor:
     """Return the gradient at the input of a norm that takes its statistics from the input, in float64."""
+    if not x.numel():
+        return x.double()
     weight = None if layer.weight is None else layer.weight.detach().double()
     alone = isinstance(layer, nn.modules.instancenorm._InstanceNorm)
     with torch.enable_grad():

@@ -42,7 +42,7 @@ class Form:
     def of(cls, weight: Tensor, gy: Tensor, scale: Tensor, plan: Plan, definition: Definition) -> Form:
         """Make the inner products."""
         shape = (len(gy), *weight.shape[:2])
-        products = gram(gy.flatten(0, 1), plan).view(*shape, -1)
+        products = gram(gy.flatten(0, 1), plan).view(*shape, len(plan.terms))
         largest = products[..., plan.own].amax(-1)
         products = products.div_(torch.where(largest > 0, largest, 1)[..., None]).permute(1, 2, 0, 3).contiguous()
         return cls(weight, gy, scale.view(shape), plan, definition, products, largest.double().sqrt())
