@@ -101,8 +101,8 @@ def _add_tile(sums: Sums, tile: Tile) -> None:
     weights, top = _near_one(tile.scale, 1, tile.values.dtype)
     sums.absorption[:, into] += _absorbed(tile.values, weights) * top
     if sums.total is not None:
-        weights, top = _near_one(tile.scale, (0, 1), tile.values.dtype)
-        sums.total[o, into] += block_diagonal(_over_samples(tile.values, weights)) * top
+        weights, top = _near_one(tile.scale, 0, tile.values.dtype)
+        sums.total[o, into] += block_diagonal(_over_samples(tile.values, weights)) * top.mT
     sums.blocks += len(tile.scale) * g * q * i
 
 
@@ -124,7 +124,7 @@ def _by_output(values: Tensor) -> Tensor:
     return values.permute(2, 0, 1).flatten(1).double()
 
 
-def _near_one(scale: Tensor, axis: int | tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _near_one(scale: Tensor, axis: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return scales beside the largest along `axis`, in the precision of the values, and that largest."""
     top = scale.amax(axis, keepdim=True)
     return (scale / torch.where(top > 0, top, 1)).to(dtype), top
