@@ -137,7 +137,8 @@ def overlap(layer: Convolution, x: Tensor, gy: Tensor, gx: Tensor) -> Tensor:
     """
     linear = fitted(layer, x, gy)
     with torch.enable_grad():
-        weight = layer.weight.detach().clone().requires_grad_()
+        weight = layer.weight.detach()
+        weight = weight.to(torch.promote_types(weight.dtype, torch.float32), copy=True).requires_grad_()
         total = linear(gx.to(weight.dtype, copy=gx.is_inference()), weight, layer.groups)
         (slope,) = torch.autograd.grad(total, weight, gy.to(weight.dtype))
     parts = (weight.detach() * slope).double().flatten(2).sum(2)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from netassay.errors import BadInput
-from netassay.rules.levels import norms
+from netassay.rules.levels import beside_largest, norms
 from netassay.rules.tiles import Tile, pieces
 
 WORKING = 1 << 20
@@ -25,7 +25,8 @@ def tiles(layer: nn.Linear, x: Tensor, gy: Tensor) -> Iterator[Tile]:
         )
     scale = norms(by_token(gy).mT)
     for _, outputs in pieces(1, len(weight), WORKING // max(1, weight.shape[1])):
-        yield Tile(outputs.start, 0, weight[outputs].abs()[None, :, None], scale[:, outputs])
+        part, top = beside_largest(weight[outputs])
+        yield Tile(outputs.start, 0, part.abs_()[None, :, None], scale[:, outputs] * top)
 
 
 def overlap(layer: nn.Linear, x: Tensor, gy: Tensor, gx: Tensor) -> Tensor:

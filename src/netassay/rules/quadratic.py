@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from netassay.rules.gram import gram
+from netassay.rules.levels import beside_largest
 from netassay.rules.taps import Plan
 from netassay.rules.tiles import Singles, Tile, pieces
 
@@ -51,8 +52,8 @@ class Form:
         """Yield the blocks, a few groups or outputs at a time; at the end those that had to be made once more."""
         G, q, i, taps = self.weight.shape
         if taps == 1:
-            one = self.weight[..., 0].abs()[:, :, None]
-            yield Tile(0, 0, one, (self.scale * self.root).flatten(1))
+            one, top = beside_largest(self.weight[..., 0])
+            yield Tile(0, 0, one.abs_()[:, :, None], (self.scale * self.root * top).flatten(1))
             return
         cuts = list(pieces(G, q, WORKING // (i * (len(self.plan.terms) + len(self.scale)))))
         most = max((g.stop - g.start) * (o.stop - o.start) for g, o in cuts)
