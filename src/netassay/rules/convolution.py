@@ -39,6 +39,18 @@ class Linear:
         twice = self.layer._reversed_padding_repeated_twice
         return tuple(zip(twice[-2::-2], twice[::-2], strict=True))
 
+    @property
+    def fits(self) -> bool:
+        """Tell whether an input of these sizes has an output of those."""
+        layer = self.layer
+        spans = [d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+        if layer.transposed:
+            least = map(lambda n, s, p, span: (n - 1) * s - 2 * p + span, self.size, layer.stride, self._pads(), spans)
+            more = map(max, layer.stride, layer.dilation)
+            return all(0 <= out - low < top for out, low, top in zip(self.out, least, more, strict=True))
+        full = map(lambda n, pads: n + sum(pads), self.size, self.padding)
+        return self.out == tuple((n - span) // s + 1 for n, span, s in zip(full, spans, layer.stride, strict=True))
+
     def __call__(self, x: Tensor, weight: Tensor, groups: int) -> Tensor:
         """Convolve `x` `(N, I, *size)`."""
         layer, axes = self.layer, len(self.size)
@@ -86,7 +98,14 @@ def fitted(layer: Convolution, x: Tensor, gy: Tensor) -> Linear:
             f"x {tuple(x.shape)} and gy {tuple(gy.shape)}",
             f"give x (N, {layer.in_channels}, {axes} sizes) and gy as the layer's output, with the batch in front",
         )
-    return Linear(layer, tuple(x.shape[2:]), tuple(gy.shape[2:]))
+    linear = Linear(layer, tuple(x.shape[2:]), tuple(gy.shape[2:]))
+    if not linear.fits:
+        raise BadInput(
+            f"blocks of {type(layer).__name__}({layer.in_channels}, {layer.out_channels})",
+            f"x of sizes {linear.size}, gy of sizes {linear.out}",
+            "give gy as the layer's output for this x",
+        )
+    return linear
 
 
 def tiles(layer: Convolution, x: Tensor, gy: Tensor) -> Iterator[Tile | Singles]:

@@ -17,11 +17,11 @@ WORKING = 1 << 20
 def tiles(layer: nn.Linear, x: Tensor, gy: Tensor) -> Iterator[Tile]:
     """Blocks of a linear layer: `B[n, o, i] = ||gy[n, :, o]|| |W[o, i]|`, the norm over tokens."""
     weight = layer.weight.detach()
-    if gy.dim() < 2 or gy.shape[-1] != len(weight) or x.shape[-1] != weight.shape[1]:
+    if gy.dim() < 2 or (*x.shape, len(weight)) != (*gy.shape[:-1], weight.shape[1], gy.shape[-1]):
         raise BadInput(
             f"blocks of {type(layer).__name__}({weight.shape[1]}, {len(weight)})",
             f"x {tuple(x.shape)} and gy {tuple(gy.shape)}",
-            f"give x (N, ..., {weight.shape[1]}) and gy (N, ..., {len(weight)})",
+            f"give x (N, ..., {weight.shape[1]}) and gy (N, ..., {len(weight)}), alike but for the channels",
         )
     scale = norms(by_token(gy).mT)
     for _, outputs in pieces(1, len(weight), WORKING // max(1, weight.shape[1])):
