@@ -66,7 +66,7 @@ class Form:
             yield self._again(part)
 
     def _tile(self, groups: slice, outputs: slice, memory: tuple[Tensor, Tensor], vague: list[Tensor]) -> Tile:
-        kernel, top = self._kernels(groups, outputs)
+        kernel, part, top = self._kernels(groups, outputs)
         products, root = self.products[groups, outputs], self.root[:, groups, outputs]
         g, q, N, _ = products.shape
         i = kernel.shape[2]
@@ -79,17 +79,25 @@ class Form:
             vague.append(unsure.nonzero() + torch.tensor([groups.start, outputs.start, 0, 0], device=unsure.device))
             squares.masked_fill_(unsure, 0).clamp_(min=0)
         scale = (self.scale[:, groups, outputs] * root * top).flatten(1)
-        return Tile(groups.start * self.weight.shape[1] + outputs.start, groups.start * i, squares.sqrt_(), scale)
+        return Tile(
+            groups.start * self.weight.shape[1] + outputs.start, groups.start * i, squares.sqrt_().mul_(part), scale
+        )
 
-    def _kernels(self, groups: slice, outputs: slice) -> tuple[Tensor, Tensor]:
-        """Return kernels beside the largest weight of their output, `(g * q, taps, i)`, and those weights, `(g, q)`."""
+    def _kernels(self, groups: slice, outputs: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Return kernels beside their largest weights, `(g * q, taps, i)`, and those weights.
+
+        In two parts, `(g, q, 1, i)` beside the largest of an output, and that, `(g, q)`: a kernel that is smaller than
+        others of its output by 1e20 keeps its digits.
+        """
         weight = self.weight[groups, outputs]
         if self.plan.order != tuple(range(weight.shape[-1])):
             weight = weight[..., torch.tensor(self.plan.order, device=weight.device)]
-        top = torch.maximum(weight.amax((2, 3)), -weight.amin((2, 3)))
+        each = torch.maximum(weight.amax(3), -weight.amin(3))
+        top = each.amax(2)
         top = torch.where(top > 0, top, 1)
-        kernel = torch.div(weight.mT, top[..., None, None], out=weight.new_empty(weight.mT.shape))
-        return kernel.flatten(0, 1), top.double()
+        own = torch.where(each > 0, each, 1)[:, :, None]
+        kernel = torch.div(weight.mT, own, out=weight.new_empty(weight.mT.shape))
+        return kernel.flatten(0, 1), each[:, :, None] / top[..., None, None], top.double()
 
     def _again(self, blocks: Tensor) -> Singles:
         """Make blocks `(M, 4)` of group, output, sample and input in float64; from the definition where that fails."""
