@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from netassay.errors import BadInput
+from netassay.rules.gram import reached
 from netassay.rules.levels import levelled, norms
 from netassay.rules.quadratic import Form
 from netassay.rules.taps import forward_axis, plan, transposed_axis
@@ -116,15 +117,15 @@ def tiles(layer: Convolution, x: Tensor, gy: Tensor) -> Iterator[Tile | Singles]
     linear = fitted(layer, x, gy)
     kernels = linear.kernels().to(gy.dtype if gy.dtype == torch.float64 else torch.float32)
     _, q, i = kernels.shape[:3]
-    level, scale, _ = levelled(gy)
     if i == 1 or layer.padding_mode != "zeros" or prod(layer.kernel_size) ** 2 > 2 * MANY:
-        yield from _defined(linear, kernels, level, scale)
+        yield from _defined(linear, kernels, *levelled(gy)[:2])
         return
     axis = transposed_axis if layer.transposed else forward_axis
     pads = [(p, p) for p in linear._pads()] if layer.transposed else linear.padding
     spans = zip(layer.kernel_size, layer.stride, layer.dilation, pads, linear.size, linear.out, strict=True)
     axes = tuple(axis(k, s, d, before, n, out) for k, s, d, (before, _), n, out in spans)
     planned = plan(axes, lags=not layer.transposed)
+    level, scale, _ = levelled(reached(gy, axes))
 
     def definition(samples: Tensor, output: int, inputs: Tensor) -> Tensor:
         chosen = kernels[output // q, output % q, inputs]
