@@ -16,6 +16,7 @@ from netassay.rules.levels import levelled, norms
 from netassay.rules.quadratic import Form
 from netassay.rules.taps import forward_axis, plan, transposed_axis
 from netassay.rules.tiles import Singles, Tile, block_diagonal, pieces
+from netassay.rules.weights import effective
 
 Convolution = nn.modules.conv._ConvNd
 PLAIN = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -75,7 +76,7 @@ class Linear:
 
     def kernels(self) -> Tensor:
         """Return the weight as `(G, q, i, *kernel)`: groups, outputs and inputs of each."""
-        weight, G = self.layer.weight.detach(), self.layer.groups
+        weight, G = effective(self.layer), self.layer.groups
         split = weight.view(G, weight.shape[0] // G, *weight.shape[1:])
         return split.transpose(1, 2) if self.layer.transposed else split
 
@@ -157,7 +158,7 @@ def overlap(layer: Convolution, x: Tensor, gy: Tensor, gx: Tensor) -> Tensor:
     """
     linear = fitted(layer, x, gy)
     with torch.enable_grad():
-        weight = layer.weight.detach()
+        weight = effective(layer)
         weight = weight.to(torch.promote_types(weight.dtype, torch.float32), copy=True).requires_grad_()
         total = linear(gx.to(weight.dtype, copy=gx.is_inference()), weight, layer.groups)
         (slope,) = torch.autograd.grad(total, weight, gy.to(weight.dtype))

@@ -30,18 +30,6 @@ def levelled(gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return gradient, scale, _norm(gradient).double() * scale
 
 
-def beside_largest(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return weights `(..., O, I)` beside the largest of each output, and what they were divided by, `(..., O)`.
-
-    By a power of two, which is exact, so that squares and sums of them stay in range; in float32, or in float64.
-    """
-    weight = weight if weight.dtype == torch.float64 else weight.float()
-    exponent = torch.frexp(weight.abs().amax(-1))[1] - 1
-    top = torch.ldexp(torch.ones_like(weight[..., 0]), exponent)
-    top = torch.where((top > 0) & top.isfinite(), top, 1)
-    return weight / top[..., None], top.double()
-
-
 def norms(gradient: Tensor) -> Tensor:
     """Return the norm of each sample and channel of `(N, C, ...)`: `(N, C)` in float64, right at any size."""
     return levelled(gradient)[2]

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from netassay.errors import BadInput
-from netassay.rules.levels import beside_largest, norms
+from netassay.rules.levels import norms
 from netassay.rules.tiles import Tile, pieces
+from netassay.rules.weights import beside_largest, effective
 
 WORKING = 1 << 20
 """Weights that are worked on at a time."""
@@ -16,7 +17,7 @@ WORKING = 1 << 20
 
 def tiles(layer: nn.Linear, x: Tensor, gy: Tensor) -> Iterator[Tile]:
     """Blocks of a linear layer: `B[n, o, i] = ||gy[n, :, o]|| |W[o, i]|`, the norm over tokens."""
-    weight = layer.weight.detach()
+    weight = effective(layer)
     if gy.dim() < 2 or (*x.shape, len(weight)) != (*gy.shape[:-1], weight.shape[1], gy.shape[-1]):
         raise BadInput(
             f"blocks of {type(layer).__name__}({weight.shape[1]}, {len(weight)})",
@@ -32,7 +33,7 @@ def tiles(layer: nn.Linear, x: Tensor, gy: Tensor) -> Iterator[Tile]:
 def overlap(layer: nn.Linear, x: Tensor, gy: Tensor, gx: Tensor) -> Tensor:
     """Return `sum_n <LG(n, o, i), gx[n, i]>`, `(O, I)`, over samples and tokens."""
     into, out = by_token(gx).flatten(0, 1).double(), by_token(gy).flatten(0, 1).double()
-    return layer.weight.detach().double() * (out.mT @ into)
+    return effective(layer).double() * (out.mT @ into)
 
 
 def attention(layer: nn.MultiheadAttention, x: Tensor, gy: Tensor) -> Iterator[Tile]:

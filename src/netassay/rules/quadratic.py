@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from netassay.rules.gram import gram
-from netassay.rules.levels import beside_largest
 from netassay.rules.taps import Plan
 from netassay.rules.tiles import Singles, Tile, pieces
+from netassay.rules.weights import beside_largest
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 """Largest relative rounding error of a squared block, by its bound, that is let pass."""
