@@ -98,11 +98,11 @@ def _add_tile(sums: Sums, tile: Tile) -> None:
     sums.emission[:, o] = _by_output(tile.values.sum(3)) * tile.scale
     if sums.emission_norm is not None:
         sums.emission_norm[:, o] = _by_output(torch.linalg.vector_norm(tile.values, dim=3)) * tile.scale
-    weights, top = _near_one(tile.scale, 1, tile.values.dtype)
-    sums.absorption[:, into] += _absorbed(tile.values, weights) * top
+    weights, top = _near_one(tile.scale.view(-1, g, q), 2, tile.values.dtype)
+    sums.absorption[:, into] += (_absorbed(tile.values, weights) * top).flatten(1)
     if sums.total is not None:
         weights, top = _near_one(tile.scale, 0, tile.values.dtype)
-        sums.total[o, into] += block_diagonal(_over_samples(tile.values, weights)) * top.mT
+        sums.total[o, into] += block_diagonal(_over_samples(tile.values, weights) * top.view(g, q, 1))
     sums.blocks += len(tile.scale) * g * q * i
 
 
@@ -131,16 +131,15 @@ def _near_one(scale: Tensor, axis: int, dtype: torch.dtype) -> tuple[Tensor, Ten
 
 
 def _absorbed(values: Tensor, weights: Tensor) -> Tensor:
-    """Sum over outputs: `(N, g * i)` in float64."""
-    g, q, N, _ = values.shape
-    weights = weights.view(-1, g, q)
+    """Sum over outputs: `(N, g, i)` in float64, for weights `(N, g, q)`."""
+    g, _, N, _ = values.shape
     if N == 1:
         made = torch.einsum("ngq,gqi->ngi", weights, values[:, :, 0])
     elif g == 1:
         made = torch.bmm(weights, values[0].transpose(0, 1))
     else:
         made = torch.einsum("ngq,gqni->ngi", weights, values)
-    return made.flatten(1).double()
+    return made.double()
 
 
 def _over_samples(values: Tensor, weights: Tensor) -> Tensor:
