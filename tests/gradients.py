@@ -42,7 +42,10 @@ def gradient(kind, shape, dtype=torch.float32, seed=0):
 
 
 def fill(weight, kind, axes, seed=0):
-    """Fill a convolution's weight; zero-sum kernels are multiples of 1/8 that add up to exactly 0."""
+    """Fill a convolution's weight; zero-sum kernels are multiples of 1/8 that add up to exactly 0.
+
+    Flat ones leave nothing of a quadratic function, but for rounding.
+    """
     g = torch.Generator().manual_seed(seed)
     made = torch.randn(weight.shape, generator=g, dtype=torch.float64)
     if kind == "zero-sum":
@@ -50,6 +53,13 @@ def fill(weight, kind, axes, seed=0):
         flat = made.flatten(-axes)
         flat[..., -1] -= flat.sum(-1)
         made = flat.view(made.shape)
+    if kind == "flat":
+        line = torch.linspace(-1, 1, made.shape[-1], dtype=torch.float64)
+        grid = torch.meshgrid(*[line] * axes, indexing="ij")
+        basis = torch.stack([torch.ones_like(grid[0]), *grid, *(one.square() for one in grid)]).flatten(1)
+        basis = torch.linalg.qr(basis.T)[0]
+        flat = made.flatten(-axes)
+        made = (flat - flat @ basis @ basis.T).view(made.shape)
     if kind == "sparse":
         made = made * (torch.rand(made.shape, generator=g) < 0.5)
         made.flatten(0, 1)[0] = 0
