@@ -91,16 +91,18 @@ def exchanged(tiles: Tiles, shape: tuple[int, int, int], *, total: bool = True, 
 
 
 def _add_tile(sums: Sums, tile: Tile) -> None:
+    if not len(tile.scale):
+        return
     g, q, _, i = tile.values.shape
     o, into = slice(tile.output, tile.output + g * q), slice(tile.input, tile.input + g * i)
     sums.emission[:, o] = _by_output(tile.values.sum(3)) * tile.scale
     if sums.emission_norm is not None:
         sums.emission_norm[:, o] = _by_output(torch.linalg.vector_norm(tile.values, dim=3)) * tile.scale
-    weights, top = _near_one(tile.scale, 1, tile.values.dtype)
-    sums.absorption[:, into] += _absorbed(tile.values, weights) * top
+    weights, top = _near_one(tile.scale.view(-1, g, q), 2, tile.values.dtype)
+    sums.absorption[:, into] += (_absorbed(tile.values, weights) * top).flatten(1)
     if sums.total is not None:
-        weights, top = _near_one(tile.scale, (0, 1), tile.values.dtype)
-        sums.total[o, into] += block_diagonal(_over_samples(tile.values, weights)) * top
+        weights, top = _near_one(tile.scale, 0, tile.values.dtype)
+        sums.total[o, into] += block_diagonal(_over_samples(tile.values, weights) * top.view(g, q, 1))
     sums.blocks += len(tile.scale) * g * q * i
 
 
@@ -122,23 +124,22 @@ def _by_output(values: Tensor) -> Tensor:
     return values.permute(2, 0, 1).flatten(1).double()
 
 
-def _near_one(scale: Tensor, axis: int | tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _near_one(scale: Tensor, axis: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return scales beside the largest along `axis`, in the precision of the values, and that largest."""
     top = scale.amax(axis, keepdim=True)
     return (scale / torch.where(top > 0, top, 1)).to(dtype), top
 
 
 def _absorbed(values: Tensor, weights: Tensor) -> Tensor:
-    """Sum over outputs: `(N, g * i)` in float64."""
-    g, q, N, _ = values.shape
-    weights = weights.view(-1, g, q)
+    """Sum over outputs: `(N, g, i)` in float64, for weights `(N, g, q)`."""
+    g, _, N, _ = values.shape
     if N == 1:
         made = torch.einsum("ngq,gqi->ngi", weights, values[:, :, 0])
     elif g == 1:
         made = torch.bmm(weights, values[0].transpose(0, 1))
     else:
         made = torch.einsum("ngq,gqni->ngi", weights, values)
-    return made.flatten(1).double()
+    return made.double()
 
 
 def _over_samples(values: Tensor, weights: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 `blocks(layer, x, gy)[n, o, i] = ||LG(n, o, i)||`, the norm over positions of the local gradient: the part of the
 gradient at input channel i that comes through output channel o alone. Rooms: `taps`, `gram`, `quadratic` and
-`convolution` (convolutions), `linear`, `normalisation`, `pointwise`; `registry` chooses, `tiles` is what
-they hand over.
+`convolution` (convolutions), `linear`, `normalisation`, `pointwise`; `levels` and `weights` bring numbers near 1,
+`registry` chooses, `tiles` is what they hand over.
 """
 
 from __future__ import annotations

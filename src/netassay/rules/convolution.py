@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from netassay.errors import BadInput
+from netassay.rules.gram import reached
 from netassay.rules.levels import levelled, norms
 from netassay.rules.quadratic import Form
 from netassay.rules.taps import forward_axis, plan, transposed_axis
 from netassay.rules.tiles import Singles, Tile, block_diagonal, pieces
+from netassay.rules.weights import effective
 
 Convolution = nn.modules.conv._ConvNd
 PLAIN = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -38,6 +40,18 @@ class Linear:
         """Zeros, or what stands for them, before and after each axis."""
         twice = self.layer._reversed_padding_repeated_twice
         return tuple(zip(twice[-2::-2], twice[::-2], strict=True))
+
+    @property
+    def fits(self) -> bool:
+        """Tell whether an input of these sizes has an output of those."""
+        layer = self.layer
+        spans = [d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+        if layer.transposed:
+            least = map(lambda n, s, p, span: (n - 1) * s - 2 * p + span, self.size, layer.stride, self._pads(), spans)
+            more = map(max, layer.stride, layer.dilation)
+            return all(0 <= out - low < top for out, low, top in zip(self.out, least, more, strict=True))
+        full = map(lambda n, pads: n + sum(pads), self.size, self.padding)
+        return self.out == tuple((n - span) // s + 1 for n, span, s in zip(full, spans, layer.stride, strict=True))
 
     def __call__(self, x: Tensor, weight: Tensor, groups: int) -> Tensor:
         """Convolve `x` `(N, I, *size)`."""
@@ -80,7 +94,7 @@ class Linear:
 
     def kernels(self) -> Tensor:
         """Return the weight as `(G, q, i, *kernel)`: groups, outputs and inputs of each."""
-        weight, G = self.layer.weight.detach(), self.layer.groups
+        weight, G = effective(self.layer), self.layer.groups
         split = weight.view(G, weight.shape[0] // G, *weight.shape[1:])
         return split.transpose(1, 2) if self.layer.transposed else split
 
@@ -104,7 +118,14 @@ def fitted(layer: Convolution, x: Tensor, gy: Tensor) -> Linear:
             f"x {tuple(x.shape)} and gy {tuple(gy.shape)}",
             f"give x (N, {layer.in_channels}, {axes} sizes) and gy as the layer's output, with the batch in front",
         )
-    return Linear(layer, tuple(x.shape[2:]), tuple(gy.shape[2:]))
+    linear = Linear(layer, tuple(x.shape[2:]), tuple(gy.shape[2:]))
+    if not linear.fits:
+        raise BadInput(
+            f"blocks of {type(layer).__name__}({layer.in_channels}, {layer.out_channels})",
+            f"x of sizes {linear.size}, gy of sizes {linear.out}",
+            "give gy as the layer's output for this x",
+        )
+    return linear
 
 
 def tiles(layer: Convolution, x: Tensor, gy: Tensor) -> Iterator[Tile | Singles]:
@@ -115,15 +136,15 @@ def tiles(layer: Convolution, x: Tensor, gy: Tensor) -> Iterator[Tile | Singles]
     linear = fitted(layer, x, gy)
     kernels = linear.kernels().to(gy.dtype if gy.dtype == torch.float64 else torch.float32)
     _, q, i = kernels.shape[:3]
-    level, scale, _ = levelled(gy)
     if i == 1 or layer.padding_mode != "zeros" or prod(layer.kernel_size) ** 2 > 2 * MANY:
-        yield from _defined(linear, kernels, level, scale)
+        yield from _defined(linear, kernels, *levelled(gy)[:2])
         return
     axis = transposed_axis if layer.transposed else forward_axis
     pads = [(p, p) for p in linear._pads()] if layer.transposed else linear.padding
     spans = zip(layer.kernel_size, layer.stride, layer.dilation, pads, linear.size, linear.out, strict=True)
     axes = tuple(axis(k, s, d, before, n, out) for k, s, d, (before, _), n, out in spans)
     planned = plan(axes, lags=not layer.transposed)
+    level, scale, _ = levelled(reached(gy, axes))
 
     def definition(samples: Tensor, output: int, inputs: Tensor) -> Tensor:
         chosen = kernels[output // q, output % q, inputs]
@@ -153,8 +174,9 @@ def overlap(layer: Convolution, x: Tensor, gy: Tensor, gx: Tensor) -> Tensor:
 
     Linear in `gx` and `gy`, which should be near 1.
     """
-    linear, weight = fitted(layer, x, gy), layer.weight.detach()
-    slope = linear.slope(weight, gx.to(weight.dtype), gy.to(weight.dtype))
+    linear, weight = fitted(layer, x, gy), effective(layer)
+    weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    slope = linear.slope(weight, gx.to(weight.dtype, copy=gx.is_inference()), gy.to(weight.dtype))
     parts = (weight * slope).double().flatten(2).sum(2)
     split = parts.view(layer.groups, parts.shape[0] // layer.groups, parts.shape[1])
     return block_diagonal(split.mT if layer.transposed else split)

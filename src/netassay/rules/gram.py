@@ -8,7 +8,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from netassay.rules.taps import Copies, Plan
+from netassay.rules.taps import Axis, Copies, Plan
 
 WORKING = 1 << 19
 """Entries of copies that are worked on at a time: they stay in a processor's cache."""
@@ -52,6 +52,22 @@ def copy_into(memory: Tensor, gy: Tensor, family: tuple[Copies, ...]) -> Tensor:
         into = memory[:, i][:, :, *(one for one, _ in cuts)]
         into.copy_(gy[:, :, *(one for _, one in cuts)])
     return memory
+
+
+def reached(gy: Tensor, axes: tuple[Axis, ...]) -> Tensor:
+    """Return `gy` `(N, C, *space)` without what no tap puts on the input: it must not set the scale."""
+    for at, axis in enumerate(axes):
+        keep = [any(r in one for one in _entries(axis)) for r in range(axis.source)]
+        if not all(keep):
+            mask = torch.tensor(keep, device=gy.device).view(-1, *(1 for _ in axes[at + 1 :]))
+            gy = torch.where(mask, gy, torch.zeros((), dtype=gy.dtype, device=gy.device))
+    return gy
+
+
+@lru_cache(maxsize=1024)
+def _entries(axis: Axis) -> tuple[range, ...]:
+    """Return which entries of the gradient each tap puts on the input."""
+    return tuple(range(cut.start, cut.stop, cut.step) for _, cut in (_cut(tap.copy, axis.source) for tap in axis.taps))
 
 
 def _cut(copy: tuple[int, int, int, int], source: int) -> tuple[slice, slice]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from netassay.errors import BadInput
 from netassay.rules.levels import norms
 from netassay.rules.tiles import Tile, pieces
+from netassay.rules.weights import beside_largest, effective
 
 WORKING = 1 << 20
 """Weights that are worked on at a time."""
@@ -16,22 +17,23 @@ WORKING = 1 << 20
 
 def tiles(layer: nn.Linear, x: Tensor, gy: Tensor) -> Iterator[Tile]:
     """Blocks of a linear layer: `B[n, o, i] = ||gy[n, :, o]|| |W[o, i]|`, the norm over tokens."""
-    weight = layer.weight.detach()
-    if gy.dim() < 2 or gy.shape[-1] != len(weight) or x.shape[-1] != weight.shape[1]:
+    weight = effective(layer)
+    if gy.dim() < 2 or (*x.shape, len(weight)) != (*gy.shape[:-1], weight.shape[1], gy.shape[-1]):
         raise BadInput(
             f"blocks of {type(layer).__name__}({weight.shape[1]}, {len(weight)})",
             f"x {tuple(x.shape)} and gy {tuple(gy.shape)}",
-            f"give x (N, ..., {weight.shape[1]}) and gy (N, ..., {len(weight)})",
+            f"give x (N, ..., {weight.shape[1]}) and gy (N, ..., {len(weight)}), alike but for the channels",
         )
     scale = norms(by_token(gy).mT)
     for _, outputs in pieces(1, len(weight), WORKING // max(1, weight.shape[1])):
-        yield Tile(outputs.start, 0, weight[outputs].abs()[None, :, None], scale[:, outputs])
+        part, top = beside_largest(weight[outputs])
+        yield Tile(outputs.start, 0, part.abs_()[None, :, None], scale[:, outputs] * top)
 
 
 def overlap(layer: nn.Linear, x: Tensor, gy: Tensor, gx: Tensor) -> Tensor:
     """Return `sum_n <LG(n, o, i), gx[n, i]>`, `(O, I)`, over samples and tokens."""
     into, out = by_token(gx).flatten(0, 1).double(), by_token(gy).flatten(0, 1).double()
-    return layer.weight.detach().double() * (out.mT @ into)
+    return effective(layer).double() * (out.mT @ into)
 
 
 def attention(layer: nn.MultiheadAttention, x: Tensor, gy: Tensor) -> Iterator[Tile]:

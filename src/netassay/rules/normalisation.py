@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 from netassay.errors import BadInput
 from netassay.rules.levels import norms
 from netassay.rules.linear import by_token
-from netassay.rules.tiles import Diagonal, Tile, block_diagonal, pieces
+from netassay.rules.tiles import Diagonal, Tile, alike, block_diagonal, pieces
 
 WORKING = 1 << 20
 CANCELLED = 1e-7
@@ -43,14 +44,11 @@ class Tokens:
                 "a gain over several axes, none of which is the channels'",
                 "use GroupNorm(1, C), write a rule for it, or leave it out: skip=...",
             )
+        alike(layer, gy, x)
+        own = torch.finfo(torch.float64 if x.dtype == torch.float64 else torch.float32).eps
         x, gy = by_token(x).double(), by_token(gy).double()
         centred = x - x.mean(-1, keepdim=True) if isinstance(layer, nn.LayerNorm) else x
-        eps = (
-            torch.finfo(layer.weight.dtype if layer.weight is not None else x.dtype).eps
-            if layer.eps is None
-            else layer.eps
-        )
-        deviation = (centred.square().mean(-1, keepdim=True) + eps).sqrt()
+        deviation = (centred.square().mean(-1, keepdim=True) + (own if layer.eps is None else layer.eps)).sqrt()
         gain = 1.0 if layer.weight is None else layer.weight.detach().double()
         return cls((centred / deviation).mT, (gain * gy / deviation).mT, float(isinstance(layer, nn.LayerNorm)))
 
@@ -100,8 +98,9 @@ class Groups:
     @classmethod
     def of(cls, layer: nn.GroupNorm, x: Tensor, gy: Tensor) -> Groups:
         """Normalise `x` as the layer does, in float64."""
+        alike(layer, gy, x)
         N, C, G = len(x), layer.num_channels, layer.num_groups
-        x, gy = (one.double().reshape(N, G, C // G, -1) for one in (x, gy))
+        x, gy = (one.double().reshape(N, G, C // G, prod(x.shape[2:])) for one in (x, gy))
         centred = x - x.mean((2, 3), keepdim=True)
         deviation = (centred.square().mean((2, 3), keepdim=True) + layer.eps).sqrt()
         gain = 1.0 if layer.weight is None else layer.weight.detach().double().view(G, C // G, 1)
@@ -149,6 +148,7 @@ def over_batches(layer: nn.modules.batchnorm._BatchNorm, x: Tensor, gy: Tensor) 
 
     Where it normalises by the batch, samples do: what reaches a sample's input came from the gradients of all.
     """
+    alike(layer, gy, x)
     if layer.training or layer.running_mean is None:
         return Diagonal(norms(_pulled(layer, x, gy)))
     if layer.running_var is None:
@@ -161,6 +161,7 @@ def over_batches(layer: nn.modules.batchnorm._BatchNorm, x: Tensor, gy: Tensor) 
 
 def over_instances(layer: nn.modules.instancenorm._InstanceNorm, x: Tensor, gy: Tensor) -> Diagonal:
     """Blocks of an instance norm: the size of `gx`, channel by channel, for channels do not meet."""
+    alike(layer, gy, x)
     if not layer.training and layer.running_var is not None:
         gain = 1.0 if layer.weight is None else layer.weight.detach().double().abs()
         return Diagonal(norms(gy) * gain / (layer.running_var.double() + layer.eps).sqrt())
@@ -169,10 +170,12 @@ def over_instances(layer: nn.modules.instancenorm._InstanceNorm, x: Tensor, gy: 
 
 def _pulled(layer: nn.modules.batchnorm._NormBase, x: Tensor, gy: Tensor) -> Tensor:
     """Return the gradient at the input of a norm that takes its statistics from the input, in float64."""
+    if not x.numel():
+        return x.double()
     weight = None if layer.weight is None else layer.weight.detach().double()
     alone = isinstance(layer, nn.modules.instancenorm._InstanceNorm)
     with torch.enable_grad():
-        leaf = x.detach().double().requires_grad_()
+        leaf = x.detach().to(torch.float64, copy=True).requires_grad_()
         if alone:
             y = F.instance_norm(leaf, None, None, weight, None, True, 0.0, layer.eps)
         else:

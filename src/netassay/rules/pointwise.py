@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from netassay.errors import BadInput
 from netassay.rules.levels import norms
-from netassay.rules.tiles import Diagonal
+from netassay.rules.tiles import Diagonal, alike
 
 ACTIVATIONS: tuple[type[nn.Module], ...] = (
     nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.Identity, nn.LeakyReLU,
@@ -39,4 +39,5 @@ def diagonal(layer: nn.Module, x: Tensor, gy: Tensor) -> Diagonal:
         # Not through __call__, whose hooks may be those that are asking; a copy, for layers in place.
         y = type(layer).forward(layer, leaf.clone())
         y = y[0] if isinstance(y, tuple) else y
+        alike(layer, gy, y)
         return Diagonal(norms(torch.autograd.grad(y, leaf, gy)[0]))

@@ -11,6 +11,7 @@ from torch import Tensor
 from netassay.rules.gram import gram
 from netassay.rules.taps import Plan
 from netassay.rules.tiles import Singles, Tile, pieces
+from netassay.rules.weights import beside_largest
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 """Largest relative rounding error of a squared block, by its bound, that is let pass."""
@@ -42,7 +43,7 @@ class Form:
     def of(cls, weight: Tensor, gy: Tensor, scale: Tensor, plan: Plan, definition: Definition) -> Form:
         """Make the inner products."""
         shape = (len(gy), *weight.shape[:2])
-        products = gram(gy.flatten(0, 1), plan).view(*shape, -1)
+        products = gram(gy.flatten(0, 1), plan).view(*shape, len(plan.terms))
         largest = products[..., plan.own].amax(-1)
         products = products.div_(torch.where(largest > 0, largest, 1)[..., None]).permute(1, 2, 0, 3).contiguous()
         return cls(weight, gy, scale.view(shape), plan, definition, products, largest.double().sqrt())
@@ -51,8 +52,8 @@ class Form:
         """Yield the blocks, a few groups or outputs at a time; at the end those that had to be made once more."""
         G, q, i, taps = self.weight.shape
         if taps == 1:
-            one = self.weight[..., 0].abs()[:, :, None]
-            yield Tile(0, 0, one, (self.scale * self.root).flatten(1))
+            one, top = beside_largest(self.weight[..., 0])
+            yield Tile(0, 0, one.abs_()[:, :, None], (self.scale * self.root * top).flatten(1))
             return
         cuts = list(pieces(G, q, WORKING // (i * (len(self.plan.terms) + len(self.scale)))))
         most = max((g.stop - g.start) * (o.stop - o.start) for g, o in cuts)
@@ -65,7 +66,7 @@ class Form:
             yield self._again(part)
 
     def _tile(self, groups: slice, outputs: slice, memory: tuple[Tensor, Tensor], vague: list[Tensor]) -> Tile:
-        kernel, top = self._kernels(groups, outputs)
+        kernel, part, top = self._kernels(groups, outputs)
         products, root = self.products[groups, outputs], self.root[:, groups, outputs]
         g, q, N, _ = products.shape
         i = kernel.shape[2]
@@ -78,17 +79,25 @@ class Form:
             vague.append(unsure.nonzero() + torch.tensor([groups.start, outputs.start, 0, 0], device=unsure.device))
             squares.masked_fill_(unsure, 0).clamp_(min=0)
         scale = (self.scale[:, groups, outputs] * root * top).flatten(1)
-        return Tile(groups.start * self.weight.shape[1] + outputs.start, groups.start * i, squares.sqrt_(), scale)
+        return Tile(
+            groups.start * self.weight.shape[1] + outputs.start, groups.start * i, squares.sqrt_().mul_(part), scale
+        )
 
-    def _kernels(self, groups: slice, outputs: slice) -> tuple[Tensor, Tensor]:
-        """Return kernels beside the largest weight of their output, `(g * q, taps, i)`, and those weights, `(g, q)`."""
+    def _kernels(self, groups: slice, outputs: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Return kernels beside their largest weights, `(g * q, taps, i)`, and those weights.
+
+        In two parts, `(g, q, 1, i)` beside the largest of an output, and that, `(g, q)`: a kernel that is smaller than
+        others of its output by 1e20 keeps its digits.
+        """
         weight = self.weight[groups, outputs]
         if self.plan.order != tuple(range(weight.shape[-1])):
             weight = weight[..., torch.tensor(self.plan.order, device=weight.device)]
-        top = torch.maximum(weight.amax((2, 3)), -weight.amin((2, 3)))
+        each = torch.maximum(weight.amax(3), -weight.amin(3))
+        top = each.amax(2)
         top = torch.where(top > 0, top, 1)
-        kernel = torch.div(weight.mT, top[..., None, None], out=weight.new_empty(weight.mT.shape))
-        return kernel.flatten(0, 1), top.double()
+        own = torch.where(each > 0, each, 1)[:, :, None]
+        kernel = torch.div(weight.mT, own, out=weight.new_empty(weight.mT.shape))
+        return kernel.flatten(0, 1), each[:, :, None] / top[..., None, None], top.double()
 
     def _again(self, blocks: Tensor) -> Singles:
         """Make blocks `(M, 4)` of group, output, sample and input in float64; from the definition where that fails."""

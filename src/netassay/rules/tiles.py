@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from netassay.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -92,3 +94,13 @@ def pieces(groups: int, outputs: int, each: int) -> Iterator[tuple[slice, slice]
     else:
         step = max(1, each)
         yield from ((slice(0, 1), slice(at, min(outputs, at + step))) for at in range(0, outputs, step))
+
+
+def alike(layer: nn.Module, gy: Tensor, y: Tensor) -> None:
+    """Refuse a gradient that is not one at the output `y` of a layer."""
+    if gy.shape != y.shape:
+        raise BadInput(
+            f"blocks of {type(layer).__name__}",
+            f"gy {tuple(gy.shape)}, while the layer's output is {tuple(y.shape)}",
+            "give gy as the layer's output for this x",
+        )

@@ -36,12 +36,12 @@ class Arranged:
         if record.gy is None or record.x_shape is None:
             raise BadInput(f"exchange of layer {call.label!r}", "no tensor at its input", f"skip={call.label!r}")
         arrange = _Arrange(call, batch, rule)
-        shape = torch.empty(record.x_shape, device="meta")
-        if rule.layout == "last":  # only the last axis is looked at where no values are
-            shape = shape.view(-1, 1, record.x_shape[-1])
-        gx = rule.gx(call.layer.module, arrange(record.gy)) if rule.gx else record.gx
+        gy, shape = arrange(record.gy), tuple(record.x_shape)
+        if rule.layout == "last":
+            shape = (*gy.shape[:-1], shape[-1])
+        gx = rule.gx(call.layer.module, gy) if rule.gx else record.gx
         gx = gx if gx is None or rule.gx else arrange(gx)
-        return cls(call, batch, rule, shape if x is None else arrange(x), arrange(record.gy), gx)
+        return cls(call, batch, rule, torch.empty(shape, device="meta") if x is None else arrange(x), gy, gx)
 
     @property
     def layer(self) -> nn.Module:
