@@ -1,85 +1,26 @@
-"""Plots: a study's figures in matplotlib, at the width of a paper's column, for PDF, SVG and notebooks."""
+"""Kinds: how lines, bars, boxes and heat maps are drawn on axes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netassay.errors import BadInput
-from netassay.figures import BOX, Figure, Results, figure
-from netassay.result import Result
+from netassay.figures import BOX, Figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Canvas
 
-COLUMN, PAGE = 3.4, 7.0
-"""Inches: one column and the full width of a two-column paper."""
 LONGEST = 40
 """Letters of a layer's name that are drawn."""
 COLOURS = ("#0b6e75", "#c08a3e", "#7a5195", "#2f7d4f")
 NAMED = {"start": "#c08a3e", "end": "#0b6e75"}
 HEAT = ("#14273d", "#1f5a74", "#3f9b8c", "#a9cf8c", "#f7efc9")
-STYLE: dict[Any, Any] = {
-    "font.size": 7,
-    "axes.titlesize": 7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "legend.frameon": False,
-    "svg.hashsalt": "netassay",
-    "pdf.fonttype": 42,
-}
 
 
-def draw(result: Result | Results, name: str | None = None) -> Canvas:
-    """Draw one figure of a result, or of several of one study under names; the study's first figure by default.
-
-    Returns the matplotlib figure: `.savefig("figure.pdf")`. Needs matplotlib.
-    """
-    results = {"": result} if isinstance(result, Result) else result
-    return drawing(figure(results, name))
-
-
-def drawing(one: Figure) -> Canvas:
-    """Draw a figure at column width, or page width where it is wide."""
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure as Canvas
-    except ImportError:
-        raise BadInput(f"figure {one.name!r}", "matplotlib is not installed", "pip install matplotlib") from None
-    with mpl.rc_context(STYLE):
-        canvas = Canvas(figsize=(PAGE if one.wide else COLUMN, _height(one)), layout="constrained")
-        canvas.suptitle(one.title, x=0.01, ha="left", fontsize=8, fontweight="bold")
-        axes = canvas.add_subplot()
-        KINDS[one.kind](axes, one)
-        axes.set_xlabel(one.x_label)
-        if one.kind != "heat":
-            _finish(axes, one)
-        canvas.savefig = partial(_save, canvas.savefig)  # type: ignore[method-assign]
-        return canvas
-
-
-def _save(save: Callable[..., None], *arguments: Any, **options: Any) -> None:
-    """Save in the house's style: fonts and ids of a file are chosen when it is written, not when it is drawn."""
-    import matplotlib as mpl
-
-    with mpl.rc_context(STYLE):
-        save(*arguments, **options)
-
-
-def _height(one: Figure) -> float:
-    """Return inches: room for the rows of a heat map, or for layer names that stand aslant."""
-    if one.kind == "heat":
-        return max(1.6, 0.9 + 0.15 * len(one.series))
-    names = 0 if isinstance(one.x, np.ndarray) else max(map(len, map(str, one.x)), default=0)
-    return 2.1 + 0.045 * min(names, LONGEST)
-
-
-def _finish(axes: Axes, one: Figure) -> None:
+def finish(axes: Axes, one: Figure) -> None:
+    """Name and scale the axes, and say which series is which."""
     axes.set_title(one.y_label, loc="left", color="#5c646c")
     if one.log:
         _decades(axes)
