@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from netassay.errors import UnknownName
+from netassay.errors import NothingToDraw, UnknownName
 from netassay.figures.channels import (
     SHADES,
     activity,
@@ -13,8 +13,10 @@ from netassay.figures.channels import (
     output_quantiles,
     signal_by_layer,
 )
+from netassay.figures.exchange import blocks, coherence_by_layer, panel, variation_by_layer
 from netassay.figures.figure import BOX, Figure
 from netassay.figures.layers import Results
+from netassay.figures.residual import sankey
 from netassay.figures.structure import parameters_by_layer
 
 __all__ = ["BOX", "FIGURES", "SHADES", "Figure", "Results", "figure", "figures"]
@@ -27,6 +29,13 @@ FIGURES: Mapping[str, Mapping[str, Callable[[Results], Figure]]] = {
         "activity": activity,
         "outputs": output_quantiles,
     },
+    "exchange_map": {
+        "coherence": coherence_by_layer,
+        "variation": variation_by_layer,
+        "panel": panel,
+        "blocks": blocks,
+        "sankey": sankey,
+    },
     "summary": {"structure": parameters_by_layer},
 }
 
@@ -34,8 +43,15 @@ FIGURES: Mapping[str, Mapping[str, Callable[[Results], Figure]]] = {
 def figures(results: Results) -> list[Figure]:
     """Make every figure of one study's results that has something to show."""
     study = next(iter(results.values())).study
-    made = [make(results) for make in FIGURES.get(study, {}).values()]
-    return [one for one in made if len(one.x) and one.series]
+    made = [_made(make, results) for make in FIGURES.get(study, {}).values()]
+    return [one for one in made if one is not None and (one.parts or (len(one.x) and one.series))]
+
+
+def _made(make: Callable[[Results], Figure], results: Results) -> Figure | None:
+    try:
+        return make(results)
+    except NothingToDraw:
+        return None
 
 
 def figure(results: Results, name: str | None) -> Figure:

@@ -14,12 +14,14 @@ from netassay.plots.kinds import KINDS, LONGEST, NAMED, finish, tail
 from netassay.result import Result
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 __all__ = ["NAMED", "draw", "drawing", "tail"]
 
 COLUMN, PAGE = 3.4, 7.0
 """Inches: one column and the full width of a two-column paper."""
+HEIGHTS = {"panel": 3.6, "sankey": 3.4}
 STYLE: dict[Any, Any] = {
     "font.size": 7,
     "axes.titlesize": 7,
@@ -51,13 +53,31 @@ def drawing(one: Figure) -> Canvas:
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(PAGE if one.wide else COLUMN, _height(one)), layout="constrained")
         canvas.suptitle(one.title, x=0.01, ha="left", fontsize=8, fontweight="bold")
-        axes = canvas.add_subplot()
-        KINDS[one.kind](axes, one)
-        axes.set_xlabel(one.x_label)
-        if one.kind != "heat":
-            finish(axes, one)
+        if one.parts:
+            _panel(canvas, one)
+        else:
+            _single(canvas.add_subplot(), one)
         canvas.savefig = partial(_save, canvas.savefig)  # type: ignore[method-assign]
         return canvas
+
+
+def _single(axes: Axes, one: Figure) -> None:
+    KINDS[one.kind](axes, one)
+    axes.set_xlabel(one.x_label)
+    if one.kind in ("lines", "bars", "boxes"):
+        finish(axes, one)
+
+
+def _panel(canvas: Canvas, one: Figure) -> None:
+    """Draw parts in a grid, row by row; titles stand above the first row, what is drawn at its left."""
+    for i, part in enumerate(one.parts):
+        axes = canvas.add_subplot(-(-len(one.parts) // one.columns), one.columns, i + 1)
+        _single(axes, part)
+        axes.set_title("", loc="left")
+        axes.set_title(tail(part.title) if i < one.columns else "", fontweight="bold", parse_math=False)
+        axes.tick_params(axis="both", labelsize=5.5)
+        axes.set_xticks(range(0, len(part.x), 2), part.x[::2], rotation=0, ha="center")
+        axes.set_ylabel(f"{part.y_label}\n{one.y_label}" if i % one.columns == 0 else "")
 
 
 def _save(save: Callable[..., None], *arguments: Any, **options: Any) -> None:
@@ -71,6 +91,8 @@ def _save(save: Callable[..., None], *arguments: Any, **options: Any) -> None:
 def _height(one: Figure) -> float:
     """Return inches: room for the rows of a heat map, or for layer names that stand aslant."""
     if one.kind == "heat":
-        return max(1.6, 0.9 + 0.15 * len(one.series))
+        return max(1.6, 0.9 + 0.15 * len(one.series)) if one.wide else 3.0
+    if one.kind in HEIGHTS:
+        return HEIGHTS[one.kind]
     names = 0 if isinstance(one.x, np.ndarray) else max(map(len, map(str, one.x)), default=0)
     return 2.1 + 0.045 * min(names, LONGEST)

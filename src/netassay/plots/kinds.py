@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netassay.figures import BOX, Figure
+from netassay.figures import Figure
+from netassay.plots.ribbons import TONES, flow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 LONGEST = 40
 """Letters of a layer's name that are drawn."""
 COLOURS = ("#0b6e75", "#c08a3e", "#7a5195", "#2f7d4f")
-NAMED = {"start": "#c08a3e", "end": "#0b6e75"}
+NAMED = {"start": "#c08a3e", "end": "#0b6e75", "emission": TONES["emission"], "absorption": TONES["absorption"]}
 HEAT = ("#14273d", "#1f5a74", "#3f9b8c", "#a9cf8c", "#f7efc9")
 
 
@@ -92,8 +93,9 @@ def _bars(axes: Axes, one: Figure) -> None:
 
 def _boxes(axes: Axes, one: Figure) -> None:
     width = 0.7 / len(one.series)
-    for i, (name, rows) in enumerate(one.series.items()):
-        drawn = [dict(zip(("whislo", "q1", "med", "q3", "whishi"), row, strict=True)) for row in rows[:, : len(BOX)]]
+    for i, (name, values) in enumerate(one.series.items()):
+        rows = gaps(values) if one.log else values
+        drawn = [dict(zip(("whislo", "q1", "med", "q3", "whishi"), row, strict=True)) for row in rows]
         line = {"color": _colour(name, i), "linewidth": 0.8}
         at = _places(one) + (i - (len(one.series) - 1) / 2) * width
         parts = axes.bxp(
@@ -101,6 +103,16 @@ def _boxes(axes: Axes, one: Figure) -> None:
             boxprops=line, whiskerprops=line, capprops=line, medianprops=line,
         )  # fmt: skip
         parts["boxes"][0].set_label(name or None)
+
+
+def gaps(rows: np.ndarray) -> np.ndarray:
+    """Return boxes as a logarithmic axis can show them: without a whisker to zero, and none that begins there.
+
+    >>> gaps(np.array([[0.0, 1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 2.0, 3.0, 4.0]])).tolist()
+    [[nan, 1.0, 2.0, 3.0, 4.0], [nan, nan, nan, nan, nan]]
+    """
+    whole = (rows[:, 1:] > 0).all(1, keepdims=True)
+    return np.where(whole & (rows > 0), rows, np.nan)
 
 
 def _heat(axes: Axes, one: Figure) -> None:
@@ -111,10 +123,21 @@ def _heat(axes: Axes, one: Figure) -> None:
     image = axes.imshow(
         np.array(list(one.series.values())), aspect="auto", cmap=colours, vmin=low, vmax=high, interpolation="nearest"
     )
-    axes.set_yticks(range(len(one.series)), list(map(tail, one.series)), parse_math=False)
-    ticks = range(0, len(one.x), 8)
+    names = list(map(tail, one.series))
+    every = 1 if one.wide else max(1, len(names) // 8)
+    axes.set_yticks(range(0, len(names), every), names[::every], parse_math=False)
+    ticks = range(0, len(one.x), max(1, len(one.x) // 8))
     axes.set_xticks(list(ticks), [str(one.x[i]) for i in ticks])
-    axes.figure.colorbar(image, ax=axes, shrink=0.8)
+    bar = axes.figure.colorbar(image, ax=axes, shrink=0.8)
+    if not one.wide:
+        axes.set_ylabel(one.y_label)
+        bar.set_label("log10 of mean block / largest")
 
 
-KINDS: Mapping[str, Callable[[Any, Figure], None]] = {"lines": _lines, "bars": _bars, "boxes": _boxes, "heat": _heat}
+KINDS: Mapping[str, Callable[[Any, Figure], None]] = {
+    "lines": _lines,
+    "bars": _bars,
+    "boxes": _boxes,
+    "heat": _heat,
+    "sankey": flow,
+}

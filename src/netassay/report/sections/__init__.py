@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from netassay.report.sections.channels import channels, seen
+from netassay.report.sections.exchange import exchange
 from netassay.report.sections.learning import learning
 from netassay.report.sections.section import LISTED, Section
 from netassay.report.sections.structure import others, structure
@@ -13,7 +14,13 @@ from netassay.store import Run
 
 __all__ = ["LISTED", "Section", "sections", "seen"]
 
-SECTIONS: tuple[Callable[[Run, Mapping[str, Result]], Section | None], ...] = (learning, channels, others, structure)
+SECTIONS: tuple[Callable[[Run, Mapping[str, Result]], Section | None], ...] = (
+    learning,
+    channels,
+    exchange,
+    others,
+    structure,
+)
 """The page, top to bottom, below the findings."""
 
 
