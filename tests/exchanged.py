@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -22,15 +22,21 @@ FIVE = {"low": 0.1, "q25": 0.6, "median": 1.0, "q75": 1.5, "high": 4.0}
 Shape = Sequence[tuple[str, int, int, str]]
 
 
-def exchange(shape: Shape = RESNET, *, seed: int = 0, silent: Sequence[str] = (), residual: Sequence[str] = RESIDUAL,
-             blocks: bool = True) -> Result:  # fmt: skip
-    """Return a made-up exchange map of layers `(name, outputs, inputs, path)`; `silent` ones exchange nothing."""
+def exchange(
+    shape: Shape = RESNET,
+    *,
+    seed: int = 0,
+    scale: Mapping[str, float] | None = None,
+    residual: Sequence[str] = RESIDUAL,
+    blocks: bool = True,
+) -> Result:
+    """Return a made-up exchange map of layers `(name, outputs, inputs, path)`; `scale` makes layers silent or NaN."""
     draw = np.random.default_rng(seed)
     made = {}
     for depth, (name, outputs, inputs, _) in enumerate(shape):
         b = 10 ** draw.normal(-2 - 0.1 * depth, 0.25, (outputs, inputs)) * 10 ** draw.normal(0, 0.3, (outputs, 1))
         b = b * 10 ** draw.normal(0, 0.3, (1, inputs))
-        made[name] = (np.diag(np.diag(b)) if "bn" in name else b) * (0.0 if name in silent else 1.0)
+        made[name] = (np.diag(np.diag(b)) if "bn" in name else b) * (scale or {}).get(name, 1.0)
     shares = {name: np.clip(draw.normal(0.55 - 0.06 * i, 0.12, b.shape[1]), 0.02, 1) for i, (name, b)
               in enumerate(made.items())}  # fmt: skip
     tables = {
@@ -83,6 +89,6 @@ def _outputs(name, emitted):
 
 
 def _residual(members, made):
-    through = float(np.sqrt(np.square(made[members.split(",")[0]]).sum()))
+    through = float(np.sqrt(np.square(np.nan_to_num(made.get(members.split(",")[0], 0.0))).sum())) or 1.0
     return {"layer": members.split(",")[0], "members": members, "through": through, "around": 0.7 * through,
             "total": 1.2 * through}  # fmt: skip

@@ -57,7 +57,7 @@ def sankey(results: Results, block: str | None = None) -> Figure:
     """
     result = last(results)
     row, steps = _chosen(result, block)
-    through, around = (max(float(np.nan_to_num(row[name])), 0.0) for name in ("through", "around"))
+    through, around = (float(_finite(row[name])) for name in ("through", "around"))
     links = _links(steps, through, around)
     if not links.widths:
         raise NothingToDraw("sankey", f"no gradient comes back through {row['layer']}", "map a network that learns")
@@ -103,7 +103,7 @@ def _steps(result: Result, members: Sequence[str]) -> list[Step]:
 
 def _step(result: Result, layer: str) -> Step | None:
     found = mean_blocks(result, layer)
-    values = np.nan_to_num(np.asarray(found, dtype=float)) if found is not None else np.zeros((1, 1))
+    values = _finite(found) if found is not None else np.zeros((1, 1))
     if not values.sum() > 0:
         return None
     out, into = (bins(size, GROUPS) for size in values.shape)
@@ -112,12 +112,18 @@ def _step(result: Result, layer: str) -> Step | None:
     return Step(layer, gathered / values.sum(), _survives(result, layer, into), size)
 
 
+def _finite(values: Any) -> np.ndarray:
+    """Return numbers of which those that are not finite count for nothing."""
+    made = np.asarray(values, dtype=float)
+    return np.where(np.isfinite(made), made, 0.0)
+
+
 def _survives(result: Result, layer: str, groups: Sequence[np.ndarray]) -> np.ndarray:
     """Return the coherence of groups of input channels, weighted by what they absorb."""
     table = result.tables["inputs"].columns
     rows = np.flatnonzero(table["layer"] == layer)
     rows = rows[np.argsort(table["channel"][rows].astype(int), kind="stable")]
-    shares, weights = (np.nan_to_num(table[name][rows]) for name in ("coherence_median", "absorption_mean"))
+    shares, weights = (_finite(table[name][rows]) for name in ("coherence_median", "absorption_mean"))
     kept, arrived = (np.add.reduceat(values, [g[0] for g in groups]) for values in (shares * weights, weights))
     return np.clip(np.divide(kept, arrived, out=np.zeros(len(groups)), where=arrived > 0), 0, 1)
 

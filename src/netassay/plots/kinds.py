@@ -126,7 +126,8 @@ def _heat(axes: Axes, one: Figure) -> None:
     names = list(map(tail, one.series))
     every = 1 if one.wide else max(1, len(names) // 8)
     axes.set_yticks(range(0, len(names), every), names[::every], parse_math=False)
-    ticks = range(0, len(one.x), max(1, len(one.x) // 8))
+    many = 8 if max(map(len, map(str, one.x)), default=0) < 5 else 4
+    ticks = range(0, len(one.x), max(1, len(one.x) // many))
     axes.set_xticks(list(ticks), [str(one.x[i]) for i in ticks])
     bar = axes.figure.colorbar(image, ax=axes, shrink=0.8)
     if not one.wide:

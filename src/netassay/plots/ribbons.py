@@ -35,10 +35,10 @@ def flow(axes: Axes, one: Figure) -> None:
     for node, top, size in zip(nodes, tops, sizes * scale, strict=True):
         _label(axes, node, top - size / 2, final)
     for stage, head in enumerate(one.flow.heads):
-        axes.text(stage, 1.03, head[-22:], ha="center", va="bottom", fontsize=6, fontweight="bold", parse_math=False)
+        axes.text(stage, 1.02, _head(head, final), ha="center", va="bottom", fontsize=6, parse_math=False)
     axes.text(final / 2, -0.05, f"{one.x_label}; width: {one.y_label}", ha="center", va="top")
     axes.set_xlim(-0.75, final + 0.75)
-    axes.set_ylim(-0.1, 1.08)
+    axes.set_ylim(-0.1, 1.12)
     axes.set_axis_off()
 
 
@@ -75,3 +75,10 @@ def _label(axes: Axes, node: Node, middle: float, final: int) -> None:
     at = node.stage + (-1 if left else 1) * (WIDE + 0.03)
     size = 6.5 if node.stage in (0, final) or node.tone == "around" else 5
     axes.text(at, middle, node.label, ha="right" if left else "left", va="center", fontsize=size, parse_math=False)
+
+
+def _head(head: str, final: int) -> str:
+    """Return a column's head: a layer's name, cut at the front to the room between columns, above its side."""
+    layer, _, side = head.rpartition(" ")
+    most = max(6, 130 // (final + 1))
+    return f"{layer if len(layer) <= most else '…' + layer[1 - most :]}\n{side}"

@@ -19,7 +19,8 @@
 
   const format = (value) => (value === null || value === undefined ? "–" : Number(Number(value).toPrecision(4)).toString());
   const power = (value) => (value >= 0.01 && value < 10000 ? String(Number(value.toPrecision(3))) : value.toExponential(0));
-  const tail = (name) => (name.length > 18 ? "…" + name.slice(-17) : name);
+  const cut = (name, most) => (name.length > most ? "…" + name.slice(1 - most) : name);
+  const tail = (name) => cut(name, 18);
 
   // A few letters, such as a channel's number, stand upright.
   const upright = (figure) => figure.numeric || figure.kind === "heat" || figure.x.every((name) => name.length < 5);
@@ -106,11 +107,12 @@
       type: "category", data: names, axisLine: { show: false }, axisTick: { show: false }, splitLine: { show: false },
       axisLabel: { color: c.soft, fontSize: 11, formatter: tail, hideOverlap: true },
     };
-    option.grid = { left: figure.wide ? (narrow ? 96 : 132) : 56, right: 14, top: 8, bottom: 92 };
+    option.grid = { left: figure.wide ? (narrow ? 96 : 132) : 68, right: 14, top: 8, bottom: 92 };
     if (!figure.wide) {
-      Object.assign(option.yAxis, { name: figure.yLabel, nameLocation: "middle", nameGap: 40, nameTextStyle: option.xAxis.nameTextStyle });
+      option.yAxis.axisLabel.interval = Math.max(0, Math.ceil(names.length / 10) - 1);
+      Object.assign(option.yAxis, { name: figure.yLabel, nameLocation: "middle", nameGap: 52, nameTextStyle: option.xAxis.nameTextStyle });
     }
-    option.xAxis.axisLabel = { color: c.soft, fontSize: 11, interval: figure.wide ? (narrow ? 15 : 7) : Math.max(0, Math.ceil(figure.x.length / 8) - 1) };
+    option.xAxis.axisLabel = { color: c.soft, fontSize: 11, interval: figure.wide ? (narrow ? 15 : 7) : Math.max(0, Math.ceil(figure.x.length / (figure.x.every((name) => name.length < 4) ? 8 : 4)) - 1) };
     option.visualMap = {
       dimension: 2,
       min: figure.limits[0], max: figure.limits[1], calculable: false, orient: "horizontal", left: "center", bottom: 0,
@@ -127,14 +129,17 @@
   // Down the page where it is narrow, so that labels have room.
   function sankey(figure, c, option, narrow, holder) {
     const { nodes, links, pieces, heads } = figure.flow;
-    const margin = narrow ? { left: 4, right: 8, top: 24, bottom: 38 } : { left: 92, right: 92, top: 28, bottom: 30 };
+    const margin = narrow ? { left: 4, right: 8, top: 24, bottom: 38 } : { left: 92, right: 92, top: 36, bottom: 30 };
     const long = narrow ? holder.clientHeight - margin.top - margin.bottom : holder.clientWidth - margin.left - margin.right;
     const thick = narrow ? 9 : 15;
     const at = (stage) => (stage * (long - thick)) / (heads.length - 1) + (narrow ? margin.top : margin.left + thick / 2);
+    // The side of a layer stands below its name, which is cut to the room between columns.
+    const room = Math.max(4, Math.floor(long / (heads.length - 1) / 7));
+    const stacked = (head) => (narrow ? tail(head) : cut(head.slice(0, head.lastIndexOf(" ")), room) + "\n" + head.slice(head.lastIndexOf(" ") + 1));
     const soft = { fill: c.soft, font: "11px " + option.textStyle.fontFamily };
     option.graphic = heads.map((head, stage) => ({
-      type: "text", silent: true, x: narrow ? margin.left : at(stage), y: narrow ? at(stage) - 5 : 16,
-      style: Object.assign({ text: tail(head), align: narrow ? "left" : "center", verticalAlign: "bottom", stroke: c.card, lineWidth: 3 }, soft),
+      type: "text", silent: true, x: narrow ? margin.left : at(stage), y: narrow ? at(stage) - 5 : 30,
+      style: Object.assign({ text: stacked(head), align: narrow ? "left" : "center", verticalAlign: "bottom", stroke: c.card, lineWidth: 3, lineHeight: 13 }, soft),
     }));
     option.graphic.push({ type: "text", silent: true, left: "center", bottom: 4, style: Object.assign({ text: (narrow ? "" : figure.xLabel + "; ") + "width: " + figure.yLabel }, soft) });
     ["xAxis", "yAxis", "grid", "legend"].forEach((key) => delete option[key]);
