@@ -15,7 +15,7 @@ from netassay.figures.residual import sankey
 from netassay.result import Array, Table
 from tests.exchanged import RESIDUAL, exchange
 
-HAND = {"out": np.array([[3.0, 0.0], [1.0, 4.0]]), "in": np.array([[1.0, 1.0], [2.0, 0.0]])}
+HAND = {"out": np.array([[3.0, 0.0], [1.0, 4.0]]), "in": np.array([[1.0, 2.0], [1.0, 0.0]])}
 
 
 def by_hand():
@@ -139,12 +139,25 @@ def test_a_flow_by_hand():
         ("block's output", "around"): 5.0, ("around", "block's input"): 5.0,
         ("block's output", "out out 0"): 3.0, ("block's output", "out out 1"): 5.0,
         ("out out 0", "out in 0"): 3.0, ("out out 1", "out in 0"): 1.0, ("out out 1", "out in 1"): 4.0,
-        ("out in 0", "in out 0"): 4.0, ("out in 1", "in out 1"): 4.0,
-        ("in out 0", "in in 0"): 2.0, ("in out 0", "in in 1"): 2.0, ("in out 1", "in in 0"): 4.0,
-        ("in in 0", "block's input"): 3.0, ("in in 0", "cancelled"): 3.0,
-        ("in in 1", "block's input"): 0.5, ("in in 1", "cancelled"): 1.5,
+        ("out in 0", "in out 0"): 5.0, ("out in 1", "in out 1"): 3.0,
+        ("in out 0", "in in 0"): 2.0, ("in out 0", "in in 1"): 4.0, ("in out 1", "in in 0"): 2.0,
+        ("in in 0", "block's input"): 2.0, ("in in 0", "cancelled"): 2.0,
+        ("in in 1", "block's input"): 1.0, ("in in 1", "cancelled"): 3.0,
     }  # fmt: skip
     assert found == pytest.approx(wanted)
+    rows = sankey({"": by_hand()}).table().rows()
+    assert {(row["from"], row["to"]): row["width"] for row in rows} == found
+
+
+def test_what_cancels_is_weighted_by_what_is_absorbed():
+    """Of a group of channels the coherence is pooled: a channel at which much arrives counts for much."""
+    result = exchange([("a", 8, 16, "branch")], residual=["a"])
+    found = widths(sankey({"": result}))
+    told = result.tables["inputs"].columns
+    shares, weights = (told[name].reshape(8, 2) for name in ("coherence_median", "absorption_mean"))
+    for i, pooled in enumerate((shares * weights).sum(1) / weights.sum(1)):
+        out, lost = (found[f"a in {2 * i}–{2 * i + 1}", end] for end in ("block's input", "cancelled"))
+        assert out / (out + lost) == pytest.approx(pooled)
 
 
 def test_a_flow_keeps_its_total_where_channel_counts_differ():

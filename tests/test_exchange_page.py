@@ -88,6 +88,7 @@ def test_a_heat_map_says_what_its_shades_mean():
     told = plain(figure({"": exchange()}, "blocks"))
     assert (told["ends"][1], told["wide"]) == ("largest block", False)
     assert "{value}" in told["cell"]
+    assert told["rows"] == list(told["series"])
 
 
 @pytest.mark.parametrize("name", WEIRD)

@@ -144,7 +144,9 @@ def test_boxes_on_a_logarithmic_axis_leave_out_what_is_zero():
 def test_a_panel_is_a_grid_of_absorption_above_emission(results):
     """One column a layer: its name above, absorption over emission, both on logarithmic axes."""
     axes = results["exchange_map"]["plain"].plot("panel").axes
-    assert len(axes) == 8
+    assert [(at.rowspan.start, at.colspan.start) for at in (one.get_subplotspec() for one in axes)] == [
+        (row, column) for row in range(2) for column in range(4)
+    ]
     assert [one.get_title() for one in axes] == ["conv1", "layer1.0.conv2", "layer2.0.conv1", "fc", *4 * [""]]
     assert [one.get_xlabel() for one in axes] == [*4 * ["input channel"], *4 * ["output channel"]]
     assert {one.get_yscale() for one in axes} == {"log"}

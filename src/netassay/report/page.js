@@ -100,7 +100,8 @@
   }
 
   function heat(figure, c, option, narrow) {
-    const names = Object.keys(figure.series).reverse();
+    // Not the series' keys: a script reads those that look like numbers first.
+    const names = figure.rows.slice().reverse();
     const data = [];
     names.forEach((name, row) => figure.series[name].forEach((value, column) => data.push([column, row, value === null ? "-" : value])));
     option.yAxis = {
@@ -154,9 +155,8 @@
       nodeWidth: thick, nodeGap: narrow ? 6 : 10, emphasis: { focus: "adjacency" }, labelLayout: { hideOverlap: true },
       label: { color: c.ink, fontSize: narrow ? 9.5 : 11, distance: 4, textBorderColor: c.card, textBorderWidth: 2 },
       data: nodes.map(([name, stage, text, tone], i) => ({
-        name: String(i), told: name, depth: stage, itemStyle: { color: c.tones[tone], opacity: text ? 1 : 0.32, borderWidth: 0 },
+        name: String(i), told: text === "" ? links[parseInt(name, 10)].join(" → ") : name, depth: stage, itemStyle: { color: c.tones[tone], opacity: text ? 1 : 0.32, borderWidth: 0 },
         label: { show: text !== "", formatter: text, position: label(stage) },
-        tooltip: { show: text !== "" },
       })),
       links: pieces.map(([start, end, width, link]) => {
         const tone = nodes[start][3] === "end" || nodes[end][3] === "cancelled" ? nodes[end][3] : nodes[start][3];

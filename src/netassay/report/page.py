@@ -139,7 +139,7 @@ def plain(figure: Figure) -> dict[str, Any]:
         "marks": sorted(figure.marks),
     }
     if figure.kind == "heat":
-        told |= {"wide": figure.wide, "ends": figure.ends, "cell": figure.cell}
+        told |= {"rows": list(figure.series), "wide": figure.wide, "ends": figure.ends, "cell": figure.cell}
     return told | ({"flow": _flow(figure)} if figure.flow is not None else {})
 
 
