@@ -7,6 +7,9 @@ import shutil
 import pytest
 
 import netassay as na
+from netassay.report import write_page
+from netassay.store import create, open_run
+from tests.exchanged import exchange
 from tests.pages import WEIRD, X, Y, net
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed", exc_type=ImportError)
@@ -24,6 +27,17 @@ holder => {
   const seen = new Set();
   for (let i = 0; i < data.length; i += 4) if (data[i + 3]) seen.add(data.slice(i, i + 3).join());
   return seen.size;
+}
+"""
+TEXTS = """
+holder => {
+  const shown = [];
+  const read = one => {
+    if (one.style && one.style.text) shown.push(String(one.style.text));
+    (one.children ? one.children() : []).forEach(read);
+  };
+  echarts.getInstanceByDom(holder).getZr().storage.getRoots().forEach(read);
+  return shown;
 }
 """
 OVERFLOW = """
@@ -46,11 +60,23 @@ def browser():
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """Two pages: of a trained network, and of one with weird names and findings."""
+    """Pages of a trained network, of one with weird names and findings, and of exchange maps, one of weird names."""
     folder = tmp_path_factory.mktemp("browser")
     trained = na.examine("mlp[16,16]", "digits", epochs=2, out=folder / "trained")
     weird = na.examine(net(*WEIRD, dead=True), (X, Y), out=folder / "weird")
-    return {"trained": trained.page, "weird": weird.page}
+    named = [(WEIRD[0], 20, 64, "branch"), (WEIRD[1], 8, 20, "branch"), (WEIRD[2], 300, 8, "trunk")]
+    odd = exchange(named, scale={WEIRD[2]: 0.0}, residual=[f"{WEIRD[0]},{WEIRD[1]}"])
+    maps = {"exchange": {"start": exchange(seed=1), "end": exchange()}, "odd": {"end": odd}}
+    maps["mixed"] = {"end": exchange([("fc", 70, 8, "trunk")], residual=[])}
+    made = {"trained": trained.page, "weird": weird.page}
+    return made | {name: stored(folder / name, results) for name, results in maps.items()}
+
+
+def stored(folder, results):
+    with create(folder, model="m") as writer:
+        for when, result in results.items():
+            writer.add(f"exchange/{when}", result)
+    return write_page(open_run(folder))
 
 
 class Visit:
@@ -95,14 +121,17 @@ def visit(browser, pages):
         context.close()
 
 
-@pytest.mark.parametrize("name", ["trained", "weird"])
+CHARTS = {"trained": 8, "weird": 6, "exchange": 12, "odd": 10}
+
+
+@pytest.mark.parametrize("name", CHARTS)
 @pytest.mark.parametrize("colours", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
 def test_every_chart_is_drawn_and_nothing_is_asked_for(visit, name, colours, viewport):
     """Light and dark, phone and desk: all charts, no console message, no request, no dialog, no sideways scroll."""
     seen = visit(name, viewport=viewport, color_scheme=colours)
     seen.all_is_well()
-    assert len(seen.charts()) == (8 if name == "trained" else 6)
+    assert len(seen.charts()) == CHARTS[name]
     assert seen.page.evaluate(OVERFLOW) == [0, []]
 
 
@@ -127,10 +156,11 @@ def test_colours_follow_the_reader(visit):
     seen.all_is_well()
 
 
+@pytest.mark.parametrize("name", ["trained", "exchange"])
 @pytest.mark.parametrize("colours", ["light", "dark"])
-def test_a_page_prints(visit, colours):
+def test_a_page_prints(visit, colours, name):
     """On paper it is light, charts fit and are one canvas each, tables are left out; the PDF has several pages."""
-    seen = visit(color_scheme=colours)
+    seen = visit(name, color_scheme=colours)
     seen.page.emulate_media(media="print", color_scheme=colours)
     seen.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
@@ -143,9 +173,10 @@ def test_a_page_prints(visit, colours):
     seen.all_is_well()
 
 
-def test_charts_follow_the_width_of_the_window(visit):
+@pytest.mark.parametrize("name", ["trained", "exchange"])
+def test_charts_follow_the_width_of_the_window(visit, name):
     """A window made narrow draws again; charts stay inside it."""
-    seen = visit(viewport=DESK)
+    seen = visit(name, viewport=DESK)
     seen.page.set_viewport_size(PHONE)
     seen.page.wait_for_timeout(100)
     assert all(chart.query_selector("canvas").bounding_box()["width"] <= PHONE["width"] for chart in seen.charts())
@@ -164,6 +195,41 @@ def test_a_tooltip_names_the_layer_and_its_number(visit):
     seen.page.wait_for_timeout(300)
     assert chart.evaluate("one => one.querySelector('canvas').toDataURL()") != before
     seen.all_is_well()
+
+
+def test_a_panel_has_columns_on_a_desk_and_is_a_pile_on_a_phone(visit):
+    """Side by side absorption stands above emission; on a phone every chart has the whole width."""
+    lefts = []
+    for viewport in (DESK, PHONE):
+        seen = visit("exchange", viewport=viewport)
+        boxes = [chart.bounding_box() for chart in seen.page.query_selector_all(".panel [data-chart]")]
+        lefts.append(len({round(box["x"]) for box in boxes}))
+        assert all(above["y"] < below["y"] for above, below in zip(boxes[::2], boxes[1::2], strict=True))
+    assert lefts == [4, 1]
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+def test_a_flow_tells_its_widths_under_the_pointer(visit, viewport):
+    """Over the way around and over a heat map's cell, the canvas brings up what it is; no markup, no complaint."""
+    seen = visit("exchange", viewport=viewport)
+    for name, (x, y, told) in {
+        "sankey": (0.25, 0.25, "block's output → around\n0."),
+        "blocks": (0.6, 0.3, "log10 of mean block / largest: -"),
+    }.items():
+        chart = seen.page.query_selector(f"[data-chart=exchange-{name}]")
+        chart.scroll_into_view_if_needed()
+        box = chart.bounding_box()
+        seen.page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        seen.page.wait_for_timeout(300)
+        assert any(told in text for text in chart.evaluate(TEXTS))
+    seen.all_is_well()
+
+
+def test_rows_of_a_heat_map_stand_in_their_order(visit):
+    """Also where some bins hold one channel and look like numbers, which a script would read first."""
+    chart = visit("mixed").page.query_selector("[data-chart=exchange-blocks]")
+    rows = chart.evaluate("one => echarts.getInstanceByDom(one).getOption().yAxis[0].data")
+    assert rows[::-1] == [*(f"{2 * i}–{2 * i + 1}" for i in range(6)), *map(str, range(12, 70))]
 
 
 def test_weird_names_are_shown_as_they_are(visit):

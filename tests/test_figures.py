@@ -11,6 +11,7 @@ import netassay as na
 from netassay.errors import UnknownName
 from netassay.figures import BOX, FIGURES, SHADES, Figure, figure, figures
 from netassay.result import Result
+from tests.exchanged import exchange
 from tests.pages import X, Y, net
 
 
@@ -103,14 +104,16 @@ def test_structure_is_in_per_cent_of_the_totals():
 
 @pytest.mark.parametrize("study", FIGURES)
 def test_every_figure_has_a_table_of_its_numbers(profiles, study):
-    """Each figure's table has a row for each x (each layer of a heat map), and every one of its numbers."""
-    results = profiles if study == "channel_profile" else {"": na.summary(net(), input_size=(1, 64))}
+    """Each figure's table has a row for each x (row of a heat map, link of a sankey), and every one of its numbers."""
+    made = {"summary": {"": na.summary(net(), input_size=(1, 64))}, "exchange_map": {"": exchange()}}
+    results = made.get(study, profiles)
     assert [one.name for one in figures(results)] == list(FIGURES[study])
     for one in figures(results):
-        table = one.table()
-        assert len(table) == (len(one.series) if one.kind == "heat" else len(one.x))
+        table, drawn = one.table(), one.parts or (one,)
+        rows = {"heat": len(one.series), "sankey": len(one.flow.links) if one.flow else 0}
+        assert len(table) == rows.get(one.kind, sum(len(part.x) for part in drawn))
         numbers = [values for values in table.columns.values() if values.dtype.kind == "f"]
-        assert sum(map(np.size, numbers)) == sum(np.size(values) for values in one.series.values())
+        assert sum(map(np.size, numbers)) == sum(np.size(values) for part in drawn for values in part.series.values())
         assert one.healthy.endswith(".")
 
 

@@ -20,6 +20,7 @@ from netassay.report import render, write_page
 from netassay.report.page import tiles
 from netassay.result import Claim, Result, Table
 from netassay.store import create, open_run
+from tests.exchanged import exchange
 from tests.pages import WEIRD, X, Y, net
 
 MOST_BYTES = 2_500_000
@@ -199,6 +200,8 @@ PARTS = {
     "only a channel profile": {"channel_profile": na.channel_profile(net(), (X, Y))},
     "only its start": {"channels/start": na.channel_profile(net(), (X, Y))},
     "claims without scores": {"examine": Result("examine", claims=(Claim("a", 1.0, (0, np.inf), 3, "x", "holds"),))},
+    "only an exchange map": {"exchange_map": exchange()},
+    "an exchange map of one layer": {"exchange/end": exchange([("m", 10, 64, "trunk")], residual=[])},
     "another study": {"checkpoints": Result("checkpoints", {"t": Table({"n": np.arange(3)})})},
 }
 
@@ -212,7 +215,9 @@ def test_a_run_of_parts_has_a_page(tmp_path, part, meta):
     looked = any(result.study == "channel_profile" for result in PARTS[part].values())
     assert ("its channels work" in page) == looked
     checkpoints = part == "another study"
-    assert ("This run holds no channel profile." in page) == (not looked and not checkpoints)
+    exchanged = "exchange map" in part
+    assert ("This run holds no channel profile." in page) == (not looked and not checkpoints and not exchanged)
+    assert ("No finding in how its channels exchange gradient." in page) == exchanged
     assert ("Checkpoint by checkpoint" in page) == ("No finding in any checkpoint." in page) == checkpoints
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import re
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -14,7 +15,8 @@ from torch import nn
 import netassay as na
 from netassay import plots
 from netassay.errors import UnknownName
-from netassay.figures import FIGURES, Figure
+from netassay.figures import FIGURES, Figure, figure
+from tests.exchanged import exchange
 from tests.pages import WEIRD, X, Y, net
 
 ALL = [(study, name) for study, made in FIGURES.items() for name in made]
@@ -40,12 +42,23 @@ MODELS = {
     "one layer": lambda: nn.Linear(64, 10),
 }
 
+FC = [("fc1", 8, 64, "trunk"), ("head", 10, 8, "branch")]
+WEIRDLY = [(WEIRD[0], 20, 64, "branch"), (WEIRD[1], 8, 20, "branch"), (WEIRD[2], 300, 8, "trunk")]
+MAPS = {
+    "plain": exchange,
+    "weird names": lambda: exchange(WEIRDLY, residual=[f"{WEIRD[0]},{WEIRD[1]}"]),
+    "silent": lambda: exchange(FC, scale={"head": 0.0}, residual=["fc1,head"]),
+    "not a number": lambda: exchange(FC, scale={"fc1": np.nan}, residual=["fc1,head"]),
+    "one layer": lambda: exchange([("model", 10, 64, "trunk")], residual=["model"]),
+}
+
 
 @pytest.fixture(scope="module")
 def results():
     profiles = {name: na.channel_profile(make(), (X, Y)) for name, make in MODELS.items()}
     summaries = {name: na.summary(make(), input_size=(1, 64)) for name, make in MODELS.items()}
-    return {"channel_profile": profiles, "summary": summaries}
+    maps = {name: make() for name, make in MAPS.items()}
+    return {"channel_profile": profiles, "summary": summaries, "exchange_map": maps}
 
 
 @pytest.mark.parametrize(("study", "name"), ALL)
@@ -56,7 +69,7 @@ def test_every_figure_is_drawn_for_every_model(results, study, name, model):
     out = io.BytesIO()
     canvas.savefig(out, format="png")
     assert out.getvalue().startswith(b"\x89PNG")
-    assert canvas.axes[0].has_data()
+    assert canvas.axes[0].has_data() or canvas.axes[0].collections
 
 
 def test_a_network_without_parameters_has_an_empty_figure():
@@ -116,6 +129,41 @@ def test_lines_show_the_numbers_and_hollow_points_lie_on_a_branch():
     assert hollow.get_markerfacecolor() == "white"
     assert axes.get_yscale() == "log"
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a", "b", "c"]
+
+
+def test_boxes_on_a_logarithmic_axis_leave_out_what_is_zero():
+    """A whisker to zero is left out, and a box that begins at zero is none; linear axes show both."""
+    rows = np.array([[0.0, 1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 2.0, 3.0, 4.0]])
+    one = Figure("n", "t", "h.", "boxes", ["a", "b"], {"absorption": rows}, "channel", "size", log=True)
+    drawn = [line.get_ydata() for line in plots.drawing(one).axes[0].get_lines()]
+    assert sum(np.isfinite(np.asarray(y, dtype=float)).all() for y in drawn) == 4  # box, upper whisker, its cap, median
+    linear = plots.drawing(replace(one, log=False)).axes[0].get_lines()
+    assert all(np.isfinite(line.get_ydata()).all() for line in linear)
+
+
+def test_a_panel_is_a_grid_of_absorption_above_emission(results):
+    """One column a layer: its name above, absorption over emission, both on logarithmic axes."""
+    axes = results["exchange_map"]["plain"].plot("panel").axes
+    assert [(at.rowspan.start, at.colspan.start) for at in (one.get_subplotspec() for one in axes)] == [
+        (row, column) for row in range(2) for column in range(4)
+    ]
+    assert [one.get_title() for one in axes] == ["conv1", "layer1.0.conv2", "layer2.0.conv1", "fc", *4 * [""]]
+    assert [one.get_xlabel() for one in axes] == [*4 * ["input channel"], *4 * ["output channel"]]
+    assert {one.get_yscale() for one in axes} == {"log"}
+
+
+def test_ribbons_are_as_wide_as_their_links(results):
+    """Every piece of a link is a band of its width, from one node to the next; they fill the canvas and no more."""
+    one = figure({"": results["exchange_map"]["plain"]}, "sankey")
+    axes = plots.drawing(one).axes[0]
+    nodes, pieces = one.flow.routed(one.series["width"])
+    bands = [np.concatenate([path.vertices for path in made.get_paths()]) for made in axes.collections[: len(pieces)]]
+    widths = sorted(np.ptp(band[np.isclose(band[:, 0], band[:, 0].min())][:, 1]) for band in bands)
+    wanted = np.array(sorted(piece.width for piece in pieces))
+    np.testing.assert_allclose(np.array(widths) / widths[-1], wanted / wanted[-1], rtol=1e-6)
+    tall = np.concatenate([path.vertices for made in axes.collections for path in made.get_paths()])[:, 1]
+    assert (tall.min() > -1e-9, tall.max()) == (True, pytest.approx(1.0))
+    assert len(axes.collections) == len(pieces) + len(nodes)
 
 
 def test_start_and_end_keep_their_colours_and_a_legend(results):

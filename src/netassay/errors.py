@@ -62,6 +62,13 @@ class LayerNotFound(UnknownName):
         )
 
 
+class NothingToDraw(BadInput):
+    """A figure is known, and the results hold nothing for it."""
+
+    def __init__(self, figure: str, found: str, next: str) -> None:
+        super().__init__(f"figure {figure!r}", found, next)
+
+
 class InternalError(NetassayError):
     """netassay itself failed; the model, the data and what was stored are as they were."""
 

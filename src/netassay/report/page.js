@@ -10,22 +10,28 @@
     const read = (name) => style.getPropertyValue("--" + name).trim();
     return {
       ink: read("ink"), soft: read("soft"), grid: read("grid"), line: read("line"), card: read("card"),
-      series: { start: read("start"), end: read("end") }, accent: [read("end"), read("start"), read("warn"), read("good")],
+      series: { start: read("start"), end: read("end"), emission: read("emission"), absorption: read("absorption") },
+      tones: { end: read("soft"), emission: read("emission"), absorption: read("absorption"), around: read("around"), cancelled: read("cancelled") },
+      accent: [read("end"), read("start"), read("warn"), read("good")],
       heat: [0, 1, 2, 3, 4].map((i) => read("heat" + i)),
     };
   }
 
   const format = (value) => (value === null || value === undefined ? "–" : Number(Number(value).toPrecision(4)).toString());
   const power = (value) => (value >= 0.01 && value < 10000 ? String(Number(value.toPrecision(3))) : value.toExponential(0));
-  const tail = (name) => (name.length > 18 ? "…" + name.slice(-17) : name);
+  const cut = (name, most) => (name.length > most ? "…" + name.slice(1 - most) : name);
+  const tail = (name) => cut(name, 18);
+
+  // A few letters, such as a channel's number, stand upright.
+  const upright = (figure) => figure.numeric || figure.kind === "heat" || figure.x.every((name) => name.length < 5);
 
   function frame(figure, c, narrow) {
     const label = { color: c.soft, fontSize: 11 };
     const named = figure.series && Object.keys(figure.series).length > 1 && figure.kind !== "heat";
     const x = {
       type: figure.numeric ? "value" : "category", data: figure.numeric ? undefined : figure.x, name: figure.xLabel,
-      nameLocation: "middle", nameGap: figure.numeric || figure.kind === "heat" ? 28 : narrow ? 86 : 92, nameTextStyle: label,
-      axisLabel: Object.assign({}, label, figure.numeric ? {} : { rotate: figure.kind === "heat" ? 0 : 55, formatter: tail, hideOverlap: true }),
+      nameLocation: "middle", nameGap: upright(figure) ? 28 : narrow ? 86 : 92, nameTextStyle: label,
+      axisLabel: Object.assign({}, label, figure.numeric ? {} : { rotate: upright(figure) ? 0 : 55, formatter: tail, hideOverlap: true }),
       axisLine: { lineStyle: { color: c.line } }, axisTick: { show: false }, splitLine: { show: false },
     };
     const limits = figure.limits || [null, null];
@@ -38,7 +44,7 @@
     };
     return {
       animation: false, textStyle: { fontFamily: getComputedStyle(document.body).fontFamily, color: c.ink },
-      grid: { left: narrow ? 46 : 58, right: 14, top: named ? 52 : 36, bottom: figure.numeric || figure.kind === "heat" ? 46 : narrow ? 108 : 116 },
+      grid: { left: narrow ? 46 : 58, right: 14, top: named ? 52 : 36, bottom: upright(figure) ? 46 : narrow ? 108 : 116 },
       legend: named ? { top: 0, right: 0, itemWidth: 14, itemHeight: 8, textStyle: label } : undefined,
       tooltip: {
         trigger: "axis", renderMode: "richText", confine: true, backgroundColor: c.card, borderColor: c.line,
@@ -72,11 +78,14 @@
     }));
   }
 
+  // On a logarithmic axis a whisker to zero is left out, and a box that begins there is a gap.
+  const positive = (row) => (row.slice(1).every((value) => value > 0) ? [row[0] > 0 ? row[0] : row[1], ...row.slice(1)] : row.map(() => "-"));
+
   function boxes(figure, c) {
     return Object.entries(figure.series).map(([name, rows], i) => {
       const colour = c.series[name] || c.accent[i % c.accent.length];
       return {
-        name: name, type: "boxplot", data: rows, boxWidth: [3, 13], color: colour,
+        name: name, type: "boxplot", data: figure.log ? rows.map(positive) : rows, boxWidth: [3, 13], color: colour,
         itemStyle: { color: c.card, borderColor: colour, borderWidth: 1.4 },
       };
     });
@@ -91,38 +100,85 @@
   }
 
   function heat(figure, c, option, narrow) {
-    const names = Object.keys(figure.series).reverse();
+    // Not the series' keys: a script reads those that look like numbers first.
+    const names = figure.rows.slice().reverse();
     const data = [];
     names.forEach((name, row) => figure.series[name].forEach((value, column) => data.push([column, row, value === null ? "-" : value])));
     option.yAxis = {
       type: "category", data: names, axisLine: { show: false }, axisTick: { show: false }, splitLine: { show: false },
       axisLabel: { color: c.soft, fontSize: 11, formatter: tail, hideOverlap: true },
     };
-    option.grid = { left: narrow ? 96 : 132, right: 14, top: 8, bottom: 92 };
-    option.xAxis.axisLabel = { color: c.soft, fontSize: 11, interval: narrow ? 15 : 7 };
+    option.grid = { left: figure.wide ? (narrow ? 96 : 132) : 68, right: 14, top: 8, bottom: 92 };
+    if (!figure.wide) {
+      option.yAxis.axisLabel.interval = Math.max(0, Math.ceil(names.length / 10) - 1);
+      Object.assign(option.yAxis, { name: figure.yLabel, nameLocation: "middle", nameGap: 52, nameTextStyle: option.xAxis.nameTextStyle });
+    }
+    option.xAxis.axisLabel = { color: c.soft, fontSize: 11, interval: figure.wide ? (narrow ? 15 : 7) : Math.max(0, Math.ceil(figure.x.length / (figure.x.every((name) => name.length < 4) ? 8 : 4)) - 1) };
     option.visualMap = {
       dimension: 2,
       min: figure.limits[0], max: figure.limits[1], calculable: false, orient: "horizontal", left: "center", bottom: 0,
-      itemWidth: 10, itemHeight: narrow ? 140 : 240, text: ["always", "never"], textStyle: { color: c.soft, fontSize: 11 },
+      itemWidth: 10, itemHeight: !figure.wide ? 110 : narrow ? 140 : 240, text: [figure.ends[1], figure.ends[0]], textStyle: { color: c.soft, fontSize: 11 },
       inRange: { color: c.heat }, precision: 2,
     };
     option.tooltip.trigger = "item";
-    option.tooltip.formatter = (p) => names[p.value[1]] + "\n" + figure.x[p.value[0]] + " of channels: fires in " + format(p.value[2]);
+    const told = (p) => ({ x: figure.x[p.value[0]], y: names[p.value[1]], value: format(p.value[2]) });
+    option.tooltip.formatter = (p) => figure.cell.replace(/\{(x|y|value)\}/g, (_, key) => told(p)[key]);
     // Not a "heatmap": that one paints a canvas of its own, which Chromium leaves out on paper.
     return [{ type: "custom", data: data, renderItem: cell, encode: { x: 0, y: 1, tooltip: 2 } }];
   }
 
-  const kinds = { lines: lines, bars: bars, boxes: boxes, heat: heat };
+  // Down the page where it is narrow, so that labels have room.
+  function sankey(figure, c, option, narrow, holder) {
+    const { nodes, links, pieces, heads } = figure.flow;
+    const margin = narrow ? { left: 4, right: 8, top: 24, bottom: 38 } : { left: 92, right: 92, top: 36, bottom: 30 };
+    const long = narrow ? holder.clientHeight - margin.top - margin.bottom : holder.clientWidth - margin.left - margin.right;
+    const thick = narrow ? 9 : 15;
+    const at = (stage) => (stage * (long - thick)) / (heads.length - 1) + (narrow ? margin.top : margin.left + thick / 2);
+    // The side of a layer stands below its name, which is cut to the room between columns.
+    const room = Math.max(4, Math.floor(long / (heads.length - 1) / 7));
+    const stacked = (head) => (narrow ? tail(head) : cut(head.slice(0, head.lastIndexOf(" ")), room) + "\n" + head.slice(head.lastIndexOf(" ") + 1));
+    const soft = { fill: c.soft, font: "11px " + option.textStyle.fontFamily };
+    option.graphic = heads.map((head, stage) => ({
+      type: "text", silent: true, x: narrow ? margin.left : at(stage), y: narrow ? at(stage) - 5 : 30,
+      style: Object.assign({ text: stacked(head), align: narrow ? "left" : "center", verticalAlign: "bottom", stroke: c.card, lineWidth: 3, lineHeight: 13 }, soft),
+    }));
+    option.graphic.push({ type: "text", silent: true, left: "center", bottom: 4, style: Object.assign({ text: (narrow ? "" : figure.xLabel + "; ") + "width: " + figure.yLabel }, soft) });
+    ["xAxis", "yAxis", "grid", "legend"].forEach((key) => delete option[key]);
+    option.tooltip.trigger = "item";
+    option.tooltip.formatter = (p) => (p.dataType === "edge" ? links[p.data.link].join(" → ") : p.data.told) + "\n" + format(p.value);
+    const label = (stage) => {
+      if (stage === 0) return narrow ? "top" : "left";
+      return stage === heads.length - 1 ? (narrow ? "bottom" : "right") : narrow ? "bottom" : "right";
+    };
+    return [Object.assign({
+      type: "sankey", orient: narrow ? "vertical" : "horizontal", nodeAlign: "left", layoutIterations: 0, draggable: false,
+      nodeWidth: thick, nodeGap: narrow ? 6 : 10, emphasis: { focus: "adjacency" }, labelLayout: { hideOverlap: true },
+      label: { color: c.ink, fontSize: narrow ? 9.5 : 11, distance: 4, textBorderColor: c.card, textBorderWidth: 2 },
+      data: nodes.map(([name, stage, text, tone], i) => ({
+        name: String(i), told: text === "" ? links[parseInt(name, 10)].join(" → ") : name, depth: stage, itemStyle: { color: c.tones[tone], opacity: text ? 1 : 0.32, borderWidth: 0 },
+        label: { show: text !== "", formatter: text, position: label(stage) },
+      })),
+      links: pieces.map(([start, end, width, link]) => {
+        const tone = nodes[start][3] === "end" || nodes[end][3] === "cancelled" ? nodes[end][3] : nodes[start][3];
+        return { source: String(start), target: String(end), value: width, link: link, lineStyle: { color: c.tones[tone], opacity: 0.32, curveness: 0.5 } };
+      }),
+    }, margin)];
+  }
+
+  const kinds = { lines: lines, bars: bars, boxes: boxes, heat: heat, sankey: sankey };
+
+  function height(figure, narrow) {
+    if (figure.kind === "heat" && figure.wide) return Math.max(13, 7.5 + 1.35 * Object.keys(figure.series).length) + "rem";
+    return figure.kind === "sankey" ? (narrow ? 3 + 5.2 * figure.flow.heads.length + "rem" : "28rem") : "";
+  }
 
   function draw(holder) {
     const figure = figures[holder.dataset.chart];
     const narrow = holder.clientWidth < 520;
-    if (figure.kind === "heat") {
-      holder.style.height = Math.max(13, 7.5 + 1.35 * Object.keys(figure.series).length) + "rem";
-    }
+    holder.style.height = height(figure, narrow);
     const c = colours();
     const option = frame(figure, c, narrow);
-    option.series = kinds[figure.kind](figure, c, option, narrow);
+    option.series = kinds[figure.kind](figure, c, option, narrow, holder);
     if (drawn.has(holder)) drawn.get(holder).dispose();
     const chart = echarts.init(holder, null, { renderer: "canvas", devicePixelRatio: Math.max(2, window.devicePixelRatio) });
     chart.setOption(option);

@@ -57,7 +57,7 @@ def render(run: Run) -> str:
         headline=headline(built, results),
         tiles=tiles(results),
         provenance=_provenance(run, results),
-        charts={f"{section.key}-{figure.name}": plain(figure) for section in built for figure in section.figures},
+        charts=charts(built),
         scripts=[Markup(chart), Markup(script)],
         style=Markup(style),
         policy=_policy([chart, script], [style]),
@@ -80,6 +80,8 @@ def _nothing(rest: Sequence[Verdict], look: str, results: Mapping[str, Result]) 
         return "No finding, but too few samples to tell."
     if look:
         return "No finding: its channels work."
+    if any(result.study == "exchange_map" for result in results.values()):
+        return "No finding in how its channels exchange gradient."
     return "No finding in any checkpoint." if "checkpoints" in results else "This run holds no channel profile."
 
 
@@ -116,9 +118,16 @@ def _short(number: float) -> str:
     return f"{number / 1000**power:.3g}{' kMGT'[power].strip() and ' ' + ' kMGT'[power]}"
 
 
+def charts(built: Sequence[Section]) -> dict[str, dict[str, Any]]:
+    """Return what the script draws, each under the name of its holder; every part of a panel has one."""
+    made = {f"{section.key}-{figure.name}": figure for section in built for figure in section.figures}
+    parts = {f"{key}-{i}": part for key, figure in made.items() for i, part in enumerate(figure.parts)}
+    return {key: plain(figure) for key, figure in {**made, **parts}.items() if not figure.parts}
+
+
 def plain(figure: Figure) -> dict[str, Any]:
     """Turn a figure into what the page's script draws; numbers carry five digits, what is not finite is a gap."""
-    return {
+    told: dict[str, Any] = {
         "kind": figure.kind,
         "numeric": isinstance(figure.x, np.ndarray),
         "x": _rounded(figure.x) if isinstance(figure.x, np.ndarray) else list(figure.x),
@@ -128,6 +137,21 @@ def plain(figure: Figure) -> dict[str, Any]:
         "log": figure.log,
         "limits": figure.limits,
         "marks": sorted(figure.marks),
+    }
+    if figure.kind == "heat":
+        told |= {"rows": list(figure.series), "wide": figure.wide, "ends": figure.ends, "cell": figure.cell}
+    return told | ({"flow": _flow(figure)} if figure.flow is not None else {})
+
+
+def _flow(figure: Figure) -> dict[str, Any]:
+    """Return the nodes of a sankey and the pieces of its links, which refer to nodes by their places."""
+    assert figure.flow is not None
+    nodes, pieces = figure.flow.routed(figure.series["width"])
+    return {
+        "heads": figure.flow.heads,
+        "links": figure.flow.links,
+        "nodes": [[node.name, node.stage, node.label, node.tone] for node in nodes],
+        "pieces": [[piece.start, piece.end, float(f"{piece.width:.{DIGITS}g}"), piece.link] for piece in pieces],
     }
 
 

@@ -1,85 +1,27 @@
-"""Plots: a study's figures in matplotlib, at the width of a paper's column, for PDF, SVG and notebooks."""
+"""Kinds: how lines, bars, boxes and heat maps are drawn on axes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netassay.errors import BadInput
-from netassay.figures import BOX, Figure, Results, figure
-from netassay.result import Result
+from netassay.figures import Figure
+from netassay.plots.ribbons import TONES, flow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Canvas
 
-COLUMN, PAGE = 3.4, 7.0
-"""Inches: one column and the full width of a two-column paper."""
 LONGEST = 40
 """Letters of a layer's name that are drawn."""
 COLOURS = ("#0b6e75", "#c08a3e", "#7a5195", "#2f7d4f")
-NAMED = {"start": "#c08a3e", "end": "#0b6e75"}
+NAMED = {"start": "#c08a3e", "end": "#0b6e75", "emission": TONES["emission"], "absorption": TONES["absorption"]}
 HEAT = ("#14273d", "#1f5a74", "#3f9b8c", "#a9cf8c", "#f7efc9")
-STYLE: dict[Any, Any] = {
-    "font.size": 7,
-    "axes.titlesize": 7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "legend.frameon": False,
-    "svg.hashsalt": "netassay",
-    "pdf.fonttype": 42,
-}
 
 
-def draw(result: Result | Results, name: str | None = None) -> Canvas:
-    """Draw one figure of a result, or of several of one study under names; the study's first figure by default.
-
-    Returns the matplotlib figure: `.savefig("figure.pdf")`. Needs matplotlib.
-    """
-    results = {"": result} if isinstance(result, Result) else result
-    return drawing(figure(results, name))
-
-
-def drawing(one: Figure) -> Canvas:
-    """Draw a figure at column width, or page width where it is wide."""
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure as Canvas
-    except ImportError:
-        raise BadInput(f"figure {one.name!r}", "matplotlib is not installed", "pip install matplotlib") from None
-    with mpl.rc_context(STYLE):
-        canvas = Canvas(figsize=(PAGE if one.wide else COLUMN, _height(one)), layout="constrained")
-        canvas.suptitle(one.title, x=0.01, ha="left", fontsize=8, fontweight="bold")
-        axes = canvas.add_subplot()
-        KINDS[one.kind](axes, one)
-        axes.set_xlabel(one.x_label)
-        if one.kind != "heat":
-            _finish(axes, one)
-        canvas.savefig = partial(_save, canvas.savefig)  # type: ignore[method-assign]
-        return canvas
-
-
-def _save(save: Callable[..., None], *arguments: Any, **options: Any) -> None:
-    """Save in the house's style: fonts and ids of a file are chosen when it is written, not when it is drawn."""
-    import matplotlib as mpl
-
-    with mpl.rc_context(STYLE):
-        save(*arguments, **options)
-
-
-def _height(one: Figure) -> float:
-    """Return inches: room for the rows of a heat map, or for layer names that stand aslant."""
-    if one.kind == "heat":
-        return max(1.6, 0.9 + 0.15 * len(one.series))
-    names = 0 if isinstance(one.x, np.ndarray) else max(map(len, map(str, one.x)), default=0)
-    return 2.1 + 0.045 * min(names, LONGEST)
-
-
-def _finish(axes: Axes, one: Figure) -> None:
+def finish(axes: Axes, one: Figure) -> None:
+    """Name and scale the axes, and say which series is which."""
     axes.set_title(one.y_label, loc="left", color="#5c646c")
     if one.log:
         _decades(axes)
@@ -151,8 +93,9 @@ def _bars(axes: Axes, one: Figure) -> None:
 
 def _boxes(axes: Axes, one: Figure) -> None:
     width = 0.7 / len(one.series)
-    for i, (name, rows) in enumerate(one.series.items()):
-        drawn = [dict(zip(("whislo", "q1", "med", "q3", "whishi"), row, strict=True)) for row in rows[:, : len(BOX)]]
+    for i, (name, values) in enumerate(one.series.items()):
+        rows = gaps(values) if one.log else values
+        drawn = [dict(zip(("whislo", "q1", "med", "q3", "whishi"), row, strict=True)) for row in rows]
         line = {"color": _colour(name, i), "linewidth": 0.8}
         at = _places(one) + (i - (len(one.series) - 1) / 2) * width
         parts = axes.bxp(
@@ -160,6 +103,16 @@ def _boxes(axes: Axes, one: Figure) -> None:
             boxprops=line, whiskerprops=line, capprops=line, medianprops=line,
         )  # fmt: skip
         parts["boxes"][0].set_label(name or None)
+
+
+def gaps(rows: np.ndarray) -> np.ndarray:
+    """Return boxes as a logarithmic axis can show them: without a whisker to zero, and none that begins there.
+
+    >>> gaps(np.array([[0.0, 1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 2.0, 3.0, 4.0]])).tolist()
+    [[nan, 1.0, 2.0, 3.0, 4.0], [nan, nan, nan, nan, nan]]
+    """
+    whole = (rows[:, 1:] > 0).all(1, keepdims=True)
+    return np.where(whole & (rows > 0), rows, np.nan)
 
 
 def _heat(axes: Axes, one: Figure) -> None:
@@ -170,10 +123,22 @@ def _heat(axes: Axes, one: Figure) -> None:
     image = axes.imshow(
         np.array(list(one.series.values())), aspect="auto", cmap=colours, vmin=low, vmax=high, interpolation="nearest"
     )
-    axes.set_yticks(range(len(one.series)), list(map(tail, one.series)), parse_math=False)
-    ticks = range(0, len(one.x), 8)
+    names = list(map(tail, one.series))
+    every = 1 if one.wide else max(1, len(names) // 8)
+    axes.set_yticks(range(0, len(names), every), names[::every], parse_math=False)
+    many = 8 if max(map(len, map(str, one.x)), default=0) < 5 else 4
+    ticks = range(0, len(one.x), max(1, len(one.x) // many))
     axes.set_xticks(list(ticks), [str(one.x[i]) for i in ticks])
-    axes.figure.colorbar(image, ax=axes, shrink=0.8)
+    bar = axes.figure.colorbar(image, ax=axes, shrink=0.8)
+    if not one.wide:
+        axes.set_ylabel(one.y_label)
+        bar.set_label("log10 of mean block / largest")
 
 
-KINDS: Mapping[str, Callable[[Any, Figure], None]] = {"lines": _lines, "bars": _bars, "boxes": _boxes, "heat": _heat}
+KINDS: Mapping[str, Callable[[Any, Figure], None]] = {
+    "lines": _lines,
+    "bars": _bars,
+    "boxes": _boxes,
+    "heat": _heat,
+    "sankey": flow,
+}

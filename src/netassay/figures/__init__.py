@@ -1,0 +1,64 @@
+"""Figures as data: what is drawn, what it says, and what healthy looks like. Drawn by `plots` and by the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from netassay.errors import NothingToDraw, UnknownName
+from netassay.figures.channels import (
+    SHADES,
+    activity,
+    gradient_by_layer,
+    input_dependence,
+    output_quantiles,
+    signal_by_layer,
+)
+from netassay.figures.exchange import blocks, coherence_by_layer, panel, variation_by_layer
+from netassay.figures.figure import BOX, Figure
+from netassay.figures.layers import Results
+from netassay.figures.residual import sankey
+from netassay.figures.structure import parameters_by_layer
+
+__all__ = ["BOX", "FIGURES", "SHADES", "Figure", "Results", "figure", "figures"]
+
+FIGURES: Mapping[str, Mapping[str, Callable[[Results], Figure]]] = {
+    "channel_profile": {
+        "gradient": gradient_by_layer,
+        "signal": signal_by_layer,
+        "dependence": input_dependence,
+        "activity": activity,
+        "outputs": output_quantiles,
+    },
+    "exchange_map": {
+        "coherence": coherence_by_layer,
+        "variation": variation_by_layer,
+        "panel": panel,
+        "blocks": blocks,
+        "sankey": sankey,
+    },
+    "summary": {"structure": parameters_by_layer},
+}
+
+
+def figures(results: Results) -> list[Figure]:
+    """Make every figure of one study's results that has something to show."""
+    study = next(iter(results.values())).study
+    made = [_made(make, results) for make in FIGURES.get(study, {}).values()]
+    return [one for one in made if one is not None and (one.parts or (len(one.x) and one.series))]
+
+
+def _made(make: Callable[[Results], Figure], results: Results) -> Figure | None:
+    try:
+        return make(results)
+    except NothingToDraw:
+        return None
+
+
+def figure(results: Results, name: str | None) -> Figure:
+    """Make one figure by name; the study's first by default."""
+    study = next(iter(results.values())).study
+    known = FIGURES.get(study, {})
+    wanted = name or next(iter(known), "")
+    if wanted not in known:
+        raise UnknownName(f"figure of {study}", wanted, known)
+    return known[wanted](results)

@@ -1,0 +1,98 @@
+"""Plots: a study's figures in matplotlib, at the width of a paper's column, for PDF, SVG and notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netassay.errors import BadInput
+from netassay.figures import Figure, Results, figure
+from netassay.plots.kinds import KINDS, LONGEST, NAMED, finish, tail
+from netassay.result import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+__all__ = ["NAMED", "draw", "drawing", "tail"]
+
+COLUMN, PAGE = 3.4, 7.0
+"""Inches: one column and the full width of a two-column paper."""
+HEIGHTS = {"panel": 3.6, "sankey": 3.4}
+STYLE: dict[Any, Any] = {
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "legend.frameon": False,
+    "svg.hashsalt": "netassay",
+    "pdf.fonttype": 42,
+}
+
+
+def draw(result: Result | Results, name: str | None = None) -> Canvas:
+    """Draw one figure of a result, or of several of one study under names; the study's first figure by default.
+
+    Returns the matplotlib figure: `.savefig("figure.pdf")`. Needs matplotlib.
+    """
+    results = {"": result} if isinstance(result, Result) else result
+    return drawing(figure(results, name))
+
+
+def drawing(one: Figure) -> Canvas:
+    """Draw a figure at column width, or page width where it is wide."""
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure as Canvas
+    except ImportError:
+        raise BadInput(f"figure {one.name!r}", "matplotlib is not installed", "pip install matplotlib") from None
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(PAGE if one.wide else COLUMN, _height(one)), layout="constrained")
+        canvas.suptitle(one.title, x=0.01, ha="left", fontsize=8, fontweight="bold")
+        if one.parts:
+            _panel(canvas, one)
+        else:
+            _single(canvas.add_subplot(), one)
+        canvas.savefig = partial(_save, canvas.savefig)  # type: ignore[method-assign]
+        return canvas
+
+
+def _single(axes: Axes, one: Figure) -> None:
+    KINDS[one.kind](axes, one)
+    axes.set_xlabel(one.x_label)
+    if one.kind in ("lines", "bars", "boxes"):
+        finish(axes, one)
+
+
+def _panel(canvas: Canvas, one: Figure) -> None:
+    """Draw parts in a grid, row by row; titles stand above the first row, what is drawn at its left."""
+    for i, part in enumerate(one.parts):
+        axes = canvas.add_subplot(-(-len(one.parts) // one.columns), one.columns, i + 1)
+        _single(axes, part)
+        axes.set_title("", loc="left")
+        axes.set_title(tail(part.title) if i < one.columns else "", fontweight="bold", parse_math=False)
+        axes.tick_params(axis="both", labelsize=5.5)
+        axes.set_xticks(range(0, len(part.x), 2), part.x[::2], rotation=0, ha="center")
+        axes.set_ylabel(f"{part.y_label}\n{one.y_label}" if i % one.columns == 0 else "")
+
+
+def _save(save: Callable[..., None], *arguments: Any, **options: Any) -> None:
+    """Save in the house's style: fonts and ids of a file are chosen when it is written, not when it is drawn."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(STYLE):
+        save(*arguments, **options)
+
+
+def _height(one: Figure) -> float:
+    """Return inches: room for the rows of a heat map, or for layer names that stand aslant."""
+    if one.kind == "heat":
+        return max(1.6, 0.9 + 0.15 * len(one.series)) if one.wide else 3.0
+    if one.kind in HEIGHTS:
+        return HEIGHTS[one.kind]
+    names = 0 if isinstance(one.x, np.ndarray) else max(map(len, map(str, one.x)), default=0)
+    return 2.1 + 0.045 * min(names, LONGEST)
