@@ -352,7 +352,7 @@ def test_what_is_asked_wrongly_is_told_how_to_ask():
         na.exchange_map(idle, (torch.randn(4, 3), torch.zeros(4, dtype=torch.long)), "spare")
     frames = Frames()
     with pytest.raises(
-        BadInput, match=r"(?s)exchange of layer 'conv'.*\(8, 1, 5, 5\) for a batch of 4 samples.*skip='conv'"
+        BadInput, match=r"(?s)exchange of layer 'conv'.*\(8, 2, 5, 5\) for a batch of 4 samples.*skip='conv'"
     ):
         na.exchange_map(frames, (torch.randn(4, 2, 1, 5, 5), torch.zeros(4, dtype=torch.long)), "conv")
     assert any(

@@ -66,25 +66,23 @@ class Form:
             yield self._again(part)
 
     def _tile(self, groups: slice, outputs: slice, memory: tuple[Tensor, Tensor], vague: list[Tensor]) -> Tile:
-        kernel, part, top = self._kernels(groups, outputs)
         products, root = self.products[groups, outputs], self.root[:, groups, outputs]
         g, q, N, _ = products.shape
-        i = kernel.shape[2]
-        size = torch.abs(kernel, out=memory[0][: g * q, : kernel.shape[1]]).sum(1).view(g, q, 1, i)
-        pairs = pairwise(kernel, self.plan, memory[0][: g * q])
-        squares = torch.bmm(products.flatten(0, 1), pairs, out=memory[1][: g * q]).view(g, q, N, i)
-        unsure = squares < vague_below(squares.dtype) * size.square()
-        if squares.device.type != "cpu" or unsure.any():
-            unsure &= (root > 0).permute(1, 2, 0)[..., None]
-            vague.append(unsure.nonzero() + torch.tensor([groups.start, outputs.start, 0, 0], device=unsure.device))
-            squares.masked_fill_(unsure, 0).clamp_(min=0)
+        scratch, squares = (one[: g * q] for one in memory)
+        kernel, part, top = self._kernels(groups, outputs, scratch)
+        torch.bmm(products.flatten(0, 1), pairwise(kernel, self.plan, scratch), out=squares)
+        squares = squares.view(g, q, N, self.weight.shape[2])
+        if squares.numel() and (squares.device.type != "cpu" or not squares.amin() >= vague_below(squares.dtype)):
+            there = (part > 0) & (root > 0).permute(1, 2, 0)[..., None]
+            found = _vague(squares, there, products[..., self.plan.own], kernel.view(g, q, -1, squares.shape[3]))
+            squares.clamp_(min=0)[tuple(found.T)] = 0
+            vague.append(found + torch.tensor([groups.start, outputs.start, 0, 0], device=found.device))
+        output, into = groups.start * self.weight.shape[1] + outputs.start, groups.start * squares.shape[3]
         scale = (self.scale[:, groups, outputs] * root * top).flatten(1)
-        return Tile(
-            groups.start * self.weight.shape[1] + outputs.start, groups.start * i, squares.sqrt_().mul_(part), scale
-        )
+        return Tile(output, into, squares.sqrt_().mul_(part), scale)
 
-    def _kernels(self, groups: slice, outputs: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Return kernels beside their largest weights, `(g * q, taps, i)`, and those weights.
+    def _kernels(self, groups: slice, outputs: slice, scratch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return kernels beside the sums of their sizes, `(g * q, taps, i)`, and those sums.
 
         In two parts, `(g, q, 1, i)` beside the largest of an output, and that, `(g, q)`: a kernel that is smaller than
         others of its output by 1e20 keeps its digits.
@@ -92,12 +90,17 @@ class Form:
         weight = self.weight[groups, outputs]
         if self.plan.order != tuple(range(weight.shape[-1])):
             weight = weight[..., torch.tensor(self.plan.order, device=weight.device)]
-        each = torch.maximum(weight.amax(3), -weight.amin(3))
-        top = each.amax(2)
-        top = torch.where(top > 0, top, 1)
-        own = torch.where(each > 0, each, 1)[:, :, None]
-        kernel = torch.div(weight.mT, own, out=weight.new_empty(weight.mT.shape))
-        return kernel.flatten(0, 1), each[:, :, None] / top[..., None, None], top.double()
+        g, q, i, taps = weight.shape
+        kernel = weight.new_empty(g * q, taps, i).copy_(weight.flatten(0, 1).mT)
+        size = torch.abs(kernel, out=scratch[:, :taps]).sum(1)
+        lift = 1.0
+        if size.isinf().any():  # sums of weights near the largest there are
+            lift = 2.0**32
+            size = torch.abs(kernel.div_(lift), out=scratch[:, :taps]).sum(1)
+        kernel.div_(torch.where(size > 0, size, 1)[:, None])
+        top = size.amax(1, keepdim=True)
+        part = size / torch.where(top > 0, top, 1)
+        return kernel, part.view(g, q, 1, i), top.double().view(g, q) * lift
 
     def _again(self, blocks: Tensor) -> Singles:
         """Make blocks `(M, 4)` of group, output, sample and input in float64; from the definition where that fails."""
@@ -109,8 +112,8 @@ class Form:
         weight = self.weight[group, output, given].double()[:, list(self.plan.order)]
         squares = (products * pairwise(weight[..., None], self.plan)[..., 0]).sum(1)
         made = squares.clamp(min=0).sqrt() * self.scale[sample, group, output]
-        largest = products[:, self.plan.own].amax(1) * weight.abs().sum(1).square()
-        for one in channel[vague := squares < vague_below(torch.float64) * largest].unique().tolist():
+        reach = (products[:, self.plan.own].sqrt() * weight.abs()).sum(1).square()
+        for one in channel[vague := squares < vague_below(torch.float64) * reach].unique().tolist():
             at = vague & (channel == one)
             (samples, n), (chosen, i) = (which[at].unique(return_inverse=True) for which in (sample, given))
             made[at] = self.definition(samples, one, chosen)[n, i]
@@ -120,9 +123,22 @@ class Form:
 def vague_below(dtype: torch.dtype) -> float:
     """Return the squared block, beside the bound on its parts, below which rounding may take more than is tolerated.
 
-    With `kappa = max_k M[k, k] (sum |w|)^2 / B^2`, rounding costs `u kappa` of `B^2`; u is half of eps.
+    With `kappa = (sum_k |w_k| sqrt(M[k, k]))^2 / B^2`, rounding costs `u kappa` of `B^2`; u is half of eps.
     """
     return torch.finfo(dtype).eps / 2 / TOLERANCE[dtype]
+
+
+def _vague(squares: Tensor, there: Tensor, own: Tensor, kernel: Tensor) -> Tensor:
+    """List the squared blocks `(g, q, N, i)` that are too small for what they are the sum of: `(M, 4)`.
+
+    No tap's product with itself, `own` `(g, q, N, taps)`, is above 1, and no kernel's sizes `(g, q, taps, i)` add up to
+    more: what is above the bound for these is above its own.
+    """
+    bound = vague_below(squares.dtype)
+    found = ((squares < bound) & there).nonzero()
+    group, output, sample, given = found.T
+    reach = (own[group, output, sample].sqrt() * kernel[group, output, :, given].abs()).sum(1).square()
+    return found[squares[group, output, sample, given] < bound * reach]
 
 
 def pairwise(kernel: Tensor, plan: Plan, made: Tensor | None = None) -> Tensor:
