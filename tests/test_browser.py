@@ -121,7 +121,7 @@ def visit(browser, pages):
         context.close()
 
 
-CHARTS = {"trained": 8, "weird": 6, "exchange": 12, "odd": 10}
+CHARTS = {"trained": 17, "weird": 13, "exchange": 12, "odd": 10}
 
 
 @pytest.mark.parametrize("name", CHARTS)

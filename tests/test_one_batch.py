@@ -136,3 +136,29 @@ def test_the_result_goes_into_strict_json():
     model = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 3))
     told = one_batch(model, (torch.randint(9, (N, 3)), torch.arange(N) % 3)).to_dict()
     assert json.loads(json.dumps(told, allow_nan=False))["tables"]["forward"][0]["in_norm"] == "NaN"
+
+
+def test_norms_are_told_channel_by_channel():
+    """The study's four lists: RMS over samples of each channel's norm, at a layer's input and output, both ways."""
+    torch.manual_seed(0)
+    model, (x, y) = Residual(), data()
+    columns = one_batch(model, (x, y), ["conv", "head"], batch_size=N).tables["channels"].columns
+    x = x.clone().requires_grad_()
+    stem = model.stem(x)
+    conv = model.conv(stem)
+    flat = (stem + conv.relu()).flatten(1)
+    out = model.head(flat)
+    gy, gflat, gout = torch.autograd.grad(F.cross_entropy(out, y, reduction="sum"), (conv, flat, out))
+    gx = torch.nn.grad.conv2d_input(stem.shape, model.conv.weight, gy, padding=1)
+    wanted = {
+        ("conv", "in"): (stem, gx),
+        ("conv", "out"): (conv, gy),
+        ("head", "in"): (flat, gflat),
+        ("head", "out"): (out, gout),
+    }
+    for (layer, side), (forward, backward) in wanted.items():
+        at = (columns["layer"] == layer) & (columns["side"] == side)
+        assert columns["channel"][at].tolist() == list(range(forward.shape[1]))
+        for name, tensor in (("forward_norm", forward), ("backward_norm", backward)):
+            norms = tensor.detach().flatten(2).norm(dim=2) if tensor.dim() > 2 else tensor.detach().abs()
+            np.testing.assert_allclose(columns[name][at], norms.double().square().mean(0).sqrt(), rtol=1e-5)

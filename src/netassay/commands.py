@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -98,7 +98,7 @@ def channels(
     shown.check()
     options: dict[str, Any] = {"layers": layers or None, "objective": objective, "batch_size": batch_size}
     if checkpoints is not None:
-        result = over_checkpoints(lambda file: replace(made, weights=file).model(model), checkpoints, data, **options)
+        result = over_checkpoints(_weighted(made, model), checkpoints, channel_profile, data, **options)
         return _show(result, shown, "checkpoints", {"model": model, "data": data, "seed": made.seed})
     result = channel_profile(made.model(model), data, **options)
     return _show(result, shown, "layers", {"model": model, "data": data, "seed": made.seed})
@@ -114,6 +114,7 @@ def exchange(
     also: Patterns = ("blocks",),
     objective: Differentiated = "cross_entropy",
     batch_size: AtOnce = 128,
+    checkpoints: str | None = None,
     made: Made = MADE,
     shown: Shown = SHOWN,
 ) -> int:
@@ -131,11 +132,16 @@ def exchange(
         Patterns of layers to leave out.
     also
         More to measure: blocks, share, around, emission_norm, gradient_norm.
+    checkpoints
+        Pattern of weight files, e.g. 'run/*.safetensors': one row for each instead.
     """
     shown.check()
-    options: dict[str, Any] = {"layers": layers or None, "skip": skip, "also": also}
+    options: dict[str, Any] = {"layers": layers or None, "skip": skip, "objective": objective, "batch_size": batch_size}
+    if checkpoints is not None:
+        result = over_checkpoints(_weighted(made, model), checkpoints, exchange_map, data, also=(), **options)
+        return _show(result, shown, "checkpoints", {"model": model, "data": data, "seed": made.seed})
     network = made.model(model)
-    result = exchange_map(network, _fitting(data, network), objective=objective, batch_size=batch_size, **options)
+    result = exchange_map(network, _fitting(data, network), also=also, **options)
     return _show(result, shown, "layers", {"model": model, "data": data, "seed": made.seed})
 
 
@@ -211,6 +217,11 @@ def runs(folder: Path = Path("runs"), /, *, json: Annotated[bool, Parameter(nega
     """
     terminal.show_runs(store.runs(folder), json=json)
     return 0
+
+
+def _weighted(made: Made, model: str) -> Callable[[Path], nn.Module]:
+    """Return what builds the model with the weights of a file."""
+    return lambda file: replace(made, weights=file).model(model)
 
 
 def _fitting(data: str, model: nn.Module) -> str:

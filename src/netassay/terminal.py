@@ -57,10 +57,16 @@ def _show(result: Result, table: str) -> None:
     for claim in result.claims if result.study == "exchange_map" else ():
         console.print(Text(str(claim)))
     for name, content in result.tables.items():
-        if name == table or len(content) == 1 or result.study == "one_batch":
-            console.print(grid(name, content, COLUMNS.get(result.study, ()) if name == table else ()))
+        if name in (table, "totals", "backward"):
+            console.print(grid(name, content, _columns(result, content) if name == table else ()))
     for note in result.notes:
         console.print(Text(f"note: {note}"))
+
+
+def _columns(result: Result, table: Table) -> Sequence[str]:
+    """Return the columns of the main table that are shown; all of one that has others."""
+    chosen = COLUMNS.get(result.study, ())
+    return chosen if set(chosen) <= set(table.columns) else ()
 
 
 def show_run(run: Run, *, json: bool, csv: bool) -> None:

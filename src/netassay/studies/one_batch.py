@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from netassay.axes import Axes, by_channel
 from netassay.capturing import watchable
 from netassay.data import load_data
+from netassay.errors import BadInput
 from netassay.hooks import Watch
 from netassay.layers import select, shaped
 from netassay.objectives import Objective, find
 from netassay.quiet import quiet
 from netassay.records import Record
 from netassay.result import Result, Table
+from netassay.rules.levels import norms
 from netassay.studies.forward import checked, device_of
 from netassay.studies.provenance import Seen, describe_pass
 from netassay.studies.sweep import run
@@ -32,8 +36,9 @@ def one_batch(
     """Look at the first batch of `data`: what goes into each layer and comes out, forward and backward.
 
     Tables "forward" (in the order in which outputs were made) and "backward" (in which gradients arrived); shapes are
-    without the batch, norms are root mean squares over samples of a sample's Euclidean norm. `gx` flows back through
-    the layer alone; gradients are of the objective's sum over samples. The model runs in eval mode.
+    without the batch, norms are root mean squares over samples of a sample's Euclidean norm. Table "channels": such
+    norms channel by channel, at each layer's input ("in") and output ("out"), forward and backward. `gx` flows back
+    through the layer alone; gradients are of the objective's sum over samples. The model runs in eval mode.
 
     >>> result = one_batch(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), (torch.ones(1, 2), torch.tensor([0])))
     >>> [(row["layer"], row["in"], row["out"]) for row in result.table("backward")]
@@ -49,13 +54,14 @@ def one_batch(
             run(model, batch, find(objective), watch)
             forward = [_row(watch.label(r), r, r.x, r.y) for r in watch.forward]
             backward = [_row(watch.label(r), r, r.gx, r.gy) for r in watch.backward]
+            channels = _channels(watch, len(batch.x))
         finally:
             watch.close()
     seen = Seen()
     seen.add(batch)
     told = describe_pass(model, loaded, seen, objective=objective, training=False)
     notes = tuple(f"never ran: {name}" for name in watch.never_ran)
-    tables = {"forward": Table.of(forward), "backward": Table.of(backward)}
+    tables = {"forward": Table.of(forward), "backward": Table.of(backward), "channels": channels}
     return Result("one_batch", tables, notes=notes, provenance=told)
 
 
@@ -69,6 +75,35 @@ def _row(label: str, record: Record, into: Tensor | None, out: Tensor | None) ->
         "in_norm": _norm(into),
         "out_norm": _norm(out),
     }
+
+
+def _channels(watch: Watch, samples: int) -> Table:
+    """Take norms channel by channel; what has no axis for samples and channels is left out."""
+    axes, parts = Axes(samples), []
+    for record in watch.forward:
+        out = axes.note(record)
+        into = out if record.x is not None and record.x.dim() == (0 if record.y is None else record.y.dim()) else 1
+        label = watch.label(record)
+        for side, axis, forward, backward in (("in", into, record.x, record.gx), ("out", out, record.y, record.gy)):
+            sizes = _norms(forward, axis, samples, label)
+            back = _norms(backward, axis, samples, label)
+            if sizes is not None:
+                named = {"layer": np.full(len(sizes), label), "side": np.full(len(sizes), side)}
+                gradient = np.full(len(sizes), np.nan) if back is None else back
+                parts.append(
+                    {**named, "channel": np.arange(len(sizes)), "forward_norm": sizes, "backward_norm": gradient}
+                )
+    return Table({name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {})})
+
+
+def _norms(tensor: Tensor | None, axis: int, samples: int, label: str) -> np.ndarray | None:
+    if tensor is None or tensor.dim() < 2:
+        return None
+    try:
+        view = by_channel(tensor.detach().double(), axis, samples, label)
+    except BadInput:
+        return None
+    return norms(view).square().mean(0).sqrt().cpu().numpy()
 
 
 def _norm(tensor: Tensor | None) -> float:
