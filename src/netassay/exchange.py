@@ -53,8 +53,9 @@ def share(overlap: Tensor, passed: Tensor) -> Tensor:
 class Sums:
     """What the tiles of one call add up to, without its blocks ever being held whole.
 
-    `emission` `(N, O)`, `absorption` `(N, I)`; `total` `(O, I)`: blocks, summed over samples; `emission_norm` `(N, O)`:
-    norm over inputs, instead of the sum, or None; `again` of `blocks` were computed a second time.
+    `emission` `(N, O)`, `absorption` `(N, I)`; `total` `(O, I)`: blocks, summed over samples where they are finite;
+    `emission_norm` `(N, O)`: norm over inputs, instead of the sum, or None; `again` of `blocks` were computed a second
+    time.
     """
 
     emission: Tensor
@@ -73,10 +74,10 @@ def exchanged(tiles: Tiles, shape: tuple[int, int, int], *, total: bool = True, 
     if isinstance(tiles, Tensor):
         b = tiles.double()
         made = b.square().sum(2).sqrt() if norm else None
-        return Sums(emission(b), absorption(b), b.sum(0) if total else None, made, 0, b.numel())
+        return Sums(emission(b), absorption(b), _sum(b) if total else None, made, 0, b.numel())
     if isinstance(tiles, Diagonal):
         b = tiles.values
-        return Sums(b, b.clone(), torch.diag(b.sum(0)) if total else None, b.clone() if norm else None, 0, b.numel())
+        return Sums(b, b.clone(), torch.diag(_sum(b)) if total else None, b.clone() if norm else None, 0, b.numel())
     N, O, I = shape  # noqa: E741
     sums = Sums(torch.zeros(0), torch.zeros(0))
     for tile in tiles:
@@ -90,6 +91,11 @@ def exchanged(tiles: Tiles, shape: tuple[int, int, int], *, total: bool = True, 
     return sums
 
 
+def _sum(values: Tensor) -> Tensor:
+    """Sum over samples what is finite."""
+    return torch.where(values.isfinite(), values, 0).sum(0)
+
+
 def _add_tile(sums: Sums, tile: Tile) -> None:
     if not len(tile.scale):
         return
@@ -101,8 +107,9 @@ def _add_tile(sums: Sums, tile: Tile) -> None:
     weights, top = _near_one(tile.scale.view(-1, g, q), 2, tile.values.dtype)
     sums.absorption[:, into] += (_absorbed(tile.values, weights) * top).flatten(1)
     if sums.total is not None:
-        weights, top = _near_one(tile.scale, 0, tile.values.dtype)
-        sums.total[o, into] += block_diagonal(_over_samples(tile.values, weights) * top.view(g, q, 1))
+        values, scale = _finite(tile)
+        weights, top = _near_one(scale, 0, values.dtype)
+        sums.total[o, into] += block_diagonal(_over_samples(values, weights) * top.view(g, q, 1))
     sums.blocks += len(tile.scale) * g * q * i
 
 
@@ -117,6 +124,18 @@ def _add_singles(sums: Sums, some: Singles) -> None:
         )
         sums.emission_norm = squares.sqrt()
     sums.again += len(some.values)
+
+
+def _finite(tile: Tile) -> tuple[Tensor, Tensor]:
+    """Return values and scale with nothing where a sample's gradient at an output is not finite."""
+    there = tile.scale.isfinite()
+    if there.all():
+        return tile.values, tile.scale
+    g, q, N, _ = tile.values.shape
+    if N == 1 < len(there):
+        return tile.values, torch.where(there, tile.scale, 0)
+    values = torch.where(there.view(N, g, q).permute(1, 2, 0)[..., None], tile.values, 0)
+    return values, torch.where(there, tile.scale, 0)
 
 
 def _by_output(values: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class Watch:
         self.handles.append(model.register_forward_pre_hook(Reset(self)))
         for layer in self.layers.values():
             self.handles.append(layer.module.register_forward_pre_hook(Enter(self, layer), with_kwargs=True))
-            self.handles.append(layer.module.register_forward_hook(Leave(self, layer), with_kwargs=True))
+            self.handles.append(layer.module.register_forward_hook(Leave(self, layer), with_kwargs=True, prepend=True))
 
     def close(self) -> None:
         """Remove every hook, those on a graph that still stands included."""

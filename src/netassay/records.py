@@ -97,7 +97,7 @@ class Entry:
             inputs = [
                 (i, parent, number)
                 for i, (parent, number) in enumerate(node.next_functions)
-                if parent is not None and (self._is_input(parent, number) or not _is_weight(parent))
+                if parent is not None and (self._is_input(parent, number) or not _is_weight(parent, self.edge.node))
             ]
             if len(inputs) != 1:
                 return None
@@ -111,11 +111,16 @@ class Entry:
         return self.edge is not None and node is self.edge.node and number == self.edge.output_nr
 
 
-def _is_weight(node: Node) -> bool:
-    """Tell whether only parameters lie behind a node: a leaf, or a transposed or parametrized weight."""
+def _is_weight(node: Node, entry: Node) -> bool:
+    """Tell whether only parameters lie behind a node: a leaf, or a transposed or parametrized weight.
+
+    Behind the input's own node may lie nothing but parameters, too.
+    """
     stack, seen = [node], 0
     while stack and seen < BRANCHES:
         one, seen = stack.pop(), seen + 1
+        if one is entry:
+            return False
         if not one.next_functions and not hasattr(one, "variable"):
             return False
         stack.extend(parent for parent, _ in one.next_functions if parent is not None)

@@ -28,7 +28,7 @@ WORKING = 1 << 22
 
 
 @dataclass(frozen=True)
-class Linear:
+class ConvolutionMap:
     """What a convolution does to an input of one size, without its bias: a linear map, given a kernel."""
 
     layer: Convolution
@@ -71,14 +71,14 @@ class Linear:
         spans = zip(self.size, layer.kernel_size, layer.stride, self._pads(), layer.dilation, self.out, strict=True)
         return [out - (n - 1) * s + 2 * p - d * (k - 1) - 1 for n, k, s, p, d, out in spans]
 
-    def pull(self, weight: Tensor, gy: Tensor, groups: int) -> Tensor:
+    def input_gradient(self, weight: Tensor, gy: Tensor, groups: int) -> Tensor:
         """Return the gradient at the input of the map with these kernels, in float64."""
         inputs = weight.shape[0] if self.layer.transposed else weight.shape[1] * groups
         with torch.enable_grad():
             zero = gy.new_zeros(len(gy), inputs, *self.size, dtype=torch.float64, requires_grad=True)
             return torch.autograd.grad(self(zero, weight.double(), groups), zero, gy.double())[0]
 
-    def slope(self, weight: Tensor, x: Tensor, gy: Tensor) -> Tensor:
+    def weight_gradient(self, weight: Tensor, x: Tensor, gy: Tensor) -> Tensor:
         """Return the gradient at the map's kernels for this input."""
         layer = self.layer
         if layer.padding_mode == "zeros" and all(before == after for before, after in self.padding):
@@ -105,10 +105,10 @@ class Linear:
         """
         o, i = kernels.shape[:2]
         weight = kernels.flatten(0, 1)[:, None] if self.layer.transposed else kernels
-        return self.pull(weight, gy, o).view(len(gy), o, i, *self.size)
+        return self.input_gradient(weight, gy, o).view(len(gy), o, i, *self.size)
 
 
-def fitted(layer: Convolution, x: Tensor, gy: Tensor) -> Linear:
+def fitted(layer: Convolution, x: Tensor, gy: Tensor) -> ConvolutionMap:
     """Return the layer's map between tensors like these."""
     axes = len(layer.kernel_size)
     right = x.dim() == gy.dim() == axes + 2 and x.shape[1] == layer.in_channels and gy.shape[1] == layer.out_channels
@@ -118,14 +118,14 @@ def fitted(layer: Convolution, x: Tensor, gy: Tensor) -> Linear:
             f"x {tuple(x.shape)} and gy {tuple(gy.shape)}",
             f"give x (N, {layer.in_channels}, {axes} sizes) and gy as the layer's output, with the batch in front",
         )
-    linear = Linear(layer, tuple(x.shape[2:]), tuple(gy.shape[2:]))
-    if not linear.fits:
+    mapped = ConvolutionMap(layer, tuple(x.shape[2:]), tuple(gy.shape[2:]))
+    if not mapped.fits:
         raise BadInput(
             f"blocks of {type(layer).__name__}({layer.in_channels}, {layer.out_channels})",
-            f"x of sizes {linear.size}, gy of sizes {linear.out}",
+            f"x of sizes {mapped.size}, gy of sizes {mapped.out}",
             "give gy as the layer's output for this x",
         )
-    return linear
+    return mapped
 
 
 def tiles(layer: Convolution, x: Tensor, gy: Tensor) -> Iterator[Tile | Singles]:
@@ -133,40 +133,46 @@ def tiles(layer: Convolution, x: Tensor, gy: Tensor) -> Iterator[Tile | Singles]
 
     In float32, or float64 where the gradient is; a block that float32 cannot vouch for is made in float64.
     """
-    linear = fitted(layer, x, gy)
-    kernels = linear.kernels().to(gy.dtype if gy.dtype == torch.float64 else torch.float32)
+    mapped = fitted(layer, x, gy)
+    kernels = mapped.kernels().to(gy.dtype if gy.dtype == torch.float64 else torch.float32)
     _, q, i = kernels.shape[:3]
     if i == 1 or layer.padding_mode != "zeros" or prod(layer.kernel_size) ** 2 > 2 * MANY:
-        yield from _defined(linear, kernels, *levelled(gy)[:2])
+        yield from _defined(mapped, kernels, *levelled(gy)[:2])
         return
     axis = transposed_axis if layer.transposed else forward_axis
-    pads = [(p, p) for p in linear._pads()] if layer.transposed else linear.padding
-    spans = zip(layer.kernel_size, layer.stride, layer.dilation, pads, linear.size, linear.out, strict=True)
+    pads = [(p, p) for p in mapped._pads()] if layer.transposed else mapped.padding
+    spans = zip(layer.kernel_size, layer.stride, layer.dilation, pads, mapped.size, mapped.out, strict=True)
     axes = tuple(axis(k, s, d, before, n, out) for k, s, d, (before, _), n, out in spans)
     planned = plan(axes, lags=not layer.transposed)
     level, scale, _ = levelled(reached(gy, axes))
 
     def definition(samples: Tensor, output: int, inputs: Tensor) -> Tensor:
         chosen = kernels[output // q, output % q, inputs]
-        made = linear.local(chosen[None], level[samples, output : output + 1])
+        made = mapped.local(chosen[None], level[samples, output : output + 1])
         return norms(made[:, 0]) * scale[samples, output, None]
 
     yield from Form.of(kernels.flatten(3), level, scale, planned, definition).tiles()
 
 
-def _defined(linear: Linear, kernels: Tensor, gy: Tensor, scale: Tensor) -> Iterator[Tile]:
+def _defined(mapped: ConvolutionMap, kernels: Tensor, gy: Tensor, scale: Tensor) -> Iterator[Tile]:
     """Yield tiles made from the definition."""
     (G, q, i), N = kernels.shape[:3], len(gy)
-    size = max(1, N * prod(linear.size))
+    size = prod(mapped.size)
     outputs = gy.view(N, G, q, *gy.shape[2:])
-    for groups, one in pieces(G, q, WORKING // (size * i)):
+    for groups, one in pieces(G, q, WORKING // max(1, size * i)):
         part = kernels[groups, one]
         g, p = part.shape[:2]
-        made = linear.local(part.flatten(0, 1), outputs[:, groups, one].flatten(1, 2))
-        values = norms(made.flatten(1, 2)).view(N, g, p, i).permute(1, 2, 0, 3)
+        chosen = torch.split(outputs[:, groups, one].flatten(1, 2), max(1, WORKING // (g * p * i * prod(mapped.size))))
+        made = torch.cat([norms(mapped.local(part.flatten(0, 1), few).flatten(1, 2)) for few in chosen])
+        values = made.view(N, g, p, i).permute(1, 2, 0, 3)
         yield Tile(
             groups.start * q + one.start, groups.start * i, values, scale.view(N, G, q)[:, groups, one].flatten(1)
         )
+
+
+def behind(layer: Convolution, x: Tensor, gy: Tensor) -> Tensor:
+    """Return the gradient at the input, `(N, I, *size)`, in float64: where the graph does not show it."""
+    return fitted(layer, x, gy).input_gradient(effective(layer), gy, layer.groups)
 
 
 def overlap(layer: Convolution, x: Tensor, gy: Tensor, gx: Tensor) -> Tensor:
@@ -174,9 +180,9 @@ def overlap(layer: Convolution, x: Tensor, gy: Tensor, gx: Tensor) -> Tensor:
 
     Linear in `gx` and `gy`, which should be near 1.
     """
-    linear, weight = fitted(layer, x, gy), effective(layer)
+    mapped, weight = fitted(layer, x, gy), effective(layer)
     weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
-    slope = linear.slope(weight, gx.to(weight.dtype, copy=gx.is_inference()), gy.to(weight.dtype))
+    slope = mapped.weight_gradient(weight, gx.to(weight.dtype, copy=gx.is_inference()), gy.to(weight.dtype))
     parts = (weight * slope).double().flatten(2).sum(2)
     split = parts.view(layer.groups, parts.shape[0] // layer.groups, parts.shape[1])
     return block_diagonal(split.mT if layer.transposed else split)

@@ -28,9 +28,10 @@ def gram(gy: Tensor, plan: Plan) -> Tensor:
     # What no entry reaches stays zero, so that one piece of memory serves every part.
     memory = [gy.new_zeros(step, *one) for one in spaces]
     made = gy.new_zeros(len(gy), len(plan.terms))
+    places = _chosen(plan, gy.device, gy.dtype)
     for part, out in zip(torch.split(gy, step), torch.split(made, step), strict=True):
         copies = [copy_into(one[: len(part)], part, family) for one, family in zip(memory, plan.families, strict=True)]
-        for (family, run), chosen in zip(plan.products, _chosen(plan, gy.device, gy.dtype), strict=True):
+        for (family, run), chosen in zip(plan.products, places, strict=True):
             one = copies[family]
             left, right = (one[:, :, run.start + lag : run.stop + lag].flatten(2) for lag in (0, run.lag))
             # As a product with ones and twos in their places, which beats gathering a few columns of short rows.
@@ -57,7 +58,7 @@ def copy_into(memory: Tensor, gy: Tensor, family: tuple[Copies, ...]) -> Tensor:
 def reached(gy: Tensor, axes: tuple[Axis, ...]) -> Tensor:
     """Return `gy` `(N, C, *space)` without what no tap puts on the input: it must not set the scale."""
     for at, axis in enumerate(axes):
-        keep = [any(r in one for one in _entries(axis)) for r in range(axis.source)]
+        keep = _reached(axis)
         if not all(keep):
             mask = torch.tensor(keep, device=gy.device).view(-1, *(1 for _ in axes[at + 1 :]))
             gy = torch.where(mask, gy, torch.zeros((), dtype=gy.dtype, device=gy.device))
@@ -65,9 +66,11 @@ def reached(gy: Tensor, axes: tuple[Axis, ...]) -> Tensor:
 
 
 @lru_cache(maxsize=1024)
-def _entries(axis: Axis) -> tuple[range, ...]:
-    """Return which entries of the gradient each tap puts on the input."""
-    return tuple(range(cut.start, cut.stop, cut.step) for _, cut in (_cut(tap.copy, axis.source) for tap in axis.taps))
+def _reached(axis: Axis) -> tuple[bool, ...]:
+    """Tell which entries of the gradient some tap puts on the input."""
+    cuts = [_cut(tap.copy, axis.source)[1] for tap in axis.taps]
+    entries = {r for cut in cuts for r in range(cut.start, cut.stop, cut.step)}
+    return tuple(r in entries for r in range(axis.source))
 
 
 def _cut(copy: tuple[int, int, int, int], source: int) -> tuple[slice, slice]:

@@ -36,14 +36,20 @@ def overlap(layer: nn.Linear, x: Tensor, gy: Tensor, gx: Tensor) -> Tensor:
     return effective(layer).double() * (out.mT @ into)
 
 
+def behind(layer: nn.Linear, x: Tensor, gy: Tensor) -> Tensor:
+    """Return the gradient at the input, `(N, ..., I)`: where the graph does not show it."""
+    weight = effective(layer)
+    return gy.to(weight.dtype) @ weight
+
+
 def attention(layer: nn.MultiheadAttention, x: Tensor, gy: Tensor) -> Iterator[Tile]:
     """Blocks of attention's last projection, from the gradient at the module's output, `(N, T, C)`."""
     return tiles(layer.out_proj, gy, gy)
 
 
-def behind_attention(layer: nn.MultiheadAttention, gy: Tensor) -> Tensor:
+def behind_attention(layer: nn.MultiheadAttention, x: Tensor, gy: Tensor) -> Tensor:
     """Return the gradient at the input of attention's last projection, which no module hands on: `(N, T, I)`."""
-    return gy.to(layer.out_proj.weight.dtype) @ layer.out_proj.weight.detach()
+    return behind(layer.out_proj, x, gy)
 
 
 def overlap_of_attention(layer: nn.MultiheadAttention, x: Tensor, gy: Tensor, gx: Tensor) -> Tensor:

@@ -26,8 +26,8 @@ class Rule:
     `<LG(n, o, i), gx[n, i]>` over samples. `layout` says where channels are: "first" `(N, C, ...)`, "last"
     `(N, ..., C)`, "any" where the study finds them, brought to axis 1. `reads_x`: values of the input are needed, not
     only its shape. `diagonal`: channels do not mix, so that `gx` says it all.
-    `gx(layer, gy)`: what flows back, where the graph does not show it. `front(layer, tensor)` brings samples to the
-    front where the layer itself has them elsewhere.
+    `gx(layer, x, gy)`: what flows back, where the graph does not show it; `inner`: it never does, since blocks are
+    those of a part of the layer. `front(layer, tensor)` brings samples to the front where the layer has them elsewhere.
     """
 
     kind: type[nn.Module]
@@ -36,7 +36,8 @@ class Rule:
     layout: Layout = "first"
     reads_x: bool = True
     diagonal: bool = False
-    gx: Callable[[Any, Tensor], Tensor] | None = None
+    gx: Callable[[Any, Tensor, Tensor], Tensor] | None = None
+    inner: bool = False
     front: Callable[[Any, Tensor], Tensor] | None = None
 
 
@@ -96,16 +97,20 @@ def find(layer: nn.Module, name: str = "") -> Rule:
 def known(layer: nn.Module) -> bool:
     """Tell whether there is a rule for a layer."""
     try:
-        return find(layer) is not None
+        find(layer)
     except BadInput:
         return False
+    return True
 
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 TOKENS = (nn.LayerNorm, nn.RMSNorm)
 RULES = (
-    *(Rule(kind, convolution.tiles, convolution.overlap, reads_x=False) for kind in CONVOLUTIONS),
-    Rule(nn.Linear, linear.tiles, linear.overlap, layout="last", reads_x=False),
+    *(
+        Rule(kind, convolution.tiles, convolution.overlap, reads_x=False, gx=convolution.behind)
+        for kind in CONVOLUTIONS
+    ),
+    Rule(nn.Linear, linear.tiles, linear.overlap, layout="last", reads_x=False, gx=linear.behind),
     Rule(
         nn.MultiheadAttention,
         linear.attention,
@@ -113,6 +118,7 @@ RULES = (
         layout="last",
         reads_x=False,
         gx=linear.behind_attention,
+        inner=True,
         front=linear.samples_first,
     ),
     *(Rule(kind, normalisation.over_tokens, normalisation.overlap_of_tokens, layout="last") for kind in TOKENS),

@@ -75,7 +75,7 @@ class Term(NamedTuple):
     right: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one of a kind, and long: not compared, but found by what it is
 class Plan:
     """How the inner products of all taps come to be.
 

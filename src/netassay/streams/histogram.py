@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 FRACTION_BITS = 6
 SHIFT = 52 - FRACTION_BITS
@@ -87,10 +88,11 @@ class LogHistogram:
         """Values counted in each row that lay outside its window, `(R,)`."""
         return np.asarray(self.counts[:, np.isin(np.abs(self.keys), (BELOW, ABOVE))].sum(1))
 
-    def quantile(self, q: list[float]) -> np.ndarray:
+    def quantile(self, q: npt.ArrayLike) -> np.ndarray:
         """Return the order statistics of rank `ceil(q n)` as `(R, len(q))`, within 0.78 %; NaN where n is 0.
 
-        A rank outside the window gives 0 or infinity, signed.
+        `q` are levels for all rows, or `(R, len(q))`, each row its own. A rank outside the window gives 0 or infinity,
+        signed.
         """
         n = self.n[:, None]
         rank = np.clip(np.ceil(np.asarray(q) * n), 1, np.maximum(n, 1))

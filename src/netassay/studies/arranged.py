@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from netassay.axes import by_channel
 from netassay.data import Batch
 from netassay.errors import BadInput
-from netassay.records import Record
+from netassay.records import Record, vector_jacobian
 from netassay.rules import Diagonal, Rule, Tiles
 from netassay.rules.levels import norms
 from netassay.studies.survey import Call
@@ -33,15 +33,19 @@ class Arranged:
     @classmethod
     def of(cls, call: Call, record: Record, batch: Batch, rule: Rule, x: Tensor | None) -> Arranged:
         """Arrange what a record holds once its gradient has come by."""
-        if record.gy is None or record.x_shape is None:
-            raise BadInput(f"exchange of layer {call.label!r}", "no tensor at its input", f"skip={call.label!r}")
         arrange = _Arrange(call, batch, rule)
-        gy, shape = arrange(record.gy), tuple(record.x_shape)
+        gradient = record.gy if record.gy is not None else torch.zeros(0)
+        gy, shape = arrange(gradient), tuple(record.x_shape or ())
         if rule.layout == "last":
             shape = (*gy.shape[:-1], shape[-1])
-        gx = rule.gx(call.layer.module, gy) if rule.gx else record.gx
-        gx = gx if gx is None or rule.gx else arrange(gx)
-        return cls(call, batch, rule, torch.empty(shape, device="meta") if x is None else arrange(x), gy, gx)
+        values = torch.empty(shape, device="meta") if x is None or rule.diagonal else arrange(x)
+        gx = None if rule.inner or record.gx is None else arrange(record.gx)
+        if gx is None and rule.gx is not None:
+            gx = rule.gx(call.layer.module, values, gy)
+        elif gx is None and x is not None:
+            alone = vector_jacobian(call.layer, (x,), {}, x, [gradient])
+            gx = None if alone is None else arrange(alone)
+        return cls(call, batch, rule, values, gy, gx)
 
     @property
     def layer(self) -> nn.Module:
@@ -58,11 +62,16 @@ class Arranged:
 
     def by_channel(self, tensor: Tensor) -> Tensor:
         """Bring channels to axis 1."""
-        return tensor.mT if self.rule.layout == "last" else tensor
+        if self.rule.layout != "last":
+            return tensor
+        return tensor.mT if tensor.dim() > 2 else tensor[..., None]
 
     def tiles(self) -> Tiles:
         """Return the call's blocks."""
-        if self.rule.diagonal and self.gx is not None:
+        if self.rule.diagonal:
+            if self.gx is None:
+                why = "no gradient to be had at its input, which it overwrites or which takes none"
+                raise BadInput(f"exchange of layer {self.call.label!r}", why, f"skip={self.call.label!r}")
             return Diagonal(norms(self.gx))
         return self.rule.tiles(self.layer, self.x, self.gy)
 
@@ -78,7 +87,23 @@ class Arranged:
             return None
         if self.rule.diagonal:
             return torch.diag(self.passed().square().sum(0))
-        return None if self.rule.overlap is None else self.rule.overlap(self.layer, self.x, self.gy, self.gx)
+        if self.rule.overlap is None:
+            return None
+        gy, down = _near_one(self.gy, self.gx)
+        gx, back = _near_one(self.gx, self.gy)
+        return self.rule.overlap(self.layer, self.x, gy, gx).double() * (down * back)
+
+
+def _near_one(gradient: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Divide by one power of two, so that products do not vanish; return that, too, in float64.
+
+    Without the samples where this or the other gradient is not finite.
+    """
+    there = gradient.flatten(1).isfinite().all(1) & other.flatten(1).isfinite().all(1)
+    gradient = torch.where(there.view(-1, *(1 for _ in gradient.shape[1:])), gradient, 0).double()
+    exponent = torch.frexp(gradient.abs().amax() if gradient.numel() else gradient.sum())[1]
+    scale = torch.ldexp(torch.ones_like(exponent, dtype=torch.float64), exponent)
+    return (gradient / scale).to(torch.promote_types(other.dtype, torch.float32)), scale
 
 
 @dataclass(frozen=True)
@@ -91,7 +116,8 @@ class _Arrange:
         call, samples = self.call, len(self.batch.x)
         if self.rule.layout in ("last", "any"):
             view = by_channel(tensor, call.axis, samples, call.label, call.sample_axis)
-            return view.mT if self.rule.layout == "last" else view
+            last = self.rule.layout == "last"
+            return tensor if last and tensor.dim() == 2 and call.sample_axis in (0, None) else view.mT if last else view
         if len(tensor) != samples or call.sample_axis not in (0, None):
             raise BadInput(
                 f"exchange of layer {call.label!r}",

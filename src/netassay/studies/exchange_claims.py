@@ -33,23 +33,31 @@ UNITS = {
 }
 
 
-def variation(sums: Floats, samples: Floats) -> float:
-    """Return the coefficient of variation between channels that is not noise: 0 on average where channels are alike.
+def variance(sums: Floats, samples: Floats) -> Floats:
+    """Return the variance between channels that is not noise, of all folds, and without each of them: `(1 + F,)`.
 
     `sums` `(F, C)` are sums over the samples of each fold of what a channel has beside its sample's mean channel,
-    `samples` `(F,)` their numbers. The variance of the channels' means less that of the error of a mean, as the folds
-    differ; its root, with its sign. NaN with fewer than two folds.
+    `samples` `(F,)` their numbers. The variance of the channels' means, which is about 1, less that of the error of a
+    mean, as the folds differ: 0 on average where channels are alike, since errors add up to 0 as the means add up to C.
+    NaN with fewer than three folds.
     """
+    F = len(samples)
+    if F < 3:
+        return np.full(1 + F, np.nan)
+    n = np.concatenate([[samples.sum()], samples.sum() - samples])[:, None]
+    mean = np.concatenate([sums.sum(0)[None], sums.sum(0) - sums]) / n
+    # Sums over folds of (s - n m)^2 = s^2 - 2 n s m + n^2 m^2, less what is left out.
+    parts = (sums**2, samples[:, None] * sums, samples[:, None] ** 2)
+    square, cross, size = (np.concatenate([one.sum(0)[None], one.sum(0) - one]) for one in parts)
+    folds = np.concatenate([[F], np.full(F, F - 1)])[:, None]
+    error = (square - 2 * mean * cross + mean**2 * size) / n**2 * folds / (folds - 1)
+    return np.asarray(mean.var(1) - error.mean(1))
+
+
+def variation(sums: Floats, samples: Floats) -> float:
+    """Return the coefficient of variation between channels that is not noise: the signed root of the variance."""
     there = samples > 0
-    sums, samples = sums[there], samples[there]
-    F, C = sums.shape
-    if F < 2:
-        return float("nan")
-    n = samples.sum()
-    mean = sums.sum(0) / n
-    error = np.square(sums - samples[:, None] * mean).sum(0) / n**2 * (F / (F - 1))
-    variance = mean.var() - error.mean() * (C - 1) / C
-    return float(np.sign(variance) * np.sqrt(np.abs(variance)))
+    return float(_root(variance(sums[there], samples[there])[0]))
 
 
 def claims(layers: Sequence[Exchange]) -> tuple[Claim, ...]:
@@ -76,49 +84,52 @@ def by_layer(layers: Sequence[Exchange]) -> list[dict[str, Any]]:
 
 
 def _several(layer: Exchange) -> bool:
-    """Tell whether there are channels to differ, in and out, and samples in two folds or more."""
-    return min(layer.columns["emission"], layer.columns["absorption"]) > 1 and (layer.sums["samples"] > 0).sum() > 1
+    """Tell whether there are channels to differ, in and out, that mix, and samples in three folds or more."""
+    channels = min(layer.columns["emission"], layer.columns["absorption"])
+    return layer.mixes and channels > 1 and (layer.sums["samples"] > 0).sum() > 2
 
 
 def _tested(name: str, layers: Sequence[Exchange], tests: int) -> Claim | None:
     # What says nothing in a fold says nothing in any: folds without a sample are left out.
     there = np.all([layer.sums["samples"] > 0 for layer in layers], axis=0)
-    if there.sum() < 2:
+    if there.sum() < 3:
         return None
-    parts = [layer.sums[part][there].astype(np.float64) for layer in layers for part in ("samples", *SIDES[name])]
+    means = {
+        side: np.mean([variance(one.sums[side][there], one.sums["samples"][there].astype(float)) for one in layers], 0)
+        for side in SIDES
+    }
     n = int(min(layer.sums["samples"].sum() for layer in layers))
     level = 1 - ERROR / tests
-    effect, low, high = (SHOWN[name](one) for one in jackknife(parts, EFFECTS[name], level=level))
-    fields = {"unit": UNITS[name], "level": level, "tests": tests, "correction": "Bonferroni"}
-    counted = "samples" if n >= FEWEST else "samples, too few to decide"
-    null = float(SHOWN[name](0.0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        effect, low, high = (float(SHOWN[name](one)) for one in jackknife(EFFECTS[name](means), level=level))
     claim = Claim.above(
-        null, statement=STATEMENTS[name], effect=effect, interval=(low, high), n=n, counted=counted, **fields
+        float(SHOWN[name](0.0)),
+        statement=STATEMENTS[name],
+        effect=effect,
+        interval=(low, high),
+        n=n,
+        counted="samples" if n >= FEWEST else "samples, too few to decide",
+        unit=UNITS[name],
+        level=level,
+        tests=tests,
+        correction="Bonferroni",
     )
-    return claim if n >= FEWEST else replace(claim, decision="undecided")
+    # Alike is the least that channels can be: an estimate below it is noise, not the opposite.
+    undecided = n < FEWEST or (name in SIDES and claim.decision == "does not hold")
+    return replace(claim, decision="undecided") if undecided else claim
 
 
-def _mean_variation(*parts: Floats) -> float:
-    return float(np.mean([variation(sums, samples) for samples, sums in zip(parts[::2], parts[1::2], strict=True)]))
+def _root(variance: Any) -> Any:
+    """Return the root of a variance, with its sign."""
+    return np.sign(variance) * np.sqrt(np.abs(variance))
 
 
-def _mean_ratio(*parts: Floats) -> float:
-    """Return log2 of how many times the variation of absorption that of emission is, mean over layers."""
-    ratios = []
-    for samples, absorbed, emitted in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
-        a, e = variation(absorbed, samples), variation(emitted, samples)
-        ratios.append(np.log2(e / a) if min(a, e) > 0 else np.nan)
-    return float(np.mean(ratios))
-
-
-SIDES: Mapping[str, tuple[str, ...]] = {
-    "absorption": ("absorption",),
-    "emission": ("emission",),
-    "both": ("absorption", "emission"),
+SIDES = ("absorption", "emission")
+EFFECTS: Mapping[str, Callable[[Mapping[str, Floats]], Floats]] = {
+    "absorption": lambda means: means["absorption"],
+    "emission": lambda means: means["emission"],
+    "both": lambda means: np.log2(means["emission"] / means["absorption"]) / 2,
 }
-EFFECTS: Mapping[str, Callable[..., float]] = {
-    "absorption": _mean_variation,
-    "emission": _mean_variation,
-    "both": _mean_ratio,
-}
-SHOWN: Mapping[str, Callable[[Any], Any]] = {"absorption": float, "emission": float, "both": np.exp2}
+"""What is tested, of all folds and without each: the mean variance over layers, or log2 of the ratio of its roots."""
+SHOWN: Mapping[str, Callable[[Any], Any]] = {"absorption": _root, "emission": _root, "both": np.exp2}
+"""How it is shown: as a coefficient of variation, or as a ratio of two."""

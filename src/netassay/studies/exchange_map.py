@@ -91,7 +91,7 @@ def exchange_map(
     """
     model = build(model) if isinstance(model, str) else model
     wanted = frozenset([also] if isinstance(also, str) else also)
-    for name in wanted - set(ALSO):
+    for name in sorted(wanted - set(ALSO)):
         raise UnknownName("exchange", name, ALSO, "use also=" + listing(ALSO))
     loaded = load_data(data, batch_size=batch_size)
     chosen, left_out = _chosen(model, layers, skip)
@@ -111,7 +111,8 @@ def exchange_map(
     found = look.read(outcome)
     if not found:
         asked = f"exchange of {listing([layer.name for layer in chosen])}"
-        raise BadInput(asked, "no gradient came by any of them", "choose layers that `netassay summary` shows")
+        why = "; ".join(look.left_out.values()) or "no gradient came by any of them"
+        raise BadInput(asked, why, "choose layers that `netassay summary` shows")
     never = [f"asked for but never ran: {name}" for name in outcome.never_ran]
     reached = {layer.label for layer in found}
     odd = look.left_out

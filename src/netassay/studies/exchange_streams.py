@@ -12,7 +12,7 @@ from torch import Tensor
 
 from netassay.data import Batch
 from netassay.errors import BadInput
-from netassay.exchange import Sums, coherence, exchanged
+from netassay.exchange import coherence, exchanged
 from netassay.records import Record
 from netassay.rules import Rule
 from netassay.rules.exactly import exactly
@@ -27,6 +27,8 @@ FOLD_IN = 128
 """Samples whose numbers wait until they are folded into rows: rows cost as much for one as for these."""
 LARGEST = 1 << 22
 """Entries of a layer's mean blocks beyond which they are not kept."""
+WIDEST = 1 << 14
+"""Channels of a call, of all quantities together, beyond which quartiles are not kept: each takes 8 kB."""
 STREAMS = ("moments", "extremes", "counts", "sample_norms")
 ALSO = ("blocks", "share", "around", "emission_norm", "gradient_norm")
 """What can be asked for beside emission, absorption and coherence."""
@@ -34,12 +36,14 @@ ALSO = ("blocks", "share", "around", "emission_norm", "gradient_norm")
 
 @dataclass(frozen=True)
 class Exchange:
-    """One call of a layer. `streams` speak of the quantities in `columns`, one after the other; `sums` are only added.
+    """One call of a layer. Its rows speak of the quantities in `columns`, one after the other; `sums` are only added.
 
     Of `sums`, by fold: "emission" `(FOLDS, O)` and "absorption" `(FOLDS, I)`, beside the sample's mean over channels,
-    and "samples" `(FOLDS,)`; over all samples: "passed" `(I,)`, norms of gx; "blocks" `(O, I)`; "overlap" `(O, I)` and
-    "square" `(I,)`, see `exchange.share`; "around" `(3,)`: norms of what comes through a branch, around it, and in all;
-    "made" `(2,)`: blocks, and those made once more; "unseen": samples whose gx was not to be had.
+    and "samples" `(FOLDS,)`. Over samples: "passed" and "arrived" `(I,)`, norms of gx and absorption where both were
+    seen; "blocks" `(O, I)` and "counted" `(O,)`, of how many samples; "overlap" `(O, I)` and "square" `(I,)`, see
+    `exchange.share`; "around" `(3,)`: norms of what comes through a branch, around it, and in all; "made" `(2,)`:
+    blocks, and those made once more; "seen" `(2,)`: samples, and those whose gx was not. `mixes`: whether channels
+    meet at all.
     """
 
     label: str
@@ -47,12 +51,12 @@ class Exchange:
     depth: int
     path: str
     columns: Mapping[str, int]
+    mixes: bool
     rows: Rows | Mapping[str, Any]
     sums: Mapping[str, np.ndarray]
 
-    @property
-    def streams(self) -> Mapping[str, Any]:
-        """The value forms; read anew each time, since they take many times the rows' memory."""
+    def read(self) -> Mapping[str, Any]:
+        """Return the value forms; they take many times the rows' memory, and are not kept."""
         return read(self.rows) if isinstance(self.rows, Rows) else self.rows
 
     @property
@@ -62,7 +66,7 @@ class Exchange:
 
     def merge(self, other: Exchange) -> Exchange:
         """Join with the same call's exchange over further samples."""
-        mine, theirs = self.streams, other.streams
+        mine, theirs = self.read(), other.read()
         streams = {name: stream.merge(theirs[name]) for name, stream in mine.items()}
         sums = {name: value + other.sums[name] for name, value in self.sums.items()}
         return replace(self, rows=streams, sums=sums)
@@ -74,26 +78,40 @@ class Tally:
 
     columns: dict[str, int]
     sums: dict[str, Tensor] = field(default_factory=dict)
-    waiting: list[Tensor] = field(default_factory=list)
+    waiting: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
     rows: Rows | None = None
 
     def add(self, name: str, value: Tensor) -> None:
         """Add to a sum."""
         self.sums[name] = self.sums[name].add_(value) if name in self.sums else value.clone()
 
-    def wait(self, values: Tensor) -> None:
-        """Keep the numbers of a batch, `(N, columns)`, until there are enough."""
+    def wait(self, values: Tensor, passed: Tensor, fold: Tensor) -> None:
+        """Keep the numbers of a batch, `(N, columns)`, norms of gx and folds, until there are enough."""
         # Rows are made at once, so that memory is from the first batch on what it will be.
-        self.rows = make(STREAMS, values[..., None]) if self.rows is None else self.rows
-        self.waiting.append(values)
-        if sum(map(len, self.waiting)) >= FOLD_IN:
+        if self.rows is None:
+            self.rows = make(STREAMS if values.shape[1] <= WIDEST else STREAMS[:-1], values[..., None])
+        self.waiting.append((values, passed, fold))
+        if sum(len(one) for one, _, _ in self.waiting) >= FOLD_IN:
             self.fold()
 
     def fold(self) -> None:
-        """Fold what waits into the rows."""
-        if self.waiting and self.rows is not None:
-            observe(self.rows, torch.cat(self.waiting)[..., None])
-            self.waiting = []
+        """Fold what waits into the rows and the sums."""
+        if not self.waiting or self.rows is None:
+            return
+        values, passed, fold = (torch.cat(one) for one in zip(*self.waiting, strict=True))
+        self.waiting = []
+        observe(self.rows, values[..., None])
+        sides = dict(zip(self.columns, torch.split(values, list(self.columns.values()), 1), strict=True))
+        known = passed.isfinite().all(1) & sides["absorption"].isfinite().all(1)
+        self.add("passed", passed[known].sum(0))
+        self.add("arrived", sides["absorption"][known].sum(0))
+        self.add("seen", torch.stack([torch.ones_like(known).sum(), (~known).sum()]))
+        relative = {name: sides[name] / sides[name].mean(1, keepdim=True) for name in ("emission", "absorption")}
+        counted = torch.stack([one.isfinite().all(1) for one in relative.values()]).all(0)
+        for name, one in relative.items():
+            parts = one.new_zeros(FOLDS, one.shape[1])
+            self.add(name, parts.index_add_(0, fold[counted], one[counted]))
+        self.add("samples", torch.bincount(fold[counted], minlength=FOLDS))
 
 
 class Look:
@@ -109,13 +127,8 @@ class Look:
         self.batch: Batch | None = None
 
     def forward(self, call: Call, record: Record, batch: Batch) -> None:
-        """Keep the input of layers whose rule needs its values."""
-        rule = self.rules[call.layer.name]
-        if rule.reads_x and not rule.diagonal:
-            if record.x is None:
-                raise BadInput(
-                    f"exchange of layer {call.label!r}", "an input that the layer overwrites", f"skip={call.label!r}"
-                )
+        """Keep the input of layers whose rule needs its values; not one that the layer overwrites."""
+        if self.rules[call.layer.name].reads_x and record.x is not None:
             self.inputs[call.label] = record.x
 
     def backward(self, call: Call, record: Record, batch: Batch) -> None:
@@ -144,10 +157,11 @@ class Look:
             self.tallies[call.label].add("around", torch.stack(sizes))
 
     def _exchange(self, seen: Arranged) -> None:
+        few = seen.shape[1] * seen.shape[2] <= LARGEST
         sums = exchanged(
             seen.tiles(),
             seen.shape,
-            total="blocks" in self.also and seen.shape[1] * seen.shape[2] <= LARGEST,
+            total="blocks" in self.also and few,
             norm="emission_norm" in self.also,
         )
         passed = seen.passed()
@@ -161,30 +175,15 @@ class Look:
         if label not in self.tallies:
             self.tallies[label] = Tally({name: value.shape[1] for name, value in values.items()})
         tally = self.tallies[label]
-        tally.wait(torch.cat(list(values.values()), 1))
-        self._add(tally, seen, sums, passed)
-
-    def _add(self, tally: Tally, seen: Arranged, sums: Sums, passed: Tensor) -> None:
-        known = passed.isfinite().all(1)
-        tally.add("passed", passed[known].sum(0))
-        tally.add("unseen", (~known).sum())
+        tally.wait(torch.cat(list(values.values()), 1), passed, self._folds(seen.batch).to(passed.device))
         tally.add("made", torch.tensor([sums.blocks, sums.again]))
         if sums.total is not None:
             tally.add("blocks", sums.total)
-        overlap = seen.overlap() if "share" in self.also else None
+            tally.add("counted", sums.emission.isfinite().sum(0))
+        overlap = seen.overlap() if "share" in self.also and few else None
         if overlap is not None:
             tally.add("overlap", overlap)
-            tally.add("square", passed.square().sum(0))
-        fold = self._folds(seen.batch).to(passed.device)
-        relative = {
-            name: one / one.mean(1, keepdim=True)
-            for name, one in (("emission", sums.emission), ("absorption", sums.absorption))
-        }
-        counted = torch.stack([one.isfinite().all(1) for one in relative.values()]).all(0)
-        for name, one in relative.items():
-            parts = one.new_zeros(FOLDS, one.shape[1])
-            tally.add(name, parts.index_add_(0, fold[counted], one[counted]))
-        tally.add("samples", torch.bincount(fold[counted], minlength=FOLDS))
+            tally.add("square", passed[passed.isfinite().all(1)].square().sum(0))
 
     def _folds(self, batch: Batch) -> Tensor:
         """Deal the samples of a batch to folds; the same for every layer."""
@@ -205,4 +204,5 @@ class Look:
         tally.fold()
         sums = {name: value.cpu().numpy() for name, value in tally.sums.items()}
         rows: Rows | Mapping[str, Any] = {} if tally.rows is None else tally.rows
-        return Exchange(call.label, call.layer.kind, call.place.depth, call.place.path, tally.columns, rows, sums)
+        at, mixes = call.place, not self.rules[call.layer.name].diagonal
+        return Exchange(call.label, call.layer.kind, at.depth, at.path, tally.columns, mixes, rows, sums)

@@ -7,22 +7,24 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
+from netassay.exchange import share
 from netassay.result import Array, Result, Table
 from netassay.streams import LogHistogram
 from netassay.streams.moments import ratio
-from netassay.studies.exchange_claims import by_layer, claims, variation
+from netassay.studies.exchange_claims import SIDES, by_layer, claims, variation
+from netassay.studies.exchange_streams import WIDEST, Exchange
 
 if TYPE_CHECKING:
     from netassay.studies.exchange_map import Exchanges
-    from netassay.studies.exchange_streams import Exchange
 
 Columns = Mapping[str, np.ndarray]
 STARVED = 0.1
 """Share of its layer's mean gradient below which an input channel is quiet: starved or cancelled."""
 WITHIN = 1 / 129
 """How far a quantile may be off: half a bin of its histogram. The interval of a median is widened by it."""
-STATES = ("fed", "starved", "cancelled", "unreached")
+STATES = ("fed", "starved", "cancelled", "unreached", "unknown")
 ROUNDING = 1e-6
 """Gradient around a layer, beside all of it, that is no more than rounding."""
 UNEVEN = 0.98
@@ -69,22 +71,29 @@ def _channels(layer: Exchange) -> tuple[dict[str, np.ndarray], dict[str, np.ndar
 
 def _numbers(layer: Exchange) -> dict[str, np.ndarray]:
     """Return what is told of every channel and quantity: samples, moments, five numbers, and how sure the median is."""
-    streams = layer.streams
+    streams = layer.read()
     moments, extremes, counts = (streams[name] for name in ("moments", "extremes", "counts"))
     seen = moments.n > 0
-    n = max(float(moments.n.max(initial=0)), 1.0)
-    reach = UNEVEN / np.sqrt(n)
-    levels = {"q25": 0.25, "median": 0.5, "q75": 0.75, "median_low": 0.5 - reach, "median_high": 0.5 + reach}
-    histogram = _without(streams["sample_norms"], counts.nan + counts.inf)
-    quantiles = histogram.quantile([min(max(q, 0.0), 1.0) for q in levels.values()])
-    quantiles[:, -2:] *= (1 - WITHIN, 1 + WITHIN)
+    low, high = (np.where(seen, end, np.nan) for end in (extremes.low, extremes.high))
+    reach = UNEVEN / np.sqrt(np.maximum(moments.n, 1))
+    levels = np.stack([0 * reach + 0.25, 0 * reach + 0.5, 0 * reach + 0.75, 0.5 - reach, 0.5 + reach], axis=1)
+    quantiles = np.full(levels.shape, np.nan)
+    if "sample_norms" in streams:
+        histogram = _without(streams["sample_norms"], counts.nan + counts.inf)
+        quantiles = histogram.quantile(np.clip(levels, 0, 1)) * (1, 1, 1, 1 - WITHIN, 1 + WITHIN)
+        quantiles = np.clip(quantiles, low[:, None], high[:, None])
+    q25, median, q75, median_low, median_high = quantiles.T
     return {
         "samples": moments.n.astype(np.int64),
         "mean": np.where(seen, moments.mean, np.nan),
         "std": moments.std,
-        "low": np.where(seen, extremes.low, np.nan),
-        **dict(zip(levels, quantiles.T, strict=True)),
-        "high": np.where(seen, extremes.high, np.nan),
+        "low": low,
+        "q25": q25,
+        "median": median,
+        "q75": q75,
+        "high": high,
+        "median_low": median_low,
+        "median_high": median_high,
         "undefined": counts.nan + counts.inf,
     }
 
@@ -102,20 +111,19 @@ def _fate(layer: Exchange, inputs: Columns) -> dict[str, np.ndarray]:
     Beside the layer's means: `received` is what comes out, `arrival` what arrived, `survival` which part of that was
     left by interference; `received = arrival * survival`.
     """
-    samples = inputs["absorption_samples"]
-    arrived = np.nan_to_num(inputs["absorption_mean"]) * samples
-    passed = layer.sums["passed"]
+    arrived, passed = layer.sums["arrived"], layer.sums["passed"]
     arrival = ratio(arrived, np.full(len(arrived), arrived.mean()))
     received = ratio(passed, np.full(len(passed), passed.mean()))
     survival = ratio(received, arrival)
     quiet = received < STARVED
     state = np.where(quiet, np.where(arrival <= survival, "starved", "cancelled"), "fed")
-    state = np.where(arrived.sum() > 0, np.where(np.isnan(received), "unreached", state), "unreached")
+    reached = np.nan_to_num(inputs["absorption_mean"]).sum() > 0
+    state = np.where(np.isnan(received), "unknown" if reached else "unreached", state)
     return {"state": state, "received": received, "arrival": arrival, "survival": survival}
 
 
 def _layer_row(layer: Exchange, inputs: Columns, outputs: Columns) -> dict[str, Any]:
-    arrived = float(np.nansum(inputs["absorption_mean"] * inputs["absorption_samples"]))
+    arrived = float(layer.sums["arrived"].sum())
     blocks, again = layer.sums["made"]
     sides = {side: variation(layer.sums[side].astype(float), layer.sums["samples"].astype(float)) for side in SIDES}
     return {
@@ -123,6 +131,7 @@ def _layer_row(layer: Exchange, inputs: Columns, outputs: Columns) -> dict[str, 
         "kind": layer.kind,
         "depth": layer.depth,
         "path": layer.path,
+        "mixes": layer.mixes,
         "outputs": layer.columns["emission"],
         "inputs": layer.columns["absorption"],
         "samples": int(outputs["emission_samples"].max(initial=0)),
@@ -134,26 +143,21 @@ def _layer_row(layer: Exchange, inputs: Columns, outputs: Columns) -> dict[str, 
     }
 
 
-SIDES = ("absorption", "emission")
-
-
 def _arrays(layers: Sequence[Exchange]) -> list[tuple[str, Array]]:
     """Return mean blocks over samples, and pooled shares, with channels as labels."""
     found = []
     for layer in layers:
         sums = layer.sums
-        samples = layer.streams["counts"].samples.max(initial=0)
         labels = {
             name: [str(i) for i in range(layer.columns[side])]
             for name, side in (("output", "emission"), ("input", "absorption"))
         }
         if "blocks" in sums:
-            found.append((f"blocks/{layer.label}", Array(sums["blocks"] / max(samples, 1), **labels)))
+            found.append(
+                (f"blocks/{layer.label}", Array(sums["blocks"] / np.maximum(sums["counted"], 1)[:, None], **labels))
+            )
         if "overlap" in sums:
-            with np.errstate(invalid="ignore"):
-                pooled = np.where(
-                    sums["square"] > 0, sums["overlap"] / np.where(sums["square"] > 0, sums["square"], 1), np.nan
-                )
+            pooled = share(torch.from_numpy(sums["overlap"]), torch.from_numpy(sums["square"])).numpy()
             found.append((f"share/{layer.label}", Array(pooled, **labels)))
     return found
 
@@ -163,7 +167,7 @@ def _residual(layers: Sequence[Exchange]) -> list[dict[str, Any]]:
     rows = []
     for i, layer in enumerate(layers):
         if _leaves(layer):
-            samples = max(int(layer.streams["counts"].samples.max(initial=0)), 1)
+            samples = max(int(layer.sums["seen"][0]), 1)
             through, around, total = (layer.sums["around"] / samples).tolist()
             told = {"layer": layer.label, "members": ",".join(_branch(layers[i:]))}
             rows.append({**told, "through": through, "around": around, "total": total})
@@ -190,9 +194,11 @@ def _notes(layers: Sequence[Exchange]) -> list[str]:
     for layer in layers:
         if layer.kind == "MultiheadAttention":
             notes.append(f"{layer.label}: blocks of its out_proj; those of its in_proj cannot be observed")
-        unseen = int(layer.sums["unseen"])
+        unseen = int(layer.sums["seen"][1])
         if unseen:
             notes.append(f"{layer.label}: gx not to be had, or not finite, for {unseen} samples")
+        if sum(layer.columns.values()) > WIDEST:
+            notes.append(f"{layer.label}: quartiles are not kept, there are too many channels")
         if layer.large:
             notes.append(f"{layer.label}: mean blocks are not kept, there are too many")
     return notes
