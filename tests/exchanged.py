@@ -58,6 +58,7 @@ def _layer(depth, row, b, shares):
     alive = b.sum() > 0
     return {
         "layer": name, "kind": "BatchNorm2d" if "bn" in name else "Conv2d", "depth": depth, "path": path,
+        "mixes": "bn" not in name,
         "outputs": outputs, "inputs": inputs, "samples": 60, "exchanged": float(b.sum()),
         "coherence": float((shares * absorbed).sum() / absorbed.sum()) if alive else float("nan"),
         "emission_variation": float(emitted.std() / emitted.mean()) if alive else float("nan"),

@@ -138,7 +138,7 @@ def exchange(
     shown.check()
     options: dict[str, Any] = {"layers": layers or None, "skip": skip, "objective": objective, "batch_size": batch_size}
     if checkpoints is not None:
-        result = over_checkpoints(_weighted(made, model), checkpoints, exchange_map, data, also=(), **options)
+        result = over_checkpoints(_weighted(made, model), checkpoints, exchange_map, data, also=also, **options)
         return _show(result, shown, "checkpoints", {"model": model, "data": data, "seed": made.seed})
     network = made.model(model)
     result = exchange_map(network, _fitting(data, network), also=also, **options)

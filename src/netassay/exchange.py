@@ -107,7 +107,7 @@ def _add_tile(sums: Sums, tile: Tile) -> None:
     weights, top = _near_one(tile.scale.view(-1, g, q), 2, tile.values.dtype)
     sums.absorption[:, into] += (_absorbed(tile.values, weights) * top).flatten(1)
     if sums.total is not None:
-        values, scale = _finite(tile)
+        values, scale = _finite(tile, sums.emission[:, o].isfinite())
         weights, top = _near_one(scale, 0, values.dtype)
         sums.total[o, into] += block_diagonal(_over_samples(values, weights) * top.view(g, q, 1))
     sums.blocks += len(tile.scale) * g * q * i
@@ -126,9 +126,8 @@ def _add_singles(sums: Sums, some: Singles) -> None:
     sums.again += len(some.values)
 
 
-def _finite(tile: Tile) -> tuple[Tensor, Tensor]:
-    """Return values and scale with nothing where a sample's gradient at an output is not finite."""
-    there = tile.scale.isfinite()
+def _finite(tile: Tile, there: Tensor) -> tuple[Tensor, Tensor]:
+    """Return values and scale with nothing where what a sample emits at an output is not finite: `there` `(N, o)`."""
     if there.all():
         return tile.values, tile.scale
     g, q, N, _ = tile.values.shape

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from netassay.hooks import Watch
 
 
 class Hook:
@@ -18,7 +15,7 @@ class Hook:
     The stand-in is `contextlib.nullcontext().__exit__`: it takes anything, returns None, and needs no netassay to load.
     """
 
-    def __init__(self, watch: Watch, subject: Any = None, index: int = 0, last: bool = False) -> None:
+    def __init__(self, watch: Any, subject: Any = None, index: int = 0, last: bool = False) -> None:
         self.watch, self.subject, self.index, self.last = watch, subject, index, last
 
     def __reduce__(self) -> tuple[Any, ...]:

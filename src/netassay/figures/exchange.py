@@ -77,15 +77,10 @@ def mixes(result: Result) -> list[str]:
 
     Where no layer does, all that have channels.
     """
-    rows = {side: column(result, table, "layer") for side, table in (("absorption", "inputs"), ("emission", "outputs"))}
-    means = {side: column(result, f"{'in' if side == 'absorption' else 'out'}puts", f"{side}_mean") for side in rows}
-    labels = column(result, "layers", "layer").tolist()
-    having = [label for label in labels if all((one == label).any() for one in rows.values())]
-    mixing = []
-    for label in having:
-        into, out = (means[side][rows[side] == label] for side in ("absorption", "emission"))
-        if into.shape != out.shape or not np.allclose(into, out, rtol=1e-4, atol=0, equal_nan=True):
-            mixing.append(label)
+    layers, told = column(result, "layers", "layer"), column(result, "layers", "mixes")
+    owners = [set(column(result, table, "layer").tolist()) for table in ("inputs", "outputs")]
+    having = [label for label in layers.tolist() if all(label in one for one in owners)]
+    mixing = [label for label in layers[told.astype(bool)].tolist() if label in having]
     return mixing or having
 
 

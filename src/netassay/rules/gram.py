@@ -10,8 +10,14 @@ from torch import Tensor
 
 from netassay.rules.taps import Axis, Copies, Plan
 
+LONGEST = 1 << 14
+"""Positions that are summed in the gradient's own precision; what these sums add up to is float64."""
 WORKING = 1 << 19
 """Entries of copies that are worked on at a time: they stay in a processor's cache."""
+
+
+ABROAD = 1 << 8
+"""How many times as much is worked on at a time elsewhere than on a CPU, where it is the launches that cost."""
 
 
 def gram(gy: Tensor, plan: Plan) -> Tensor:
@@ -24,19 +30,24 @@ def gram(gy: Tensor, plan: Plan) -> Tensor:
     if not len(gy):
         return gy.new_zeros(0, len(plan.terms))
     spaces = [space(gy, family) for family in plan.families]
-    step = min(len(gy), max(1, WORKING // max(1, *map(prod, spaces))) if gy.device.type == "cpu" else len(gy))
+    step = min(len(gy), max(1, WORKING // max(1, *map(prod, spaces))) * (1 if gy.device.type == "cpu" else ABROAD))
     # What no entry reaches stays zero, so that one piece of memory serves every part.
     memory = [gy.new_zeros(step, *one) for one in spaces]
-    made = gy.new_zeros(len(gy), len(plan.terms))
-    places = _chosen(plan, gy.device, gy.dtype)
+    longest = max([0, *((run.stop - run.start) * prod(spaces[family][2:]) for family, run in plan.products)])
+    dtype = torch.float64 if longest > LONGEST else gy.dtype
+    made = gy.new_zeros(len(gy), len(plan.terms), dtype=dtype)
+    places = _chosen(plan, gy.device, dtype)
     for part, out in zip(torch.split(gy, step), torch.split(made, step), strict=True):
         copies = [copy_into(one[: len(part)], part, family) for one, family in zip(memory, plan.families, strict=True)]
         for (family, run), chosen in zip(plan.products, places, strict=True):
             one = copies[family]
-            left, right = (one[:, :, run.start + lag : run.stop + lag].flatten(2) for lag in (0, run.lag))
-            # As a product with ones and twos in their places, which beats gathering a few columns of short rows.
-            out.addmm_(torch.bmm(left, right.mT).flatten(1), chosen)
-    return made
+            rows = max(1, LONGEST // max(1, prod(one.shape[3:])))
+            for start in range(run.start, run.stop, rows):
+                stop = min(run.stop, start + rows)
+                left, right = (one[:, :, start + lag : stop + lag].flatten(2) for lag in (0, run.lag))
+                # As a product with ones and twos in their places, which beats gathering a few columns of short rows.
+                out.addmm_(torch.bmm(left, right.mT).flatten(1).to(dtype), chosen)
+    return made.to(gy.dtype)
 
 
 def space(gy: Tensor, family: tuple[Copies, ...]) -> tuple[int, ...]:

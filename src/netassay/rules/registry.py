@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import singledispatch
+from functools import singledispatch, wraps
 from typing import Any, Literal, TypeVar
 
 from torch import Tensor, nn
@@ -62,17 +62,43 @@ def rule(kind: type[nn.Module], *, layout: Layout = "first") -> Callable[[F], F]
     ...         return x * self.factors
     >>> @rule(Scale, layout="last")
     ... def scale(layer, x, gy):
-    ...     return torch.diag_embed((gy * layer.factors).detach().abs())
+    ...     sizes = gy.reshape(len(gy), -1, gy.shape[-1]).norm(dim=1)  # over tokens, where there are any
+    ...     return torch.diag_embed(sizes * layer.factors.detach().abs())
     >>> from netassay.rules import blocks
     >>> blocks(Scale(torch.tensor([1.0, -2.0])), torch.ones(1, 2), torch.ones(1, 2)).tolist()
     [[[1.0, 0.0], [0.0, 2.0]]]
     """
 
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)) or layout not in ("first", "last"):
+        raise BadInput(f"rule({kind!r}, layout={layout!r})", "no class of layers, or no layout", "rule(MyLayer)")
+
     def register(function: F) -> F:
-        _register(Rule(kind, function, layout=layout))
+        _register(Rule(kind, _checked(function, kind, layout), layout=layout))
         return function
 
     return register
+
+
+def _checked(function: Callable[[Any, Tensor, Tensor], Any], kind: type[nn.Module], layout: Layout) -> Any:
+    """Return the function with its result held against the shape of blocks; what it raises is its author's."""
+
+    @wraps(function)
+    def tiles(layer: nn.Module, x: Tensor, gy: Tensor) -> Tensor:
+        asked, mend = (
+            f"rule for {kind.__name__}",
+            "mend it; netassay.testing.check_rule holds it against the definition",
+        )
+        try:
+            made = function(layer, x, gy)
+        except Exception as error:
+            raise BadInput(asked, f"{type(error).__name__}: {error}", mend) from error
+        O, I = (one.shape[1 if layout == "first" else -1] for one in (gy, x))  # noqa: E741
+        if not isinstance(made, Tensor) or made.shape != (len(gy), O, I):
+            found = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
+            raise BadInput(asked, f"it returns {found}, not (N, O, I) = {(len(gy), O, I)}", mend)
+        return made
+
+    return tiles
 
 
 def _register(one: Rule) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from netassay.capturing import watchable
 from netassay.data import load_data
 from netassay.errors import BadInput, UnknownName, listing
 from netassay.layers import Layer, has_weight, named_layers, select
@@ -78,11 +79,14 @@ def exchange_map(
     `layers` are patterns (see `select`); by default every layer with a weight matrix. `skip` leaves layers out, by
     pattern: a layer without a rule is refused otherwise. `also` asks for more: "blocks" (the mean over samples for each
     pair of channels), "share" (of each output in what each input receives, pooled), "around" (what comes around each
-    branch), and what E3's script computed: "emission_norm" (the norm over inputs in the place of the sum) and
-    "gradient_norm" (of the gradient at each output channel). `model` may be a spec.
+    branch), and what the script of the original study computed in the place of emission and absorption:
+    "emission_norm" (the norm over inputs, not the sum) and "gradient_norm" (of the gradient at each output channel).
+    `model` may be a spec.
 
     Tables "layers", "inputs", "outputs", "claims" (layer by layer) and "residual"; arrays "blocks/LAYER" and
-    "share/LAYER" (output, input); `docs/words.md` has the columns. Results over parts of the data merge exactly.
+    "share/LAYER" (output, input); `docs/words.md` has the columns; figures "coherence", "variation", "panel", "blocks"
+    and "sankey". Results over parts of the data merge exactly, but for claims and variations: samples are dealt to
+    folds anew.
 
     >>> import torch, netassay as na
     >>> r = exchange_map(na.build("mlp[8]"), (torch.randn(40, 64), torch.arange(40) % 10))
@@ -90,11 +94,11 @@ def exchange_map(
     [('fc1', 8, 64), ('head', 10, 8)]
     """
     model = build(model) if isinstance(model, str) else model
-    wanted = frozenset([also] if isinstance(also, str) else also)
+    wanted = frozenset([also] if isinstance(also, str) else map(str, also or ()))
     for name in sorted(wanted - set(ALSO)):
         raise UnknownName("exchange", name, ALSO, "use also=" + listing(ALSO))
     loaded = load_data(data, batch_size=batch_size)
-    chosen, left_out = _chosen(model, layers, skip)
+    chosen, left_out = _chosen(watchable(model), layers, skip)
     rules = {layer.name: find_rule(layer.module, layer.name) for layer in chosen}
     look = Look(rules, wanted, strict=layers is not None)
     outcome = sweep(
@@ -145,7 +149,8 @@ def _chosen(
 def _wanted(model: nn.Module, layers: str | Sequence[str] | None) -> list[Layer]:
     """Return the layers asked for; by default those with a weight matrix whose inputs can take a gradient."""
     if layers is not None:
-        return select(model, layers)
+        # A pattern takes containers, too, which multiply by nothing of their own.
+        return [one for one in select(model, layers) if known(one.module) or not list(one.module.children())]
     # Attention multiplies by its projections' weights without calling them: the module stands for them.
     inside = tuple(f"{one.name}." for one in named_layers(model) if isinstance(one.module, nn.MultiheadAttention))
     weighted = [layer for layer in named_layers(model) if has_weight(layer.module)]
