@@ -225,3 +225,11 @@ def test_a_block_at_which_no_gradient_arrives_is_no_flow():
         result = replace(made, tables={**made.tables, "residual": Table.of(rows)})
         drawn = [one for one in figures({"": result}) if one.name == "sankey"]
         assert [len(one.flow.links) for one in drawn] == ([] if links is None else [links])
+
+
+def test_a_figures_options_are_passed_on():
+    """`plot` takes what the figure takes; another option is answered with those it has."""
+    made = figure({"": by_hand()}, "blocks", layer="in")
+    assert made.kind == "heat"
+    with pytest.raises(UnknownName, match=r"(?s)option of figure 'blocks' 'colour'.*'layer'"):
+        figure({"": by_hand()}, "blocks", colour="red")

@@ -149,11 +149,15 @@ class Result:
         joined: Mergeable = self.source.merge(other.source)
         return joined.result()
 
-    def plot(self, name: str | None = None) -> Any:
-        """Draw a figure of this result and return the matplotlib figure (`.savefig("figure.pdf")`)."""
+    def plot(self, name: str | None = None, **options: Any) -> Any:
+        """Draw a figure of this result and return the matplotlib figure (`.savefig("figure.pdf")`).
+
+        The study's first figure by default; an unknown name is answered with those there are. Some take options: of an
+        exchange map, "panel" `layers` and `channels`, "blocks" `layer`, "sankey" `block`.
+        """
         from netassay import plots
 
-        return plots.draw(self, name)
+        return plots.draw(self, name, **options)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values that JSON can carry; NaN and infinities become strings."""

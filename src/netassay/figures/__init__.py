@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import Any
 
 from netassay.errors import NothingToDraw, UnknownName
 from netassay.figures.channels import (
@@ -21,7 +23,7 @@ from netassay.figures.structure import parameters_by_layer
 
 __all__ = ["BOX", "FIGURES", "SHADES", "Figure", "Results", "figure", "figures"]
 
-FIGURES: Mapping[str, Mapping[str, Callable[[Results], Figure]]] = {
+FIGURES: Mapping[str, Mapping[str, Callable[..., Figure]]] = {
     "channel_profile": {
         "gradient": gradient_by_layer,
         "signal": signal_by_layer,
@@ -54,11 +56,15 @@ def _made(make: Callable[[Results], Figure], results: Results) -> Figure | None:
         return None
 
 
-def figure(results: Results, name: str | None) -> Figure:
-    """Make one figure by name; the study's first by default."""
+def figure(results: Results, name: str | None, **options: Any) -> Figure:
+    """Make one figure by name, the study's first by default; some take options, such as `layer`."""
     study = next(iter(results.values())).study
     known = FIGURES.get(study, {})
     wanted = name or next(iter(known), "")
     if wanted not in known:
         raise UnknownName(f"figure of {study}", wanted, known)
-    return known[wanted](results)
+    takes = [one for one in signature(known[wanted]).parameters if one != "results"]
+    for option in options:
+        if option not in takes:
+            raise UnknownName(f"option of figure {wanted!r}", option, takes)
+    return known[wanted](results, **options)

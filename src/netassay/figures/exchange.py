@@ -55,12 +55,14 @@ def panel(results: Results, layers: Sequence[str] | None = None, channels: Seque
         raise NothingToDraw("panel", "no layer has input and output channels", "map layers with channels: layers=")
     named = _spread(mixing) if layers is None else [_known(result, layer) for layer in layers]
     picked = range(SHOWN) if channels is None else channels
+    which = f"Channels 0 to {SHOWN - 1}, where there are more. " if channels is None else ""
     parts = [_boxes(result, side, layer, picked) for side in ("absorption", "emission") for layer in named]
     return Figure(
         name="panel",
         title="What channels absorb, and what they emit",
         healthy="Healthy: boxes of similar height across a layer. A channel far below its neighbours takes no part; "
-        "long boxes are samples that differ. Norm of gradient per sample: whiskers low to high, boxes the middle half.",
+        "long boxes are samples that differ. Norm of gradient per sample: whiskers low to high, boxes the middle half. "
+        f"{which}A box that reaches down to zero is left out.",
         kind="panel",
         wide=True,
         x=(),
@@ -120,7 +122,9 @@ def blocks(results: Results, layer: str | None = None) -> Figure:
     made = mean_blocks(result, label)
     if made is None:
         raise NothingToDraw(
-            "blocks", f"no blocks {f'of {label} ' if label else ''}were kept", "name a smaller layer: layer="
+            "blocks",
+            f"no blocks {f'of {label} ' if label else ''}were kept",
+            "map with also=('blocks',), or name a smaller layer: layer=",
         )
     cells, rows, columns = binned(np.asarray(made, dtype=float))
     top = np.nanmax(cells, initial=0.0)

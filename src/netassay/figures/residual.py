@@ -88,8 +88,8 @@ def _chosen(result: Result, block: str | None) -> tuple[Mapping[str, Any], list[
         steps = _steps(result, row["members"].split(","))
         if steps:
             return row, steps
-    found = "blocks of its layers were not kept" if rows else "no residual block"
-    raise NothingToDraw("sankey", found, "map a network with skip connections")
+    found = "blocks of its layers were not kept" if rows else "no branch of which both ways were measured"
+    raise NothingToDraw("sankey", found, "map a network with skip connections with also=('blocks', 'around')")
 
 
 def _steps(result: Result, members: Sequence[str]) -> list[Step]:
