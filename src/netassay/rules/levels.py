@@ -17,8 +17,7 @@ def levelled(gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     gradient = gradient if gradient.dtype == torch.float64 else gradient.float()
     size = _norm(gradient)
-    plain = gradient.device.type == "cpu" and bool(((size > LOW) & (size < HIGH)).all())
-    if plain or not gradient.numel():
+    if not gradient.numel() or (gradient.device.type == "cpu" and _near_one(gradient, size)):
         return gradient, torch.ones_like(size, dtype=torch.float64), size.double()
     top = gradient.flatten(2).abs().amax(2) if gradient.dim() > 2 else gradient.abs()
     exponent = torch.where(top.isfinite(), torch.frexp(top)[1], 0)
@@ -28,6 +27,12 @@ def levelled(gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         gradient = gradient * _fitting(torch.ldexp(torch.ones_like(top), -part), gradient)
     scale = torch.ldexp(torch.ones_like(top, dtype=torch.float64), exponent)
     return gradient, scale, _norm(gradient).double() * scale
+
+
+def _near_one(gradient: Tensor, size: Tensor) -> bool:
+    """Tell whether nothing calls for scaling: norms are in range, or those of nothing but zeros."""
+    nothing = size == 0
+    return bool((nothing | (size > LOW) & (size < HIGH)).all() and not gradient[nothing].any())
 
 
 def norms(gradient: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -44,8 +45,11 @@ class Form:
         """Make the inner products."""
         shape = (len(gy), *weight.shape[:2])
         products = gram(gy.flatten(0, 1), plan).view(*shape, len(plan.terms))
-        largest = products[..., plan.own].amax(-1)
-        products = products.div_(torch.where(largest > 0, largest, 1)[..., None]).permute(1, 2, 0, 3).contiguous()
+        largest = products[..., _own(plan, gy.device)].amax(-1)
+        products = products.div_(torch.where(largest == 0, 1, largest)[..., None])
+        # Where there is no gradient, any products that are no sum of opposites: their scale is 0.
+        products[largest == 0] = products.new_zeros(len(plan.terms)).index_fill_(0, _own(plan, gy.device), 1.0)
+        products = products.permute(1, 2, 0, 3).contiguous()
         return cls(weight, gy, scale.view(shape), plan, definition, products, largest.double().sqrt())
 
     def tiles(self) -> Iterator[Tile | Singles]:
@@ -74,7 +78,9 @@ class Form:
         squares = squares.view(g, q, N, self.weight.shape[2])
         if squares.numel() and (squares.device.type != "cpu" or not squares.amin() >= vague_below(squares.dtype)):
             there = (part > 0) & (root > 0).permute(1, 2, 0)[..., None]
-            found = _vague(squares, there, products[..., self.plan.own], kernel.view(g, q, -1, squares.shape[3]))
+            found = _vague(
+                squares, there, products[..., _own(self.plan, squares.device)], kernel.view(g, q, -1, squares.shape[3])
+            )
             squares.clamp_(min=0)[tuple(found.T)] = 0
             vague.append(found + torch.tensor([groups.start, outputs.start, 0, 0], device=found.device))
         output, into = groups.start * self.weight.shape[1] + outputs.start, groups.start * squares.shape[3]
@@ -112,7 +118,7 @@ class Form:
         weight = self.weight[group, output, given].double()[:, list(self.plan.order)]
         squares = (products * pairwise(weight[..., None], self.plan)[..., 0]).sum(1)
         made = squares.clamp(min=0).sqrt() * self.scale[sample, group, output]
-        reach = (products[:, self.plan.own].sqrt() * weight.abs()).sum(1).square()
+        reach = (products[:, _own(self.plan, products.device)].sqrt() * weight.abs()).sum(1).square()
         for one in channel[vague := squares < vague_below(torch.float64) * reach].unique().tolist():
             at = vague & (channel == one)
             (samples, n), (chosen, i) = (which[at].unique(return_inverse=True) for which in (sample, given))
@@ -139,6 +145,11 @@ def _vague(squares: Tensor, there: Tensor, own: Tensor, kernel: Tensor) -> Tenso
     group, output, sample, given = found.T
     reach = (own[group, output, sample].sqrt() * kernel[group, output, :, given].abs()).sum(1).square()
     return found[squares[group, output, sample, given] < bound * reach]
+
+
+@lru_cache(maxsize=256)
+def _own(plan: Plan, device: torch.device) -> Tensor:
+    return torch.tensor(plan.own, device=device)
 
 
 def pairwise(kernel: Tensor, plan: Plan, made: Tensor | None = None) -> Tensor:

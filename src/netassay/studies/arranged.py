@@ -99,11 +99,20 @@ def _near_one(gradient: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
 
     Without the samples where this or the other gradient is not finite.
     """
-    there = gradient.flatten(1).isfinite().all(1) & other.flatten(1).isfinite().all(1)
-    gradient = torch.where(there.view(-1, *(1 for _ in gradient.shape[1:])), gradient, 0).double()
-    exponent = torch.frexp(gradient.abs().amax() if gradient.numel() else gradient.sum())[1]
+    tops = [one.flatten(1).abs().amax(1) if one.numel() else one.new_zeros(len(one)) for one in (gradient, other)]
+    there = tops[0].isfinite() & tops[1].isfinite()
+    if not there.all():
+        gradient = torch.where(there.view(-1, *(1 for _ in gradient.shape[1:])), gradient, 0)
+    exponent = torch.frexp(torch.where(there, tops[0], 0).amax())[1] if len(there) else torch.zeros(())
     scale = torch.ldexp(torch.ones_like(exponent, dtype=torch.float64), exponent)
-    return (gradient / scale).to(torch.promote_types(other.dtype, torch.float32)), scale
+    half = exponent // 2  # in two steps: a float32 holds no factor of 2**140
+    for part in (half, exponent - half) if abs(int(exponent)) > FAR else ():
+        gradient = gradient * torch.ldexp(torch.ones_like(tops[0][:1]), -part)
+    return gradient, scale if abs(int(exponent)) > FAR else torch.ones_like(scale)
+
+
+FAR = 30
+"""Powers of two from 1 beyond which gradients are scaled before they are multiplied with each other."""
 
 
 @dataclass(frozen=True)

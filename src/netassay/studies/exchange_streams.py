@@ -17,6 +17,7 @@ from netassay.records import Record
 from netassay.rules import Rule
 from netassay.rules.exactly import exactly
 from netassay.rules.levels import norms
+from netassay.streams.blocks import scratch
 from netassay.streams.rows import Rows, make, observe, read
 from netassay.studies.arranged import Arranged
 from netassay.studies.survey import Call, Outcome
@@ -77,6 +78,7 @@ class Tally:
     """What is added up of one call on its device, while the sweep goes by."""
 
     columns: dict[str, int]
+    memory: Tensor
     sums: dict[str, Tensor] = field(default_factory=dict)
     waiting: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
     rows: Rows | None = None
@@ -89,7 +91,9 @@ class Tally:
         """Keep the numbers of a batch, `(N, columns)`, norms of gx and folds, until there are enough."""
         # Rows are made at once, so that memory is from the first batch on what it will be.
         if self.rows is None:
-            self.rows = make(STREAMS if values.shape[1] <= WIDEST else STREAMS[:-1], values[..., None])
+            self.rows = make(
+                STREAMS if values.shape[1] <= WIDEST else STREAMS[:-1], values[..., None], memory=self.memory
+            )
         self.waiting.append((values, passed, fold))
         if sum(len(one) for one, _, _ in self.waiting) >= FOLD_IN:
             self.fold()
@@ -125,6 +129,7 @@ class Look:
         self.passed: dict[str, Tensor] = {}
         self.generator = torch.Generator().manual_seed(0)
         self.batch: Batch | None = None
+        self.memory: Tensor | None = None
 
     def forward(self, call: Call, record: Record, batch: Batch) -> None:
         """Keep the input of layers whose rule needs its values; not one that the layer overwrites."""
@@ -173,7 +178,7 @@ class Look:
             values["gradient_norm"] = norms(seen.by_channel(seen.gy))
         label = seen.call.label
         if label not in self.tallies:
-            self.tallies[label] = Tally({name: value.shape[1] for name, value in values.items()})
+            self.tallies[label] = Tally({name: value.shape[1] for name, value in values.items()}, self._scratch(passed))
         tally = self.tallies[label]
         tally.wait(torch.cat(list(values.values()), 1), passed, self._folds(seen.batch).to(passed.device))
         tally.add("made", torch.tensor([sums.blocks, sums.again]))
@@ -184,6 +189,11 @@ class Look:
         if overlap is not None:
             tally.add("overlap", overlap)
             tally.add("square", passed[passed.isfinite().all(1)].square().sum(0))
+
+    def _scratch(self, like: Tensor) -> Tensor:
+        """Return memory to fold in, one for all calls."""
+        self.memory = scratch(like.device) if self.memory is None else self.memory
+        return self.memory
 
     def _folds(self, batch: Batch) -> Tensor:
         """Deal the samples of a batch to folds; the same for every layer."""
