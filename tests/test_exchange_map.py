@@ -289,12 +289,15 @@ def test_cancelled_is_not_starved():
 
 def test_what_nothing_reaches_is_unreached_and_undefined():
     """Without gradient coherence is undefined, and counted; quartiles are of what is defined."""
-    x = torch.randn(10, 3)
-    found = na.exchange_map(Fixed(), (x, None), objective=lambda output, y: output.sum(1) * (x[:, 0] > 0))
-    seen = int((x[:, 0] > 0).sum())
-    assert column(found, "inputs", "coherence_samples", "mix")[0] == seen
-    assert column(found, "inputs", "coherence_undefined", "mix")[0] == 10 - seen
-    near(column(found, "inputs", "coherence_q25", "mix")[0], 1.0, 0.008)
+    x, a, b = torch.randn(10, 3), torch.arange(10.0) - 4, torch.ones(10)
+    b[4] = 0  # no gradient at all in the fifth sample
+    found = na.exchange_map(Fixed(), (x, None), objective=lambda output, y: (output * torch.stack([a, b], 1)).sum(1))
+    assert column(found, "inputs", "coherence_samples", "mix").tolist() == [9, 9, 9]
+    assert column(found, "inputs", "coherence_undefined", "mix").tolist() == [1, 1, 1]
+    told = ((a + b).abs() / (a.abs() + b.abs()))[[k for k in range(10) if k != 4]].numpy()
+    for q, name in ((0.25, "q25"), (0.5, "median"), (0.75, "q75")):
+        wanted = np.quantile(told, q, method="inverted_cdf")
+        near(column(found, "inputs", f"coherence_{name}", "mix")[0], wanted, 0.008)
     dark = na.exchange_map(Fixed(), (x, None), objective=lambda output, y: output.sum(1) * 0)
     assert set(column(dark, "inputs", "state", "mix")) == {"unreached"}
     assert dark.claims == ()

@@ -146,6 +146,8 @@ class Scale(nn.Module):
 
 
 def scale(layer, x, gy):
+    assert gy.dim() == x.dim()
+    assert gy.dim() == layer.axes
     return torch.diag_embed(gy.reshape(len(gy), -1, 4).norm(dim=1) * layer.factors.detach().abs())
 
 
@@ -153,6 +155,7 @@ def scale(layer, x, gy):
 def test_a_users_rule_is_taken_by_the_map_as_by_blocks(x):
     """With tokens or without, and its gx is had by running the layer alone."""
     rule(Scale, layout="last")(scale)
+    Scale.axes = x.dim()
     model = nn.Sequential(nn.Linear(4, 4), Scale(), *([Mean()] if x.dim() == 3 else []), nn.Linear(4, 3))
     check_rule(Scale(), x, axis=-1)
     found = na.exchange_map(model, (x, Y), ["0", "1"])
@@ -187,10 +190,10 @@ def test_patterns_pass_over_containers():
 
 
 def test_large_inner_products_keep_their_digits():
-    """A million positions of a smooth gradient: what float32 would lose in adding up is added up in float64."""
+    """Four million positions of a smooth gradient: what float32 would lose in adding up is added up in float64."""
     layer = nn.Conv1d(2, 2, 3, padding=1, bias=False)
-    x = torch.empty(1, 2, 1 << 20, device="meta")
-    gy = torch.linspace(0, 40, 1 << 20).sin().add(1.5).expand(1, 2, -1).contiguous()
+    x = torch.empty(1, 2, 1 << 22, device="meta")
+    gy = torch.linspace(0, 4, 1 << 22).sin().mul(0.1).add(1.1).expand(1, 2, -1).contiguous()
     layer.weight.data = torch.tensor([[[1.0, -1.5, 1.0], [0.5, 1.0, 0.5]], [[1.0, -2.4, 1.0], [1.0, 0.0, -0.2]]])
     wide = blocks(layer.double(), x, gy.double())
     torch.testing.assert_close(blocks(layer.float(), x, gy), wide, rtol=1e-5, atol=0)

@@ -77,3 +77,14 @@ def test_a_mean_loss_is_refused():
         objectives.values(lambda output, y: output.sum(1), torch.ones(2, 3), None, 2)
     with pytest.raises(UnknownName, match="closest: 'cross_entropy'"):
         objectives.find("crossentropy")
+
+
+def test_objectives_that_ask_what_the_network_thinks():
+    """Score of the true class, largest logit, and entropy in nats; the last two take no label."""
+    output = torch.tensor([[1.0, 3.0, 0.0], [0.0, 0.0, 0.0]])
+    scores = output.double().exp() / output.double().exp().sum(1, keepdim=True)
+    torch.testing.assert_close(values("true_score", output, torch.tensor([1, 2])), scores[[0, 1], [1, 2]].float())
+    assert values("predicted_logit", output, None).tolist() == [3.0, 0.0]
+    torch.testing.assert_close(values("entropy", output, None), -(scores * scores.log()).sum(1).float())
+    with pytest.raises(BadInput, match="data without labels"):
+        values("true_score", output, None)
