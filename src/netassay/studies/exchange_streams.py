@@ -89,13 +89,13 @@ class Tally:
 
     def wait(self, values: Tensor, passed: Tensor, fold: Tensor) -> None:
         """Keep the numbers of a batch, `(N, columns)`, norms of gx and folds, until there are enough."""
-        # Rows are made at once, so that memory is from the first batch on what it will be.
+        # The first batch is folded at once, so that memory is from then on what it will be.
+        first = self.rows is None
         if self.rows is None:
-            self.rows = make(
-                STREAMS if values.shape[1] <= WIDEST else STREAMS[:-1], values[..., None], memory=self.memory
-            )
+            streams = STREAMS if values.shape[1] <= WIDEST else STREAMS[:-1]
+            self.rows = make(streams, values[..., None], memory=self.memory)
         self.waiting.append((values, passed, fold))
-        if sum(len(one) for one, _, _ in self.waiting) >= FOLD_IN:
+        if first or sum(len(one) for one, _, _ in self.waiting) >= FOLD_IN:
             self.fold()
 
     def fold(self) -> None:
