@@ -23,7 +23,7 @@ from netassay.capturing import visit
 from netassay.objectives import cross_entropy
 from netassay.quiet import quiet
 from netassay.rules.convolution import fitted
-from netassay.rules.taps import forward_axis, plan
+from netassay.rules.taps import plan
 from netassay.studies.exchange_map import exchange_map
 
 SIZES = {
@@ -100,8 +100,8 @@ def counted(name):
         o, i, taps = layer.out_channels, layer.in_channels // layer.groups, layer.weight[0, 0].numel()
         space = record.y[0, 0].numel()
         work["plain"] += 3 * n * o * i * taps * space
-        axes = forward_axes(layer, record)
-        planned = plan(axes, lags=True)
+        mapped = fitted(layer, torch.empty(record.x_shape, device="meta"), record.y)
+        planned = plan(mapped.axes, lags=True)
         width = sum(len(planned.families[family]) ** 2 for family, _ in planned.products)
         work["products of taps"] += n * o * space * width
         work["blocks"] += n * o * i * len(planned.terms) + o * i * len(planned.terms)
@@ -110,12 +110,6 @@ def counted(name):
     with quiet(model), torch.no_grad(), visit(model, "type:Conv2d", on_forward=count):
         model(x)
     return work
-
-
-def forward_axes(layer, record):
-    linear = fitted(layer, torch.empty(record.x_shape, device="meta"), record.y)
-    spans = zip(layer.kernel_size, layer.stride, layer.dilation, linear.padding, linear.size, linear.out, strict=True)
-    return tuple(forward_axis(k, s, d, before, n, out) for k, s, d, (before, _), n, out in spans)
 
 
 def original(name="ResNet-18, 224, batch 8", layer="layer2.1.conv1", images=2, channels=16):

@@ -59,6 +59,12 @@ class Table:
         names = list(rows[0]) if rows else []
         return cls({name: np.array([row[name] for row in rows]) for name in names})
 
+    @classmethod
+    def stacked(cls, parts: Sequence[Mapping[str, np.ndarray]]) -> Table:
+        """Put columns of several parts, of equal names, one below the other."""
+        names = parts[0] if parts else {}
+        return cls({name: np.concatenate([part[name] for part in parts]) for name in names})
+
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
 

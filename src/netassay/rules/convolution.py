@@ -14,7 +14,7 @@ from netassay.errors import BadInput
 from netassay.rules.gram import reached
 from netassay.rules.levels import levelled, norms
 from netassay.rules.quadratic import Form
-from netassay.rules.taps import forward_axis, plan, transposed_axis
+from netassay.rules.taps import Axis, forward_axis, plan, transposed_axis
 from netassay.rules.tiles import Singles, Tile, block_diagonal, pieces
 from netassay.rules.weights import effective
 
@@ -40,6 +40,16 @@ class ConvolutionMap:
         """Zeros, or what stands for them, before and after each axis."""
         twice = self.layer._reversed_padding_repeated_twice
         return tuple(zip(twice[-2::-2], twice[::-2], strict=True))
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Where the taps of the kernel put the gradient, axis by axis; padded with zeros."""
+        layer = self.layer
+        axis, pads = forward_axis, tuple(before for before, _ in self.padding)
+        if layer.transposed:
+            axis, pads = transposed_axis, self._pads()
+        spans = zip(layer.kernel_size, layer.stride, layer.dilation, pads, self.size, self.out, strict=True)
+        return tuple(axis(*span) for span in spans)
 
     @property
     def fits(self) -> bool:
@@ -139,12 +149,8 @@ def tiles(layer: Convolution, x: Tensor, gy: Tensor) -> Iterator[Tile | Singles]
     if i == 1 or layer.padding_mode != "zeros" or prod(layer.kernel_size) ** 2 > 2 * MANY:
         yield from _defined(mapped, kernels, *levelled(gy)[:2])
         return
-    axis = transposed_axis if layer.transposed else forward_axis
-    pads = [(p, p) for p in mapped._pads()] if layer.transposed else mapped.padding
-    spans = zip(layer.kernel_size, layer.stride, layer.dilation, pads, mapped.size, mapped.out, strict=True)
-    axes = tuple(axis(k, s, d, before, n, out) for k, s, d, (before, _), n, out in spans)
-    planned = plan(axes, lags=not layer.transposed)
-    level, scale, _ = levelled(reached(gy, axes))
+    planned = plan(mapped.axes, lags=not layer.transposed)
+    level, scale, _ = levelled(reached(gy, mapped.axes))
 
     def definition(samples: Tensor, output: int, inputs: Tensor) -> Tensor:
         chosen = kernels[output // q, output % q, inputs]
@@ -162,7 +168,7 @@ def _defined(mapped: ConvolutionMap, kernels: Tensor, gy: Tensor, scale: Tensor)
     for groups, one in pieces(G, q, WORKING // max(1, size * i)):
         part = kernels[groups, one]
         g, p = part.shape[:2]
-        chosen = torch.split(outputs[:, groups, one].flatten(1, 2), max(1, WORKING // (g * p * i * prod(mapped.size))))
+        chosen = torch.split(outputs[:, groups, one].flatten(1, 2), max(1, WORKING // max(1, g * p * i * size)))
         made = torch.cat([norms(mapped.local(part.flatten(0, 1), few).flatten(1, 2)) for few in chosen])
         values = made.view(N, g, p, i).permute(1, 2, 0, 3)
         yield Tile(

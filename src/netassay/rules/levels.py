@@ -21,12 +21,18 @@ def levelled(gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return gradient, torch.ones_like(size, dtype=torch.float64), size.double()
     top = gradient.flatten(2).abs().amax(2) if gradient.dim() > 2 else gradient.abs()
     exponent = torch.where(top.isfinite(), torch.frexp(top)[1], 0)
+    gradient, scale = lowered(gradient, exponent)
+    return gradient, scale, _norm(gradient).double() * scale
+
+
+def lowered(gradient: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor]:
+    """Divide `gradient` by `2**exponent`, which holds for its first axes; return that, too, in float64."""
     # In two steps: a float32 holds neither 2**140 nor 2**-149 as a factor of its own.
     half = exponent // 2
     for part in (half, exponent - half):
-        gradient = gradient * _fitting(torch.ldexp(torch.ones_like(top), -part), gradient)
-    scale = torch.ldexp(torch.ones_like(top, dtype=torch.float64), exponent)
-    return gradient, scale, _norm(gradient).double() * scale
+        factor = torch.ldexp(torch.ones_like(part, dtype=gradient.dtype), -part)
+        gradient = gradient * factor.view(*factor.shape, *(1,) * (gradient.dim() - factor.dim()))
+    return gradient, torch.ldexp(torch.ones_like(exponent, dtype=torch.float64), exponent)
 
 
 def _near_one(gradient: Tensor, size: Tensor) -> bool:
@@ -42,7 +48,3 @@ def norms(gradient: Tensor) -> Tensor:
 
 def _norm(gradient: Tensor) -> Tensor:
     return torch.linalg.vector_norm(gradient.flatten(2), dim=2) if gradient.dim() > 2 else gradient.abs()
-
-
-def _fitting(factor: Tensor, gradient: Tensor) -> Tensor:
-    return factor.view(*factor.shape, *(1,) * (gradient.dim() - factor.dim()))

@@ -155,17 +155,21 @@ def over_batches(layer: nn.modules.batchnorm._BatchNorm, x: Tensor, gy: Tensor) 
         raise BadInput(
             "blocks of a batch norm", "a running mean without a running variance", "give it both, or neither"
         )
-    gain = 1.0 if layer.weight is None else layer.weight.detach().double().abs()
-    return Diagonal(norms(gy) * gain / (layer.running_var.double() + layer.eps).sqrt())
+    return _fixed(layer, layer.running_var, gy)
 
 
 def over_instances(layer: nn.modules.instancenorm._InstanceNorm, x: Tensor, gy: Tensor) -> Diagonal:
     """Blocks of an instance norm: the size of `gx`, channel by channel, for channels do not meet."""
     alike(layer, gy, x)
     if not layer.training and layer.running_var is not None:
-        gain = 1.0 if layer.weight is None else layer.weight.detach().double().abs()
-        return Diagonal(norms(gy) * gain / (layer.running_var.double() + layer.eps).sqrt())
+        return _fixed(layer, layer.running_var, gy)
     return Diagonal(norms(_pulled(layer, x, gy)))
+
+
+def _fixed(layer: nn.modules.batchnorm._NormBase, variance: Tensor, gy: Tensor) -> Diagonal:
+    """Blocks of a norm with statistics of its own: each channel is multiplied by one number."""
+    gain = 1.0 if layer.weight is None else layer.weight.detach().double().abs()
+    return Diagonal(norms(gy) * gain / (variance.double() + layer.eps).sqrt())
 
 
 def _pulled(layer: nn.modules.batchnorm._NormBase, x: Tensor, gy: Tensor) -> Tensor:

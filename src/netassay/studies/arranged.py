@@ -12,7 +12,7 @@ from netassay.data import Batch
 from netassay.errors import BadInput
 from netassay.records import Record, vector_jacobian
 from netassay.rules import Diagonal, Rule, Tiles
-from netassay.rules.levels import norms
+from netassay.rules.levels import lowered, norms
 from netassay.studies.survey import Call
 
 
@@ -31,10 +31,9 @@ class Arranged:
     gx: Tensor | None
 
     @classmethod
-    def of(cls, call: Call, record: Record, batch: Batch, rule: Rule, x: Tensor | None) -> Arranged:
-        """Arrange what a record holds once its gradient has come by."""
+    def of(cls, call: Call, record: Record, gradient: Tensor, batch: Batch, rule: Rule, x: Tensor | None) -> Arranged:
+        """Arrange what a record holds once its gradient, at the output, has come by."""
         arrange = _Arrange(call, batch, rule)
-        gradient = record.gy if record.gy is not None else torch.zeros(0)
         gy, shape = arrange(gradient), tuple(record.x_shape or ())
         if rule.layout == "last":
             shape = (*gy.shape[:-1], shape[-1])
@@ -103,12 +102,10 @@ def _near_one(gradient: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     there = tops[0].isfinite() & tops[1].isfinite()
     if not there.all():
         gradient = torch.where(there.view(-1, *(1 for _ in gradient.shape[1:])), gradient, 0)
-    exponent = torch.frexp(torch.where(there, tops[0], 0).amax())[1] if len(there) else torch.zeros(())
-    scale = torch.ldexp(torch.ones_like(exponent, dtype=torch.float64), exponent)
-    half = exponent // 2  # in two steps: a float32 holds no factor of 2**140
-    for part in (half, exponent - half) if abs(int(exponent)) > FAR else ():
-        gradient = gradient * torch.ldexp(torch.ones_like(tops[0][:1]), -part)
-    return gradient, scale if abs(int(exponent)) > FAR else torch.ones_like(scale)
+    exponent = torch.frexp(torch.where(there, tops[0], 0).amax())[1] if len(there) else there.sum()
+    if abs(int(exponent)) > FAR:
+        return lowered(gradient, exponent)
+    return gradient, torch.ones_like(exponent, dtype=torch.float64)
 
 
 FAR = 30

@@ -35,12 +35,15 @@ def tables(profile: Profile) -> Result:
     """Read a profile into tables, arrays and verdicts."""
     numbers = [numbers_of(layer) for layer in profile.layers]
     named = [states(one) for one in numbers]
+    every = list(zip(profile.layers, numbers, named, strict=True))
     labels = [layer.label for layer in profile.layers]
     return Result(
         study="channel_profile",
         tables={
-            "layers": Table.of([_layer_row(*one) for one in zip(profile.layers, numbers, named, strict=True)]),
-            "channels": _stacked([_channel_columns(*one) for one in zip(profile.layers, numbers, named, strict=True)]),
+            "layers": Table.of([_layer_row(*one) for one in every]),
+            "channels": Table.stacked(
+                [_channel_columns(*one) for one in zip(profile.layers, numbers, named, strict=True)]
+            ),
         },
         arrays={
             f"{side}_quantiles": Array(
@@ -183,10 +186,6 @@ def _per_sample(streams: Mapping[str, Any]) -> float:
 
 def _share(counts: Counts | None, name: str) -> float:
     return float("nan") if counts is None else float(ratio(getattr(counts, name).sum(), counts.finite.sum()))
-
-
-def _stacked(parts: Sequence[Mapping[str, np.ndarray]]) -> Table:
-    return Table({name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {})})
 
 
 def _verdicts(

@@ -143,7 +143,7 @@ class Look:
         x, rule = self.inputs.pop(call.label, None), self.rules[call.layer.name]
         try:
             with exactly():
-                self._exchange(Arranged.of(call, record, batch, rule, x))
+                self._exchange(Arranged.of(call, record, record.gy, batch, rule, x))
         except BadInput as error:
             if self.strict:
                 raise

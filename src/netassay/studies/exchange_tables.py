@@ -38,8 +38,8 @@ def tables(made: Exchanges) -> Result:
     residual = _residual(made.layers)
     found = {
         "layers": Table.of([_layer_row(layer, *one) for layer, one in zip(made.layers, read, strict=True)]),
-        "inputs": _stacked([inputs for inputs, _ in read]),
-        "outputs": _stacked([outputs for _, outputs in read]),
+        "inputs": Table.stacked([inputs for inputs, _ in read]),
+        "outputs": Table.stacked([outputs for _, outputs in read]),
         **({"claims": Table.of(tested)} if tested else {}),
         **({"residual": Table.of(residual)} if residual else {}),
     }
@@ -202,8 +202,3 @@ def _notes(layers: Sequence[Exchange]) -> list[str]:
         if layer.large:
             notes.append(f"{layer.label}: mean blocks are not kept, there are too many")
     return notes
-
-
-def _stacked(parts: Sequence[Columns]) -> Table:
-    names = parts[0] if parts else {}
-    return Table({name: np.concatenate([part[name] for part in parts]) for name in names})

@@ -93,7 +93,7 @@ def _channels(watch: Watch, samples: int) -> Table:
                 parts.append(
                     {**named, "channel": np.arange(len(sizes)), "forward_norm": sizes, "backward_norm": gradient}
                 )
-    return Table({name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {})})
+    return Table.stacked(parts)
 
 
 def _norms(tensor: Tensor | None, axis: int, samples: int, label: str) -> np.ndarray | None:
