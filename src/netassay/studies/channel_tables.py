@@ -41,9 +41,7 @@ def tables(profile: Profile) -> Result:
         study="channel_profile",
         tables={
             "layers": Table.of([_layer_row(*one) for one in every]),
-            "channels": Table.stacked(
-                [_channel_columns(*one) for one in zip(profile.layers, numbers, named, strict=True)]
-            ),
+            "channels": Table.stacked([_channel_columns(*one) for one in every]),
         },
         arrays={
             f"{side}_quantiles": Array(
