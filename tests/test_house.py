@@ -21,6 +21,7 @@ DIRECTIONS = {
     "spec": "errors",
     "progress": "",
     "streams": "errors",
+    "shape": "errors streams",
     "rules": "errors",
     "exchange": "rules",
     "inference": "errors",

@@ -1,7 +1,7 @@
 """How sure one may be: intervals, p-values and corrections for many tests; numpy only.
 
 Rooms: `binomial` (exact bounds on a chance), `contingency` (two groups), `resampling` (bootstrap,
-permutation), `jackknife`, `correction` (many tests).
+permutation), `jackknife`, `correction` (many tests), `student` (a few seeds).
 """
 
 from netassay.inference.binomial import binomial_interval, binomial_tail, binomial_upper
@@ -9,6 +9,7 @@ from netassay.inference.contingency import fisher_tail
 from netassay.inference.correction import benjamini_hochberg, holm
 from netassay.inference.jackknife import jackknife
 from netassay.inference.resampling import bootstrap, difference_of_means, permutation
+from netassay.inference.student import seed_interval, student_quantile
 
 __all__ = [
     "benjamini_hochberg",
@@ -21,4 +22,6 @@ __all__ = [
     "holm",
     "jackknife",
     "permutation",
+    "seed_interval",
+    "student_quantile",
 ]

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from netassay.errors import BadInput
+from netassay.inference.beta import fraction
 
 Floats = npt.NDArray[np.float64]
 
-EPS = float(np.finfo(np.float64).eps)
 # log n! minus Stirling's formula: a table, and from 16 on the series whose next term is 1e-14 there.
 STIRLING = np.array(
     [0.0] + [math.lgamma(n + 1) - (n + 0.5) * math.log(n) + n - math.log(2 * math.pi) / 2 for n in range(1, 16)]
@@ -111,33 +111,9 @@ def _log_tail(k: Floats, n: Floats, p: Floats, q: Floats) -> Floats:
     near = p * (a + b + 2) < a + 1  # the side on which the fraction converges fast (DLMF 8.17.22)
     x, first, second = np.where(near, p, q), np.where(near, a, b), np.where(near, b, a)
     log_front = _log_mass(k, n, p, q) + np.log(q) + np.where(near, 0.0, np.log(a / b))
-    log_side = log_front + np.log(_fraction(x, first, second))
+    log_side = log_front + np.log(fraction(x, first, second))
     with np.errstate(divide="ignore"):
         return np.where(near, log_side, np.log(-np.expm1(np.minimum(log_side, 0.0))))
-
-
-def _fraction(x: Floats, a: Floats, b: Floats) -> Floats:
-    """Return the continued fraction of DLMF 8.17.22, by Lentz's method as modified by Thompson & Barnett.
-
-    J. Comput. Phys. 64:490 (1986), section III; about sqrt(max(a, b)) terms are needed.
-    """
-    c, d = np.ones_like(x), 1 / _away(1 - (a + b) * x / (a + 1))
-    value, going = d, np.ones(x.shape, dtype=bool)
-    for m in range(1, 100_000):
-        for term in (
-            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
-        ):
-            d, c = 1 / _away(1 + term * d), _away(1 + term / c)
-            value = value * (c * d)
-        going &= np.abs(c * d - 1) > 2 * EPS
-        if not going.any():
-            break
-    return value
-
-
-def _away(x: Floats) -> Floats:
-    return np.where(np.abs(x) < 1e-300, 1e-300, x)
 
 
 def _log_mass(k: Floats, n: Floats, p: Floats, q: Floats) -> Floats:
