@@ -24,6 +24,7 @@ PUBLIC = {
     "emission": "netassay.exchange",
     "examine": "netassay.front",
     "exchange_map": "netassay.studies.exchange_map",
+    "init_study": "netassay.studies.init_study",
     "load_data": "netassay.data",
     "open_run": "netassay.store",
     "select": "netassay.layers",

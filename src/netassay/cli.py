@@ -16,6 +16,7 @@ COMMANDS = {
     "examine": "Open a network end to end: findings, figures and a page.",
     "channels": "What every channel carries, and which are dead.",
     "exchange": "How much gradient every channel absorbs and emits, exactly.",
+    "init": "What each initialisation does at the start, and what training makes of it.",
     "summary": "Layers, shapes, parameters, multiply-adds, memory.",
     "capture": "One batch at each layer, forward and backward.",
     "report": "Write the page of a run again.",

@@ -32,9 +32,22 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "starved",
         "cancelled",
     ),
+    "init_study": (
+        "scheme",
+        "training_loss",
+        "training_loss_low",
+        "training_loss_high",
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "diverged",
+        "n",
+    ),
     "checkpoints": ("checkpoint", "channels", HEALTHY, *(state.name for state in STATES), "findings"),
 }
 """Columns that a terminal shows of a study's main table; the others are in --json and --csv."""
+CLAIMING = ("exchange_map", "init_study")
+"""Studies whose claims a terminal shows."""
 WIDE = 200
 """Columns of text where standard output is no terminal."""
 NOTHING_FOUND = "No finding."
@@ -54,7 +67,7 @@ def _show(result: Result, table: str) -> None:
     console = Console(width=None if sys.stdout.isatty() else WIDE)
     for line in findings(result.verdicts) if result.study in ("channel_profile", "checkpoints") else []:
         console.print(Text(line))
-    for claim in result.claims if result.study == "exchange_map" else ():
+    for claim in result.claims if result.study in CLAIMING else ():
         console.print(Text(str(claim)))
     for name, content in result.tables.items():
         if name in (table, "totals", "backward"):

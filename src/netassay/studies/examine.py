@@ -23,7 +23,9 @@ from netassay.studies.change import END, START, Pair, compared
 from netassay.studies.channel_profile import channel_profile
 from netassay.studies.exchange_map import by_rule, exchange_map
 from netassay.studies.forward import tried
+from netassay.studies.init_profile import init_profile
 from netassay.studies.provenance import describe
+from netassay.studies.signal import signal
 from netassay.studies.summary import summary
 from netassay.studies.twins import settle, untrained
 from netassay.zoo import build, fitted, placed
@@ -70,7 +72,21 @@ def _exchange(pair: Pair) -> dict[str, Result]:
     return {f"exchange/{START}": start, f"exchange/{END}": end}
 
 
-STUDIES: tuple[Callable[[Pair], Mapping[str, Result]], ...] = (_summary, _channels, _exchange)
+def _initialisation(pair: Pair) -> dict[str, Result]:
+    return {"initialisation": init_profile(pair.start, pair.end)}
+
+
+def _signal(pair: Pair) -> dict[str, Result]:
+    return {f"signal/{START}": signal(pair.start, pair.data, objective=pair.objective)}
+
+
+STUDIES: tuple[Callable[[Pair], Mapping[str, Result]], ...] = (
+    _summary,
+    _channels,
+    _exchange,
+    _initialisation,
+    _signal,
+)
 """What is asked of the pair, in this order; a study joins by a line here."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from netassay.report.sections.channels import channels, seen
 from netassay.report.sections.exchange import exchange
+from netassay.report.sections.initialisation import initialisation, schemes
 from netassay.report.sections.learning import learning
 from netassay.report.sections.section import LISTED, Section
 from netassay.report.sections.structure import others, structure
@@ -16,8 +17,10 @@ __all__ = ["LISTED", "Section", "sections", "seen"]
 
 SECTIONS: tuple[Callable[[Run, Mapping[str, Result]], Section | None], ...] = (
     learning,
+    schemes,
     channels,
     exchange,
+    initialisation,
     others,
     structure,
 )
