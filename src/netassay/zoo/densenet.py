@@ -7,6 +7,7 @@ Inputs of 64 pixels and more get the ImageNet form (7x7 stride 2, norm, pooling)
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -157,7 +158,7 @@ def _compressed(C: int, plan: Plan) -> int:
     less = int(round(plan.compression * C, 6))
     if not less:
         asked = f"{plan.asked}:compression={plan.compression}"
-        raise BadInput(asked, f"nothing is left of {C} channels", f"compression={1 / C:.2g} or more")
+        raise BadInput(asked, f"nothing is left of {C} channels", f"compression={math.ceil(100 / C) / 100} or more")
     return less
 
 
@@ -165,7 +166,7 @@ def _dividing(asked: str) -> Callable[[int], nn.Module]:
     def norm(C: int) -> nn.Module:
         if C % GROUPS:
             found = f"{GROUPS} groups do not divide {C} channels"
-            raise BadInput(f"{asked}:norm=group", found, f"growth={GROUPS},stem={2 * GROUPS}, or norm=layer")
+            raise BadInput(f"{asked}:norm=group", found, f"norm=layer, or sizes that {GROUPS} divides")
         return NORMS["group"](C)
 
     return norm
