@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from netassay.capturing import visit
 from netassay.data import load_data
-from netassay.errors import BadInput
+from netassay.errors import BadInput, UnknownName
 from netassay.objectives import check_labels
 from netassay.training import Score, evaluate, train
 from netassay.zoo import build
+from tests.reference import adam
 from tests.reference.sgd import fitted
 
 X = torch.randn(30, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -51,6 +54,66 @@ def test_training_is_sgd_as_written_down():
     np.testing.assert_allclose(losses, expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({}, {}), ({"lr": 0.03}, {"alpha": 0.03}), ({"lr": 0.01, "weight_decay": 0.2}, {"alpha": 0.01, "decay": 0.2})],
+)
+def test_adam_is_as_written_down(options, named):
+    """Softmax regression takes the very steps of Adam's algorithm, without decay unless it is asked for."""
+    model = linear()
+    W, b = (parameter.detach().numpy().copy() for parameter in (model.weight, model.bias))
+    train(model, BATCHES, epochs=6, optimizer="adam", schedule="constant", **options)
+    arrays = [(x.numpy(), y.numpy()) for x, y in BATCHES]
+    expected = adam.fitted(W, b, arrays, epochs=6, **named)
+    np.testing.assert_allclose(model.weight.detach(), expected[0], rtol=1e-9)
+    np.testing.assert_allclose(model.bias.detach(), expected[1], rtol=1e-9)
+    assert abs(expected[0] - W).max() > 1e-2
+
+
+def moved(schedule: str, epochs: int = 4) -> list[float]:
+    """Return how far each step goes where the gradient stays the same."""
+
+    class Slope(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.place = nn.Parameter(torch.zeros((), dtype=torch.float64))
+
+        def forward(self, x):
+            # So small a part of the logits that the probabilities stay at one half.
+            return (self.place * torch.tensor([0.0, 1e-9], dtype=torch.float64)).expand(len(x), 2)
+
+    places, model = [0.0], Slope()
+    batches = [(X[:6], torch.ones(6, dtype=torch.int64))] * 5
+    note = lambda *_: places.append(model.place.item())  # noqa: E731
+    train(model, batches, epochs=epochs, schedule=schedule, lr=0.1, momentum=0.0, weight_decay=0.0, on_step=note)
+    return np.diff(places).tolist()
+
+
+def test_a_schedule_is_the_factor_on_every_step():
+    """Under one gradient steps are equal at a constant rate; the cosine warms up and falls to nearly nothing."""
+    constant, cosine = np.array(moved("constant")), np.array(moved("cosine"))
+    np.testing.assert_allclose(constant, constant[0], rtol=1e-6)
+    steps = np.arange(19)
+    expected = [1.0, *(0.5 * (1 + np.cos(np.pi * steps / 19)))]
+    np.testing.assert_allclose(cosine / constant, expected, atol=1e-6)
+
+
+def test_adam_forgets_nothing_of_the_contract():
+    """With Adam, too, a seed fixes the weights, and modes, .grad and the global state stay."""
+    with torch.random.fork_rng():
+        start = mixed().state_dict()
+    found = []
+    for seed in (1, 1, 2):
+        model = mixed()
+        model.load_state_dict(start)
+        flags, before = modes(model), torch.get_rng_state()
+        train(model, load_data((X, Y), batch_size=7), epochs=2, optimizer="adam", seed=seed)
+        assert (modes(model), model[0].weight.grad) == (flags, None)
+        assert torch.equal(torch.get_rng_state(), before)
+        found.append(weights(model))
+    assert found[0] == found[1] != found[2]
+
+
 def test_each_step_is_reported_in_plain_numbers():
     """on_step hears step, epoch, loss, hits and samples of each batch, as Python numbers."""
     heard = []
@@ -65,6 +128,73 @@ def test_each_step_is_reported_in_plain_numbers():
 
 def weights(model: nn.Module) -> bytes:
     return pickle.dumps({key: value.tolist() for key, value in model.state_dict().items()})
+
+
+def test_looks_come_before_the_first_epoch_and_after_each():
+    """on_epoch hears 0 before any step, then the number of epochs done; each look sees the weights of its moment."""
+    heard, model = [], linear()
+    start = weights(model)
+    train(
+        model,
+        BATCHES,
+        epochs=2,
+        on_step=lambda step, *_: heard.append(("step", step)),
+        on_epoch=lambda done: heard.append(("look", done, weights(model))),
+    )
+    assert [one[:2] for one in heard if one[0] == "look"] == [("look", 0), ("look", 1), ("look", 2)]
+    assert [i for i, one in enumerate(heard) if one[0] == "look"] == [0, 6, 12]
+    looks = [one[2] for one in heard if one[0] == "look"]
+    assert looks[0] == start
+    assert looks[2] == weights(model)
+    assert len(set(looks)) == 3
+
+
+def test_looking_does_not_change_the_training():
+    """Looks that score, watch, differentiate, draw, change modes and run in train mode leave every bit as it is."""
+    data, batches = load_data((X, Y), batch_size=7), DataLoader(TensorDataset(X, Y), batch_size=7, shuffle=True)
+    seen, drawn = [], []
+
+    def look(done):
+        evaluate(model, data)
+        with visit(model, "*", on_forward=lambda record: seen.append(record.y.shape)):
+            model(X)
+        nn.functional.cross_entropy(model.eval()(X), Y).backward()
+        model.train()(X)
+        model[2].eval()
+        drawn.append((torch.rand(()).item(), random.random(), float(np.random.rand())))
+        list(batches)
+
+    found = []
+    for optimizer in ("sgd", "adam"):
+        for looks in (None, look, look):
+            torch.manual_seed(4)
+            model = mixed()
+            flags, before = modes(model), torch.get_rng_state()
+            train(model, batches, epochs=3, optimizer=optimizer, on_epoch=looks, seed=1)
+            assert (modes(model), model[0].weight.grad) == (flags, None)
+            assert torch.equal(torch.get_rng_state(), before)
+            found.append(weights(model))
+            torch.rand(3), random.random(), np.random.rand()
+    assert found[0] == found[1] == found[2] != found[3] == found[4] == found[5]
+    assert len(seen) == 4 * 4 * 4
+    assert drawn[:4] == drawn[4:8]
+    assert len(set(drawn)) == 4
+
+
+def test_an_error_in_a_look_ends_the_training():
+    """What a look raises comes through, and modes and the global state are as before."""
+    model = mixed()
+    flags, before = modes(model), torch.get_rng_state()
+
+    def fail(done):
+        model.eval()
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(model, BATCHES, epochs=2, on_epoch=fail)
+    assert modes(model) == flags
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("kind", ["tensors", "loader", "list", "raw loader"])
@@ -235,6 +365,16 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights():
         (linear, BATCHES, {"epochs": 0}, "nothing to do", "epochs=1"),
         (linear, BATCHES, {"epochs": 1, "lr": -1.0}, "must be positive", "lr=0.05"),
         (linear, BATCHES, {"epochs": 1, "lr": float("nan")}, "must be positive", "lr=0.05"),
+        (linear, BATCHES, {"epochs": 1, "optimizer": "adam", "lr": 0.0}, "must be positive", "lr=0.001"),
+        (
+            linear,
+            BATCHES,
+            {"epochs": 1, "optimizer": "adam", "momentum": 0.9},
+            "adam has no momentum",
+            "leave momentum",
+        ),
+        (linear, BATCHES, {"epochs": 1, "optimizer": "adan"}, "closest: 'adam'", "use 'adam'"),
+        (linear, BATCHES, {"epochs": 1, "schedule": "cosin"}, "closest: 'cosine'", "use 'cosine'"),
         (nn.Flatten, BATCHES, {"epochs": 1}, "no parameter that takes a gradient", "requires_grad"),
         (linear, iter(BATCHES), {"epochs": 1}, "passes only once", "list(...)"),
         (linear, [], {"epochs": 1}, "no batch came out", "not empty"),
@@ -259,6 +399,16 @@ def test_what_cannot_be_trained_or_scored_is_refused(model, batches, options, fo
         train(model(), batches, **options) if options else evaluate(model(), batches)
     assert found in caught.value.found
     assert next in caught.value.next
+
+
+@pytest.mark.parametrize("options", [{"optimizer": "lion"}, {"schedule": "steps"}])
+def test_unknown_names_are_known_as_such(options):
+    """An optimizer or a schedule that is not there is an UnknownName, and the weights stay."""
+    model = linear()
+    before = weights(model)
+    with pytest.raises(UnknownName, match=next(iter(options))):
+        train(model, BATCHES, epochs=1, **options)
+    assert weights(model) == before
 
 
 def test_a_score_is_a_share():

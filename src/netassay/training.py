@@ -1,21 +1,23 @@
-"""Training and scoring of classifiers: plain SGD, the same bits for the same seed, and a count of hits."""
+"""Training and scoring of classifiers: SGD or Adam, the same bits for the same seed, and a count of hits."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from netassay.errors import BadInput
+from netassay.errors import BadInput, UnknownName
 from netassay.objectives import check_labels
 from netassay.quiet import modes, quiet
-from netassay.seeds import seeded
+from netassay.seeds import apart, mixed, seeded
 
 OnStep = Callable[[int, int, float, int, int], Any]
+OnEpoch = Callable[[int], Any]
+Entry = TypeVar("Entry")
 WARM = 0.05
 
 
@@ -37,36 +39,47 @@ def train(
     batches: Iterable[Any],
     *,
     epochs: int,
-    lr: float = 0.05,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
+    optimizer: Literal["sgd", "adam"] = "sgd",
+    schedule: Literal["cosine", "constant"] = "cosine",
+    lr: float | None = None,
+    momentum: float | None = None,
+    weight_decay: float | None = None,
     seed: int = 0,
     on_step: OnStep | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> None:
-    """Train by SGD with momentum on the mean cross-entropy; the rate warms up, then falls as a half cosine.
+    """Train by SGD with momentum, or by Adam, on the mean cross-entropy of a batch.
 
+    `optimizer=sgd`: lr 0.05, momentum 0.9, weight decay 5e-4 unless given; `adam`: lr 1e-3, betas 0.9 and 0.999,
+    epsilon 1e-8, no weight decay unless given (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1). Decay is added to the
+    gradient. `schedule=cosine` warms the rate up, then lets it fall as a half cosine; `constant` leaves it.
     `batches` gives (x, y, ...) anew each epoch; where it has `shuffled(seed, epoch)`, as Data has, each epoch
     takes another order. `on_step(step, epoch, loss, correct, seen)` is called after each step with the mean
-    loss, the hits and the number of samples of its batch, as they were before the step. A loss that is not
-    finite stops the training before it reaches a weight. Module modes, `.grad` and the global random state
-    are afterwards as before.
+    loss, the hits and the number of samples of its batch, as they were before the step. `on_epoch(k)` is called with
+    k epochs done, first with 0: it may run the model and draw at random, and the training goes on with the same
+    bits as without it. A loss that is not finite stops the training before it reaches a weight. Module modes,
+    `.grad` and the global random state are afterwards as before.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    _check(parameters, batches, epochs, lr)
-    optimizer = torch.optim.SGD(parameters, lr, momentum, weight_decay=weight_decay)
+    _check(parameters, batches, epochs)
+    algorithm = _algorithm(optimizer, parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
+    factor, look = _known(SCHEDULES, "schedule", schedule), _looking(model, on_epoch, seed)
+    top = algorithm.param_groups[0]["lr"]
     with seeded(seed), modes(model, True), _grads(parameters), torch.enable_grad():
         step, total = 0, epochs * length(batches)
+        look(0)
         for epoch in range(epochs):
             for x, y in _pairs(_shuffled(batches, seed, epoch), model):
-                loss, correct = _graded(model, optimizer, x, y)
+                loss, correct = _graded(model, algorithm, x, y)
                 if not math.isfinite(loss):
                     found = f"the loss is {loss} at step {step} of epoch {epoch}"
-                    raise BadInput(f"train with lr={lr}", found, f"lr={lr / 10:.2g}, and inputs without NaN")
-                optimizer.param_groups[0]["lr"] = lr * rate(step, total)
-                optimizer.step()
+                    raise BadInput(f"train with lr={top}", found, f"lr={top / 10:.2g}, and inputs without NaN")
+                algorithm.param_groups[0]["lr"] = top * factor(step, total)
+                algorithm.step()
                 if on_step is not None:
                     on_step(step, epoch, loss, correct, len(y))
                 step += 1
+            look(epoch + 1)
 
 
 def evaluate(model: nn.Module, batches: Iterable[Any]) -> Score:
@@ -97,15 +110,58 @@ def rate(step: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, total - warm))))
 
 
-def _check(parameters: list[nn.Parameter], batches: Iterable[Any], epochs: int, lr: float) -> None:
+class Recipe(NamedTuple):
+    """An optimizer, and the settings of ours that it has, with their defaults."""
+
+    make: Callable[..., torch.optim.Optimizer]
+    settings: dict[str, float]
+
+
+OPTIMIZERS = {
+    "sgd": Recipe(torch.optim.SGD, {"lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}),
+    "adam": Recipe(torch.optim.Adam, {"lr": 1e-3, "weight_decay": 0.0}),
+}
+SCHEDULES: dict[str, Callable[[int, int], float]] = {"cosine": rate, "constant": lambda step, total: 1.0}
+
+
+def _known(table: Mapping[str, Entry], kind: str, name: str) -> Entry:
+    if name not in table:
+        raise UnknownName(kind, name, table)
+    return table[name]
+
+
+def _algorithm(name: str, parameters: list[nn.Parameter], **settings: float | None) -> torch.optim.Optimizer:
+    recipe = _known(OPTIMIZERS, "optimizer", name)
+    given = {key: value for key, value in settings.items() if value is not None}
+    for key, value in given.items():
+        if key not in recipe.settings:
+            raise BadInput(f"train by {name} with {key}={value}", f"{name} has no {key}", f"leave {key} out")
+    chosen = {**recipe.settings, **given}
+    if not 0 < chosen["lr"] < math.inf:
+        found = "the rate must be positive and finite"
+        raise BadInput(f"train with lr={chosen['lr']}", found, f"lr={recipe.settings['lr']}")
+    return recipe.make(parameters, **chosen)
+
+
+def _looking(model: nn.Module, on_epoch: OnEpoch | None, seed: int) -> OnEpoch:
+    # Looks draw from a state of their own: neither the training nor the caller notices.
+    inside = apart(seed=mixed(seed))
+
+    def look(done: int) -> None:
+        if on_epoch is not None:
+            with quiet(model, training=None), inside(), torch.enable_grad():
+                on_epoch(done)
+
+    return look
+
+
+def _check(parameters: list[nn.Parameter], batches: Iterable[Any], epochs: int) -> None:
     if not parameters:
         raise BadInput("train", "the model has no parameter that takes a gradient", "set requires_grad on some")
     if isinstance(batches, Iterator):
         raise BadInput("train", f"a {type(batches).__name__} passes only once", "give list(...) or load_data(...)")
     if epochs < 1:
         raise BadInput(f"train with epochs={epochs}", "nothing to do", "epochs=1")
-    if not 0 < lr < math.inf:
-        raise BadInput(f"train with lr={lr}", "the rate must be positive and finite", "lr=0.05")
 
 
 def _graded(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> tuple[float, int]:

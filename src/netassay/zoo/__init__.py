@@ -15,12 +15,14 @@ from netassay.errors import BadInput, UnknownName
 from netassay.seeds import seeded
 from netassay.spec import Spec
 from netassay.zoo import foreign, small
+from netassay.zoo.densenet import densenet
 from netassay.zoo.resnet import resnet
 from netassay.zoo.vgg import vgg
 from netassay.zoo.weights import load
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet": resnet,
+    "densenet": densenet,
     "vgg": vgg,
     "cnn": small.cnn,
     "tiny10": small.tiny10,
@@ -39,6 +41,11 @@ ALIASES = {
     "resnet44": f"resnet[7,7,7]:{CIFAR}",
     "resnet56": f"resnet[9,9,9]:{CIFAR}",
     "resnet110": f"resnet[18,18,18]:{CIFAR}",
+    "densenet121": "densenet[6,12,24,16]",
+    "densenet161": "densenet[6,12,36,24]:growth=48",
+    "densenet169": "densenet[6,12,32,32]",
+    "densenet201": "densenet[6,12,48,32]",
+    "densenet40": "densenet[12,12,12]:input=32,growth=12,stem=16,bottleneck=none,compression=1,classes=10",
     "vgg11": "vgg[1,1,2,2,2]",
     "vgg13": "vgg[2,2,2,2,2]",
     "vgg16": "vgg[2,2,3,3,3]",

@@ -14,6 +14,8 @@ Act = Literal["relu", "tanh", "gelu", "sigmoid"]
 
 # Wu & He 2018, Group Normalization, section 4: 32 groups. One group is layer norm over C, H and W.
 GROUPS = 32
+# From this many pixels on, a network begins as published for ImageNet: its stem divides the size by four.
+LARGE = 64
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
     "none": lambda C: nn.Identity(),
@@ -53,3 +55,13 @@ def counts(model: str, what: str, sizes: tuple[int, ...], example: str) -> None:
     if not sizes or min(sizes) < 1:
         found = f"{what} {list(sizes)}" if sizes else f"no {what}"
         raise BadInput(f"{model}[{','.join(map(str, sizes))}]", f"{found}; each must be 1 or more", example)
+
+
+def halvings(asked: str, input: int, stages: int) -> None:
+    """Refuse inputs that halving from stage to stage, behind a stem, leaves without a pixel."""
+    least = 1 << (stages - 1)
+    if input >= LARGE or least >= LARGE:
+        least *= 4
+    if input < least:
+        found = f"{stages} stages need {least} pixels, and {input} are too few"
+        raise BadInput(f"{asked}:input={input}", found, f"input={least}, or fewer stages")

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from netassay.errors import BadInput
-from netassay.zoo.parts import GROUPS, NORMS, Norm, counts, positive
+from netassay.zoo.parts import GROUPS, LARGE, NORMS, Norm, counts, halvings, positive
 
-LARGE = 64
 Norms = Callable[[int], nn.Module]
 Shortcut = Callable[[int, int, int, Norms], nn.Module]
 
@@ -44,7 +43,7 @@ def resnet(
     asked = f"resnet[{','.join(map(str, blocks))}]"
     counts("resnet", "blocks per stage", blocks, "resnet[2,2,2,2]")
     positive(asked, input=input, channels=channels, classes=classes, width=width)
-    _check_size(asked, input, len(blocks))
+    halvings(asked, input, len(blocks))
     if skip == "none" and shortcut:
         raise BadInput(f"{asked}:skip=none,shortcut={shortcut}", "there is no shortcut", f"{asked}:skip=none")
     if norm == "group" and width % GROUPS:
@@ -57,15 +56,6 @@ def resnet(
     if init == "he":
         _initialize(model)
     return model
-
-
-def _check_size(asked: str, input: int, stages: int) -> None:
-    least = 1 << (stages - 1)
-    if input >= LARGE or least >= LARGE:
-        least *= 4
-    if input < least:
-        found = f"{stages} stages need {least} pixels, and {input} are too few"
-        raise BadInput(f"{asked}:input={input}", found, f"input={least}, or fewer stages")
 
 
 class ResNet(nn.Module):

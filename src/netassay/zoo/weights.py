@@ -17,8 +17,9 @@ from netassay.errors import BadInput, listing
 WRAPPERS = ("module.", "_orig_mod.", "model.")
 # Checkpoints often hold the weights beside the optimizer's state, under one of these.
 NESTED = ("state_dict", "model")
-# Other names for our layers, used when the model has the right one and the file has not.
-RENAMED = {"linear.": "fc."}
+# Other names for our layers, used when the model has the right one and the file has not. torchvision's files of
+# dense networks have a dot in the names of a layer's parts.
+RENAMED = {r"^linear\.": "fc.", r"(\.denselayer\d+\.(?:norm|conv))\.(?=[12]\.)": r"\1"}
 MOST = 4
 SAVE = "write it with torch.save(model.state_dict(), path)"
 
@@ -97,18 +98,16 @@ def _named_as_in(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor
     own = model.state_dict()
     while prefix := next((p for p in WRAPPERS if _begin(state, p) and not _begin(own, p)), ""):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
-    for theirs, ours in RENAMED.items():
-        if any(key.startswith(ours) for key in own) and not any(key.startswith(ours) for key in state):
-            state = {_swapped(key, theirs, ours): value for key, value in state.items()}
-    return state
+    return {_renamed(key, own, state): value for key, value in state.items()}
 
 
 def _begin(state: Mapping[str, Any], prefix: str) -> bool:
     return all(key.startswith(prefix) for key in state)
 
 
-def _swapped(key: str, theirs: str, ours: str) -> str:
-    return ours + key.removeprefix(theirs) if key.startswith(theirs) else key
+def _renamed(key: str, own: Mapping[str, Any], state: Mapping[str, Any]) -> str:
+    names = (re.sub(theirs, ours, key) for theirs, ours in RENAMED.items())
+    return next((name for name in names if key not in own and name in own and name not in state), key)
 
 
 def _check(state: dict[str, Tensor], model: nn.Module, path: Path) -> None:
