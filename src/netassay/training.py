@@ -21,6 +21,15 @@ Entry = TypeVar("Entry")
 WARM = 0.05
 
 
+class Diverged(BadInput):
+    """A loss that is not finite; the weights are as before that `step`."""
+
+    def __init__(self, lr: float, loss: float, step: int, epoch: int) -> None:
+        found = f"the loss is {loss} at step {step} of epoch {epoch}"
+        super().__init__(f"train with lr={lr}", found, f"lr={lr / 10:.2g}, and inputs without NaN")
+        self.step = step
+
+
 class Score(NamedTuple):
     """Hits among `n` samples, and the cross-entropy as a mean over them."""
 
@@ -57,8 +66,8 @@ def train(
     takes another order. `on_step(step, epoch, loss, correct, seen)` is called after each step with the mean
     loss, the hits and the number of samples of its batch, as they were before the step. `on_epoch(k)` is called with
     k epochs done, first with 0: it may run the model and draw at random, and the training goes on with the same
-    bits as without it. A loss that is not finite stops the training before it reaches a weight. Module modes,
-    `.grad` and the global random state are afterwards as before.
+    bits as without it. A loss that is not finite stops the training before it reaches a weight, with `Diverged`.
+    Module modes, `.grad` and the global random state are afterwards as before.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     _check(parameters, batches, epochs)
@@ -72,8 +81,7 @@ def train(
             for x, y in _pairs(_shuffled(batches, seed, epoch), model):
                 loss, correct = _graded(model, algorithm, x, y)
                 if not math.isfinite(loss):
-                    found = f"the loss is {loss} at step {step} of epoch {epoch}"
-                    raise BadInput(f"train with lr={top}", found, f"lr={top / 10:.2g}, and inputs without NaN")
+                    raise Diverged(top, loss, step, epoch)
                 algorithm.param_groups[0]["lr"] = top * factor(step, total)
                 algorithm.step()
                 if on_step is not None:

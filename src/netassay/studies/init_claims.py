@@ -152,7 +152,7 @@ def _stds(one: Outcome) -> tuple[np.ndarray, np.ndarray]:
     return start, end
 
 
-def _slope(start: np.ndarray, end: np.ndarray) -> float:
+def _slope(end: np.ndarray) -> float:
     """Return the least-squares slope at the end, per layer."""
     if len(end) < 2 or not np.isfinite(end).all():
         return np.nan

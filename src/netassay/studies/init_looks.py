@@ -25,7 +25,7 @@ from netassay.studies.survey import Call, Key
 from netassay.studies.sweep import sweep
 
 BEFORE, AFTER, PENULTIMATE, LOGITS = "before", "after", "penultimate", "logits"
-"""Places: a weight layer's output, a nonlinearity's output, what goes into the last weight layer, and what leaves it."""
+"""Places: a weight layer's output, a nonlinearity's, what goes into the last weight layer, and what leaves it."""
 
 
 def parameters(model: nn.Module) -> dict[str, Distribution]:

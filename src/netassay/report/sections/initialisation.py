@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from netassay.figures import figures
-from netassay.report.sections.section import Section, notes, of_study
+from netassay.report.sections.section import Section, notes, of_study, when
 from netassay.result import Result
 from netassay.store import Run
 
@@ -21,7 +21,7 @@ def schemes(run: Run, results: Mapping[str, Result]) -> Section | None:
     return Section(
         key="schemes",
         title="What each initialisation does, and what training makes of it",
-        lead=f"{told['model']} on {told['data']}: {len(told['schemes'])} schemes, {len(told['seeds'])} seeds each, {how}.",
+        lead=f"{told['model']} on {told['data']}: {len(told['schemes'])} schemes of {len(told['seeds'])} seeds, {how}.",
         claims=last.claims,
         notes=notes(named),
         figures=tuple(figures(named)),
@@ -36,7 +36,7 @@ def initialisation(run: Run, results: Mapping[str, Result]) -> Section | None:
     if not weights and not theory:
         return None
     tables = {name: table for one in weights.values() for name, table in one.tables.items() if name != "weights"}
-    tables |= {"signal and theory": one.tables["layers"] for one in theory.values()}
+    tables |= {when("signal and theory", name): one.tables["layers"] for name, one in theory.items()}
     return Section(
         key="initialisation",
         title="What training made of the weights",
@@ -52,12 +52,15 @@ def initialisation(run: Run, results: Mapping[str, Result]) -> Section | None:
 SHOWN = ("schemes", "shift", "feature_shift", "symmetry", "movement", "signal")
 """Tables that are not under a figure already."""
 SHAPE_WORDS = {
-    "skewness, kurtosis": "Third and fourth standardised moment; a Gaussian has 0 and 3, a uniform distribution 0 and 1.8.",
-    "distance to a Gaussian": "Wasserstein distance to the Gaussian of the same mean and variance, in standard deviations: "
-    "0 for a Gaussian, 0.154 for a uniform distribution.",
+    "skewness, kurtosis": "Third and fourth standardised moment; a Gaussian has 0 and 3, a uniform distribution 0 and "
+    "1.8.",
+    "distance to a Gaussian": "Wasserstein distance to the Gaussian of the same mean and variance, in standard "
+    "deviations: 0 for a Gaussian, 0.154 for a uniform distribution.",
     "Wasserstein distance": "How far numbers must be moved on average to turn one distribution into the other.",
-    "ln of the variance ratio": "Natural logarithm of the variance at the end over that at the start: 0.69 is twice as much.",
-    "distinct channels": "Channels of a layer whose weights and bias differ from all others' by more than 1e-5 of their norm.",
+    "ln of the variance ratio": "Natural logarithm of the variance at the end over that at the start: 0.69 is twice "
+    "as much.",
+    "distinct channels": "Channels of a layer whose weights and bias differ from those of all others by more than 1e-5 "
+    "of their norm.",
 }
 STUDY_WORDS = {
     "scheme": "What weights are drawn by; each network by one, biases zero.",
