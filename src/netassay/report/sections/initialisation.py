@@ -71,7 +71,8 @@ STUDY_WORDS = {
     "whose gradient on the first batch was exactly 0.",
 }
 SIGNAL_WORDS = {
-    "second moment": "Mean square of a layer's output, and of the gradient there, over channels, positions and samples.",
+    "second moment": "Mean square of a layer's output, and of the gradient there, over channels, positions and "
+    "samples.",
     "correlation": "Mean cosine between the outputs of two different samples.",
     "predicted": "Mean-field theory: wide layers with independent weights of the variance that they have.",
     "schemes": "Initialisations that predict the distribution a layer's weights have; several where they coincide.",
