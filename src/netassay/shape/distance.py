@@ -17,9 +17,14 @@ from netassay.shape.law import law_of
 
 Share = Callable[[np.ndarray, str], np.ndarray]
 
-normal = np.vectorize(NormalDist().cdf, otypes=[np.float64])
 GRID = np.linspace(-9, 9, 9 * 512 + 1)
-"""Where the Gaussian's distribution function is taken, in deviations; straight between, which errs by 1e-6."""
+NORMAL = np.array([NormalDist().cdf(z) for z in GRID])
+"""The Gaussian's distribution function, in deviations; straight between, which errs by 5e-7 at most."""
+
+
+def normal(z: np.ndarray) -> np.ndarray:
+    """Return the Gaussian's distribution function."""
+    return np.asarray(np.interp(z, GRID, NORMAL))
 
 
 def wasserstein(a: Distribution, b: Distribution) -> float:

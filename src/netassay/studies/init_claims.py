@@ -233,7 +233,7 @@ STATEMENTS = (
         "After training, features have a larger standard deviation the deeper the layer",
         "log2 std per layer",
         ((),),
-        _of_features(lambda start, end: _slope(start, end)),
+        _of_features(lambda start, end: _slope(end)),
     ),
 )
 """In the order in which they are told."""
