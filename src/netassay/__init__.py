@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 PUBLIC = {
     "Batch": "netassay.data.batches",
     "Claim": "netassay.result",
+    "INITS": "netassay.inits",
     "Result": "netassay.result",
     "Run": "netassay.store",
     "Verdict": "netassay.result",
@@ -25,6 +26,8 @@ PUBLIC = {
     "examine": "netassay.front",
     "exchange_map": "netassay.studies.exchange_map",
     "init_study": "netassay.studies.init_study",
+    "identify_init": "netassay.inits",
+    "initialize": "netassay.inits",
     "load_data": "netassay.data",
     "open_run": "netassay.store",
     "select": "netassay.layers",

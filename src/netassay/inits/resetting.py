@@ -1,4 +1,4 @@
-"""Initialisation: drawing a model's weights anew."""
+"""Resetting: every module drawn anew by its own `reset_parameters`."""
 
 from __future__ import annotations
 
@@ -47,10 +47,11 @@ def _drawn(module: nn.Module) -> bool | None:
         return None
     if not callable(redraw) or any(is_lazy(parameter) for parameter in parameters):
         return False
-    return _redrawn(redraw, parameters, list(module.buffers(recurse=False)))
+    return redrawn(redraw, parameters, list(module.buffers(recurse=False)))
 
 
-def _redrawn(redraw: Callable[[], object], parameters: list[nn.Parameter], buffers: list[Tensor]) -> bool:
+def redrawn(redraw: Callable[[], object], parameters: list[nn.Parameter], buffers: list[Tensor]) -> bool:
+    """Run a module's reset; False, and all as it was, where it fails or leaves some of `parameters` undrawn."""
     before = [(tensor, tensor.clone()) for tensor in (*parameters, *buffers)]
     for parameter in parameters:
         # What is NaN afterwards was not drawn: weight norm, say, keeps its own parameters from the reset.
