@@ -38,6 +38,7 @@ DIRECTIONS = {
     "training": "errors objectives quiet seeds",
     "zoo": "errors seeds spec",
     "data": "errors seeds spec",
+    "engine": "errors progress",
     "studies": "axes capturing data errors exchange hooks inference inits layers objectives progress quiet records "
     "result rules seeds spec streams training verdicts zoo",
     "store": "errors result",
