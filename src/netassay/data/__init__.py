@@ -15,7 +15,9 @@ from torch import Tensor
 from netassay import spec as specs
 from netassay.data import held
 from netassay.data.batches import Batch, as_batch
+from netassay.data.cifar import cifar10, cifar100
 from netassay.data.digits import digits
+from netassay.data.folder import imagefolder
 from netassay.data.noise import noise
 from netassay.data.parquet import parquet
 from netassay.data.passes import Data
@@ -23,7 +25,14 @@ from netassay.errors import BadInput, UnknownName
 
 __all__ = ["DATA", "Batch", "Data", "as_batch", "load_data", "splits"]
 
-DATA: dict[str, Callable[..., Data]] = {"digits": digits, "parquet": parquet, "noise": noise}
+DATA: dict[str, Callable[..., Data]] = {
+    "digits": digits,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "parquet": parquet,
+    "imagefolder": imagefolder,
+    "noise": noise,
+}
 
 
 def load_data(source: Any, *, batch_size: int = 128) -> Data:

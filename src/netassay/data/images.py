@@ -58,11 +58,19 @@ def decode(encoded: Any, channels: int, where: str) -> np.ndarray:
             pixels = np.asarray(image.convert(MODES[channels]))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         found = f"{len(encoded)} bytes that are no whole image"
-        raise BadInput(f"decode {where}", found, "leave this row out, or write the file again") from None
+        raise BadInput(f"decode {where}", found, "leave it out, or write the file again") from None
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def stacked(pictures: list[np.ndarray], constants: Constants) -> Tensor:
     """Stack (H, W, C) bytes of one size into normalised floats (N, C, H, W)."""
-    x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    return scaled(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous(), constants)
+
+
+def scaled(x: Tensor, constants: Constants) -> Tensor:
+    """Scale bytes (N, C, H, W) to [0, 1] and normalise them.
+
+    >>> scaled(torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 1, 2), NORMALIZE["half"]).flatten()
+    tensor([-1.,  1.])
+    """
     return normalized(x.to(torch.float32).div_(255), constants)
