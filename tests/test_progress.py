@@ -94,3 +94,12 @@ def test_an_error_inside_passes_through_and_ends_the_bar(clock, monkeypatch):
         advance("")
         raise KeyError
     assert shown.getvalue().rindex("\x1b[?25h") > shown.getvalue().rindex("\x1b[?25l")
+
+
+def test_what_is_hushed_says_nothing(clock, capsys):
+    """Inside `hushed` nothing is shown, however long it takes; afterwards as before."""
+    with progress.hushed():
+        advanced(clock, 2.0, 4)
+    assert capsys.readouterr() == ("", "")
+    advanced(clock, 2.0, 4)
+    assert capsys.readouterr().err

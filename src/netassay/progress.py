@@ -6,12 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 QUIET_FOR, EVERY = 2.0, 5.0
 """Seconds before anything is shown, and between two plain lines where standard error is no terminal."""
 
 T = TypeVar("T")
+_hushed = ContextVar("_hushed", default=False)
 Advance = Callable[[str], None]
 
 
@@ -26,9 +28,22 @@ def track(items: Iterable[T], task: str, total: int | None = None) -> Iterator[T
 @contextmanager
 def steps(task: str, total: int | None) -> Iterator[Advance]:
     """Yield `advance(note)`, to be called after each of `total` steps; `note` stands beside the bar."""
+    if _hushed.get():
+        yield lambda note: None
+        return
     show = _bar if sys.stderr.isatty() else _lines
     with show(task, total) as advance:
         yield advance
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Show no progress inside: somebody else tells of the whole."""
+    before = _hushed.set(True)
+    try:
+        yield
+    finally:
+        _hushed.reset(before)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from netassay import errors
 from netassay.engine.payloads import Packed, pack
 from netassay.errors import BadInput, InternalError, NetassayError
+from netassay.progress import hushed
 
 LOOK = 1.0
 """Seconds between two looks at whether the parent still is the parent."""
@@ -49,7 +50,8 @@ def run(work: Callable[[Any], Any], key: str) -> Done | Fault:
     one_thread()
     begun = time.perf_counter()
     try:
-        arrays = pack(work(json.loads(key)))
+        with hushed():
+            arrays = pack(work(json.loads(key)))
     except (Exception, SystemExit) as error:
         return fault(error)
     return Done(arrays, time.perf_counter() - begun, socket.gethostname())
