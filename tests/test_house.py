@@ -25,6 +25,7 @@ DIRECTIONS = {
     "exchange": "rules",
     "inference": "errors",
     "verdicts": "inference result",
+    "meanfield": "errors",
     "layers": "errors",
     "quiet": "seeds",
     "records": "errors layers quiet",
@@ -37,8 +38,8 @@ DIRECTIONS = {
     "training": "errors objectives quiet seeds",
     "zoo": "errors seeds spec",
     "data": "errors seeds spec",
-    "studies": "axes capturing data errors exchange hooks inference inits layers objectives progress quiet records "
-    "result rules seeds spec streams training verdicts zoo",
+    "studies": "axes capturing data errors exchange hooks inference inits layers meanfield objectives progress quiet "
+    "records result rules seeds spec streams training verdicts zoo",
     "store": "errors result",
     "figures": "errors result",
     "plots": "errors figures result",
@@ -51,7 +52,19 @@ DIRECTIONS = {
     "testing": "rules",
     "__main__": "cli",
 }
-WITHOUT_TORCH = ("errors", "result", "spec", "inference", "verdicts", "store", "figures", "plots", "report", "terminal")
+WITHOUT_TORCH = (
+    "errors",
+    "result",
+    "spec",
+    "inference",
+    "meanfield",
+    "verdicts",
+    "store",
+    "figures",
+    "plots",
+    "report",
+    "terminal",
+)
 LONGEST, MEMORABLE = 250, 20
 
 
