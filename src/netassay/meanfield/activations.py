@@ -17,7 +17,7 @@ Function = Callable[[Floats], Floats]
 
 @dataclass(frozen=True)
 class Activation:
-    """A function and its slope. `kinks` are where either jumps; `leak` is the slope below 0 of one that is linear above.
+    """A function and its slope. `kinks` are where either jumps; `leak`: the slope below 0 of one that is the identity above.
 
     With a `leak`, all Gaussian averages have closed forms: 0 is ReLU, 1 the identity.
 
@@ -43,7 +43,7 @@ def activation(name: str, **parameters: float | str) -> Activation:
     if name not in ACTIVATIONS:
         raise UnknownName("activation", name, ACTIVATIONS)
     try:
-        return ACTIVATIONS[name](**parameters)  # type: ignore[arg-type]
+        return ACTIVATIONS[name](**parameters)
     except TypeError as error:
         raise BadInput(f"activation {name!r} with {parameters}", str(error), "use torch's parameter names") from None
 
