@@ -26,6 +26,7 @@ DIRECTIONS = {
     "exchange": "rules",
     "inference": "errors",
     "verdicts": "inference result",
+    "meanfield": "errors",
     "layers": "errors",
     "quiet": "seeds",
     "records": "errors layers quiet",
@@ -39,8 +40,8 @@ DIRECTIONS = {
     "zoo": "errors seeds spec",
     "data": "errors seeds spec",
     "engine": "errors progress",
-    "studies": "axes capturing data errors exchange hooks inference inits layers objectives progress quiet records "
-    "result rules seeds spec streams training verdicts zoo",
+    "studies": "axes capturing data engine errors exchange hooks inference inits layers meanfield objectives progress "
+    "quiet records result rules seeds shape spec streams training verdicts zoo",
     "store": "errors result",
     "figures": "errors result",
     "plots": "errors figures result",
@@ -53,7 +54,19 @@ DIRECTIONS = {
     "testing": "rules",
     "__main__": "cli",
 }
-WITHOUT_TORCH = ("errors", "result", "spec", "inference", "verdicts", "store", "figures", "plots", "report", "terminal")
+WITHOUT_TORCH = (
+    "errors",
+    "result",
+    "spec",
+    "inference",
+    "meanfield",
+    "verdicts",
+    "store",
+    "figures",
+    "plots",
+    "report",
+    "terminal",
+)
 LONGEST, MEMORABLE = 250, 20
 
 

@@ -31,6 +31,7 @@ PUBLIC = {
     "load_data": "netassay.data",
     "open_run": "netassay.store",
     "select": "netassay.layers",
+    "signal": "netassay.studies.signal",
     "summary": "netassay.studies.summary",
     "visit": "netassay.capturing",
 }
