@@ -40,7 +40,7 @@ def tables(outcomes: Sequence[Outcome]) -> dict[str, Table]:
         "feature_shift": _shifts(outcomes, lambda key: {**placed(key[1]), "input": key[2]}, features=True),
         "curves": [row for one in outcomes for row in _rows(one, "curve")],
         "signal": _signals(outcomes),
-        "symmetry": [row for one in outcomes for row in _rows(one, "distinct")],
+        "symmetry": [row for one in outcomes for row in _symmetry(one)],
         "movement": [row for one in outcomes for row in _movement(one)],
     }
     return {name: Table.of(rows) for name, rows in made.items() if rows}
@@ -95,6 +95,12 @@ def _rows(one: Outcome, what: str) -> Iterator[dict[str, Any]]:
     columns = one.named(what)
     for row in Table(columns).rows():
         yield {**_who(one), **row}
+
+
+def _symmetry(one: Outcome) -> Iterator[dict[str, Any]]:
+    for row in _rows(one, "distinct"):
+        counts = {f"distinct_{when}": row[when] for when in (START, END)}
+        yield {**_who(one), "layer": row["layer"], "channels": row["channels"], **counts}
 
 
 def _movement(one: Outcome) -> Iterator[dict[str, Any]]:

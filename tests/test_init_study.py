@@ -1,0 +1,187 @@
+"""The study of initialisations: against a plain loop, bit for bit again, over any executor, and what it refuses."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import netassay as na
+from netassay.data import splits
+from netassay.errors import BadInput, UnknownName
+from netassay.studies.init_cell import POINTS, cell, drawn
+from netassay.studies.init_payload import Outcome
+from tests.reference import looks as twin
+
+DATA = "digits:normalize=half,n=300"
+SMALL = {"model": "mlp[8,8]", "data": DATA, "epochs": 2, "samples": 70, "lr": 1e-3}
+ASKED = {
+    "model": "cnn",
+    "data": DATA,
+    "epochs": 2,
+    "inputs": ["train", "valid", "noise"],
+    "at": [1],
+    "samples": 100,
+    "batch_size": 64,
+    "optimizer": "adam",
+    "lr": 1e-3,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+    "scheme": "xavier_uniform",
+    "seed": 3,
+}
+
+
+def loop(asked):
+    """Train as a script would; return the network, what was left after an epoch, and every step's loss."""
+    learn, _ = splits(asked["data"], batch_size=asked["batch_size"])
+    net = drawn(asked, learn)
+    optimizer = torch.optim.Adam(net.parameters(), asked["lr"])
+    losses, between = [], {}
+    for epoch in range(asked["epochs"]):
+        for batch in learn.shuffled(asked["seed"], epoch):
+            loss = nn.functional.cross_entropy(net(batch.x), batch.y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        between[epoch + 1] = {name: one.detach().numpy().copy() for name, one in net.named_parameters()}
+    return net, between, losses
+
+
+def test_a_cell_is_what_a_plain_loop_finds():
+    """Weights whole, features of the first 100 train images, the loss of each step: as kept by a plain script."""
+    outcome = Outcome("xavier_uniform", 3, cell(ASKED))
+    net, between, losses = loop(ASKED)
+    assert len(losses) < POINTS
+    np.testing.assert_allclose(outcome.named("curve")["loss"], losses, rtol=1e-6)
+    for when, weights in (("epoch 1", between[1]), ("end", between[2])):
+        for name, values in weights.items():
+            told = twin.shape(values)
+            found = outcome.distributions[when, name, ""]
+            assert {key: getattr(found, key) for key in told} == pytest.approx(told, rel=1e-5, abs=1e-7), name
+    learn, test = splits(DATA)
+    x = torch.cat([batch.x for batch in learn])[:100]
+    for name, values in twin.chain_features(net.eval(), x).items():
+        told = twin.shape(values)
+        found = outcome.distributions["end", name, "train"]
+        assert {key: getattr(found, key) for key in told} == pytest.approx(told, rel=1e-4, abs=1e-6), name
+    hits = sum(int((net(batch.x).argmax(1) == batch.y).sum()) for batch in test)
+    assert outcome.named("score")["accuracy"][-1] == pytest.approx(hits / test.n)
+
+
+def test_a_long_curve_is_told_in_means():
+    """More steps than points: each point is the mean over its steps, and says where it ends."""
+    asked = {**ASKED, "model": "mlp[4]", "batch_size": 2, "at": [], "inputs": ["noise"], "epochs": 2}
+    outcome = Outcome("xavier_uniform", 3, cell(asked))
+    _, _, losses = loop(asked)
+    curve = outcome.named("curve")
+    every = int(curve["step"][0])
+    assert (len(losses), every) == (300, 2)
+    np.testing.assert_allclose(curve["loss"], np.reshape(losses, (-1, 2)).mean(1), rtol=1e-4)
+    assert curve["step"].tolist() == list(range(2, 301, 2))
+
+
+@pytest.fixture(scope="module")
+def studied():
+    return na.init_study(schemes=["orthogonal", "ones", "zeros"], seeds=2, workers=0, **SMALL)
+
+
+def same(one, other):
+    for name, table in one.tables.items():
+        for column, values in table.columns.items():
+            np.testing.assert_array_equal(values, other.tables[name].columns[column], err_msg=f"{name} {column}")
+    for name, array in one.arrays.items():
+        np.testing.assert_array_equal(array, other.arrays[name], err_msg=name)
+    assert one.claims == other.claims
+
+
+def test_the_same_again_on_another_executor(studied):
+    """Equal tables, bit for bit, from threads as from this process."""
+    with ThreadPoolExecutor(2) as executor:
+        same(studied, na.init_study(schemes=["orthogonal", "ones", "zeros"], seeds=[0, 1], executor=executor, **SMALL))
+
+
+def test_a_ledger_keeps_what_is_done(studied, tmp_path):
+    """More seeds later: the first are not trained again, and the tables are those of one call."""
+    file = tmp_path / "grid.db"
+    first = na.init_study(schemes=["orthogonal"], seeds=1, workers=0, ledger=file, **SMALL)
+    again = na.init_study(schemes=["orthogonal", "ones", "zeros"], seeds=2, workers=0, ledger=file, **SMALL)
+    same(studied, again)
+    seconds = Outcome("", 0, {}).arrays
+    assert not seconds
+    assert first.provenance["seconds"] < again.provenance["seconds"]
+
+
+def test_symmetry_is_seen(studied):
+    """Ones stays one channel in hidden layers, zeros moves only the last bias."""
+    hidden = [row for row in studied.table("symmetry") if row["layer"] != "head"]
+    assert {row["distinct_end"] for row in hidden if row["scheme"] != "orthogonal"} == {1}
+    assert {row["distinct_end"] for row in hidden if row["scheme"] == "orthogonal"} == {8}
+    zeros = [row for row in studied.table("movement") if row["scheme"] == "zeros"]
+    assert {row["parameter"] for row in zeros if row["unmoved"] < 1} == {"head.bias"}
+    assert {row["parameter"] for row in zeros if row["zero_gradient"] < 1} == {"head.bias"}
+
+
+def test_axes_and_rows_have_their_names(studied):
+    """Densities integrate to nearly all numbers; rows are told by scheme, seed, layer, place, input and when."""
+    density, edges = studied.array("features/density"), studied.array("features/edges")
+    assert density.axes["scheme"] == ("orthogonal", "ones", "zeros")
+    assert density.axes["when"] == ("start", "end")
+    whole = (np.asarray(density) * np.diff(np.asarray(edges))[:, :, :, None]).sum(-1)
+    assert ((whole > 0.99) & (whole < 1 + 1e-9)).all()
+    assert len(studied.table("weights")) == 3 * 2 * 6 * 2
+    assert len(studied.table("features")) == 3 * 2 * (2 + 2 + 2) * 3 * 2
+    signals = {(row["scheme"], row["layer"]): row for row in studied.table("signal")}
+    assert signals["zeros", "head"]["measured"] == 0
+
+
+def test_shifts_are_means_over_seeds(studied):
+    """Wasserstein distance and variance ratio, from start to end, of each seed, then their mean."""
+    weights = [row for row in studied.table("weights") if row["scheme"] == "orthogonal"]
+    std = {(row["seed"], row["when"]): row["std"] for row in weights if row["parameter"] == "fc2.weight"}
+    ratios = [2 * np.log(std[seed, "end"] / std[seed, "start"]) for seed in (0, 1)]
+    shift = next(
+        row for row in studied.table("shift") if (row["scheme"], row["parameter"]) == ("orthogonal", "fc2.weight")
+    )
+    assert shift["log_variance_ratio"] == pytest.approx(np.mean(ratios), rel=1e-9)
+    assert shift["n"] == 2
+
+
+def test_a_training_that_diverges_is_told():
+    """Its end is the state before the loss was lost; the others go on."""
+    result = na.init_study(
+        "mlp[8]", ["kaiming_normal"], DATA, 3, 1, ["noise"], samples=20, optimizer="sgd", lr=1e6, workers=0
+    )
+    row = result.table("schemes")[0]
+    assert row["diverged"] == 1
+    assert result.table("scores")[-1]["when"] == "end"
+    assert "the loss was not finite at step" in result.notes[0]
+
+
+REFUSED = {
+    "scheme 'kaiming'": (UnknownName, {"schemes": ["kaiming"]}),
+    "which another process cannot build": (BadInput, {"model": nn.Linear(2, 2)}),
+    "data set 'digitz'": (UnknownName, {"data": "digitz"}),
+    "seeds=0": (BadInput, {"seeds": 0}),
+    "epochs=0": (BadInput, {"epochs": 0}),
+    "look after epoch 2": (BadInput, {"at": [2]}),
+    "samples=0": (BadInput, {"samples": 0}),
+    "optimizer 'adamw'": (UnknownName, {"optimizer": "adamw"}),
+    "schedule 'linear'": (UnknownName, {"schedule": "linear"}),
+    "labels for 3 outputs": (BadInput, {"model": "mlp[8]:classes=3"}),
+    "data without labels": (BadInput, {"data": "unlabelled"}),
+}
+
+
+@pytest.mark.parametrize("sentence", REFUSED)
+def test_what_does_not_fit_is_refused_before_anything_is_trained(sentence, monkeypatch, tmp_path):
+    """Each with a sentence that names it; no cell runs, no ledger is made."""
+    kind, changed = REFUSED[sentence]
+    monkeypatch.setattr("netassay.studies.init_study.grid", lambda *_, **__: pytest.fail("it began"))
+    with pytest.raises(kind, match=sentence):
+        na.init_study(**{**SMALL, "schemes": ["orthogonal"], "seeds": 1, **changed}, ledger=tmp_path / "grid.db")
+    assert not list(tmp_path.iterdir())
