@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -26,12 +27,12 @@ class Law:
         """Where the distribution function bends or jumps."""
         return np.concatenate([self.low, self.high])
 
-    def share(self, at: np.ndarray, side: str) -> np.ndarray:
+    def share(self, at: np.ndarray, side: Literal["left", "right"]) -> np.ndarray:
         """Return P(X <= at) for side "right", P(X < at) for side "left"."""
-        piece = np.searchsorted(self.low, at, side="right" if side == "right" else "left") - 1
+        piece = np.searchsorted(self.low, at, side=side) - 1
         first = np.maximum(piece, 0)
         low, width = self.low[first], (self.high - self.low)[first]
-        inside = np.where(width > 0, np.minimum((at - low) / np.where(width > 0, width, 1), 1), 1)
+        inside = np.where(width > 0, np.minimum(at - low, width) / np.where(width > 0, width, 1), 1)
         begun = self.below[first] + inside * np.diff(self.below)[first]
         return np.where(piece < 0, 0.0, begun)
 

@@ -14,16 +14,16 @@ import numpy as np
 from netassay.errors import BadInput
 
 SKETCH = 16
-"""Directions that rows are compared along before they are compared in full."""
+"""Directions, at least, that rows are compared along before they are compared in full."""
 BLOCK = 1 << 20
 """Entries that are widened to doubles at a time."""
 ROUNDING = 1e-7
 """What rounding may do to a distance along the directions, relative to the rows' norms."""
 
 # Note [sketch]. Along orthonormal directions two rows lie no further apart than in truth, so what is apart there by
-# more than the reach is apart, and only what is left need be compared in full. Rows that differ at all differ there
-# by about sqrt(SKETCH / D) of their distance: for any reach of use, next to nothing is left but true copies, and of
-# these each is compared in full once, with the one that it was reached from.
+# more than the reach is apart, and only what is left need be compared in full. Of K directions, rows that have nothing
+# to do with each other show sqrt(2 K / D) of their norm: from K = D tolerance^2 on next to nothing is left but true
+# copies, and of these each is compared in full once, with the one that it was reached from.
 
 
 def distinct_channels(weight: Any, bias: Any = None, tolerance: float = 1e-5) -> int:
@@ -93,7 +93,7 @@ class _Channels:
         self.step = max(1, BLOCK // max(rows.shape[1], 1))
         size = self._size()
         self.reach, self.slack = tolerance * size, ROUNDING * size
-        sketch = self._sketch()
+        sketch = self._sketch(max(SKETCH, math.ceil(rows.shape[1] * tolerance**2)))
         self.order = np.argsort(sketch[:, 0], kind="stable")
         self.sketch = sketch[self.order]
 
@@ -114,8 +114,9 @@ class _Channels:
         """Return the places, in order of the first direction, of the rows within reach of one."""
         most = self.reach + self.slack
         here = self.sketch[place]
-        low, high = np.searchsorted(self.sketch[:, 0], [here[0] - most, here[0] + most], side="left")
-        near = low + np.flatnonzero(among[low : high + 1])
+        low = np.searchsorted(self.sketch[:, 0], here[0] - most, side="left")
+        high = np.searchsorted(self.sketch[:, 0], here[0] + most, side="right")
+        near = low + np.flatnonzero(among[low:high])
         near = near[np.square(self.sketch[near] - here).sum(1) <= most**2]
         parts = [near[i : i + self.step] for i in range(0, len(near), self.step)]
         return np.concatenate([part[self._within(place, part)] for part in parts]) if parts else near
@@ -131,12 +132,12 @@ class _Channels:
         total = np.square(self.shifts).sum() + sum(np.square(self._doubles(at)).sum() for at in self._blocks())
         return float(np.sqrt(total / len(self.rows)))
 
-    def _sketch(self) -> np.ndarray:
+    def _sketch(self, directions: int) -> np.ndarray:
         """Return the rows along some orthonormal directions, the bias as one more; see Note [sketch]."""
         D = self.rows.shape[1]
-        spread = np.random.default_rng(0).standard_normal((D, min(SKETCH, D)))
-        directions = np.linalg.qr(spread)[0]
-        along = [self._doubles(at) @ directions for at in self._blocks()]
+        spread = np.random.default_rng(0).standard_normal((D, min(directions, D)))
+        basis = np.linalg.qr(spread)[0]
+        along = [self._doubles(at) @ basis for at in self._blocks()]
         return np.column_stack([np.concatenate(along), self.shifts])
 
     def _blocks(self) -> list[slice]:
