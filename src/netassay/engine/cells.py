@@ -11,7 +11,7 @@ from typing import Any
 from netassay import __version__
 from netassay.errors import BadInput
 
-LONGEST = 160
+LONGEST = 400
 
 
 def keys(cells: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -88,7 +88,7 @@ def _value(values: dict[str, Any], key: str) -> str:
 
 def _short(value: Any) -> str:
     shown = json.dumps(value, ensure_ascii=False)
-    return shown if len(shown) <= LONGEST // 2 else shown[: LONGEST // 2 - 1] + "…"
+    return shown if len(shown) <= LONGEST // 4 else shown[: LONGEST // 4 - 1] + "…"
 
 
 def _plain(value: Any, place: str) -> Any:
