@@ -20,7 +20,9 @@ VARIANCE, FAR = 3.29, 3.72
 KURTOSIS, LARGE = 4.0, 1000
 """Kurtosis is asked for from 1,000 weights on, where its error is nearly normal."""
 CHANCE = 5e-4
-ORDERED, WIDEST = 20_000, 2048
+EDGE = 4.01
+"""The chance of more is 0.02 % under the Tracy-Widom law, by the gamma fit of Chiani 2014, arXiv 1209.3394."""
+ORDERED, WIDEST = 5000, 1024
 """At most so many order statistics, and rows of a Gram matrix, are looked at."""
 CUT = 2.0
 """Where the truncated normal is cut, in standard deviations of its parent."""
@@ -72,30 +74,52 @@ def chance_below(family: str, x: Floats) -> Floats:
     return np.clip(0.5 + 0.5 * erf / (INSIDE if cut else 1.0), 0, 1)
 
 
+@dataclass(frozen=True)
+class Spectrum:
+    """Singular values s of a matrix of mean square 1, `rows <= columns`: `sum s^4 / size`, and the largest s^2."""
+
+    rows: int
+    columns: int
+    fourth: float
+    largest: float
+
+    def john_z(self, kurtosis: float) -> float:
+        """Standardise John's statistic; its mean is exact for normal entries, its limit for few rows a chi-square."""
+        n, p = self.rows * self.columns, self.rows
+        mean = n * (self.columns + p - 2 + kurtosis) / (n - 1 + kurtosis) - self.columns
+        variance = (p - 1) * (4 * p + 2 * (kurtosis - 1) ** 2) / p**2
+        return _hilferty((self.fourth - self.columns) / mean, 2 * mean**2 / variance)
+
+    def edge(self) -> float:
+        """Standardise the largest; Tracy & Widom's law of order 1 is its limit (Johnstone 2001, centred as in Ma 2012)."""
+        a, b = math.sqrt(self.columns - 0.5), math.sqrt(self.rows - 0.5)
+        return (self.largest - (a + b) ** 2) / ((a + b) * (1 / a + 1 / b) ** (1 / 3))
+
+
 class Evidence:
     """Moments of a weight about zero, and the tests that a law must pass; `eps` is the precision of its entries."""
 
     def __init__(self, weight: Floats, eps: float) -> None:
         self.weight, self.eps, self.n = weight, eps, weight.size
         self.mean, self.top = float(weight.mean()), float(np.abs(weight).max())
-        scaled = weight / (self.top or 1.0)
-        self.second = float(np.mean(scaled**2)) * self.top**2
-        self.kurtosis = float(np.mean(scaled**4) / np.mean(scaled**2) ** 2) if self.top else math.nan
+        square = np.square(weight / (self.top or 1.0))
+        self.second = float(square.mean()) * self.top**2
+        self.kurtosis = float(np.mean(square * square) / square.mean() ** 2) if self.top else math.nan
 
     @cached_property
     def ordered(self) -> tuple[Floats, Floats]:
         """Some order statistics, and the share of entries up to each."""
-        ranks = np.unique(np.linspace(0, self.n - 1, min(self.n, ORDERED)).astype(int))
+        ranks = np.arange(0, self.n, -(-self.n // ORDERED))
         return np.sort(self.weight, axis=None)[ranks], (ranks + 1) / self.n
 
     @cached_property
-    def modes(self) -> list[tuple[int, int, float]]:
-        """Rows, columns and `rows * columns * sum s^4 / (sum s^2)^2`, s singular values, of each way to lay it flat."""
+    def modes(self) -> list[Spectrum]:
+        """The singular values of each way to lay the weight flat: out against the rest, in, taps."""
         g, outs, ins, taps = self.weight.shape
         flat = [self.weight.reshape(g * outs, ins * taps)]
         if taps > 1:
             flat += [self.weight.transpose(0, 2, 1, 3).reshape(g * ins, outs * taps), self.weight.reshape(-1, taps)]
-        return [_spread(one) for one in flat if min(one.shape) > 1]
+        return [_spectrum(one) for one in flat if min(one.shape) > 1]
 
     def variance_z(self, family: str, variance: float) -> float:
         """Standard errors from the law's variance; from n and its kurtosis, made normal by Wilson & Hilferty 1931."""
@@ -134,7 +158,11 @@ class Evidence:
         Entries that depend on one another, or vary more in some rows, spread the singular values (John 1971; moments
         for any kurtosis after Wang & Yao 2013, arXiv 1111.5103).
         """
-        return max((abs(_john(*mode, SHAPES[family].fourth)) for mode in self.modes), default=0.0)
+        return max((abs(mode.john_z(SHAPES[family].fourth)) for mode in self.modes), default=0.0)
+
+    def edge(self) -> float:
+        """Return, over the ways to lay it flat, how far the largest singular value sticks out of a random spectrum."""
+        return max((mode.edge() for mode in self.modes), default=-math.inf)
 
     def fits(self, family: str, variance: float) -> bool:
         """Tell whether the weight passes every test of a random law."""
@@ -144,6 +172,7 @@ class Evidence:
             and abs(self.mean_z(variance)) <= FAR
             and (self.n < LARGE or abs(self.kurtosis_z(family)) <= KURTOSIS)
             and self.spread_z(family) <= FAR
+            and self.edge() <= EDGE
             and self.distance_chance(family, variance) >= CHANCE
         )
 
@@ -170,19 +199,15 @@ def nearest_shape(evidence: Evidence) -> str:
     return best if z[best] <= KURTOSIS else "none"
 
 
-def _spread(flat: Floats) -> tuple[int, int, float]:
+def _spectrum(flat: Floats) -> Spectrum:
     flat = (flat if flat.shape[0] <= flat.shape[1] else flat.T)[:WIDEST]
     gram = flat @ flat.T
-    total = float(np.trace(gram)) ** 2
-    return *flat.shape, (flat.size * float(np.sum(gram**2)) / total if total else math.nan)
-
-
-def _john(rows: int, columns: int, statistic: float, fourth: float) -> float:
-    """Standardise `statistic`: mean exact for normal entries, variance for fixed rows, limit law a chi-square."""
-    n = rows * columns
-    mean = n * (columns + rows - 2 + fourth) / (n - 1 + fourth) - columns
-    variance = (rows - 1) * (4 * rows + 2 * (fourth - 1) ** 2) / rows**2
-    return _hilferty((statistic - columns) / mean, 2 * mean**2 / variance)
+    rows, columns = flat.shape
+    scale = float(np.trace(gram)) / flat.size
+    if not scale:
+        return Spectrum(rows, columns, math.nan, math.nan)
+    fourth = float(np.sum(np.square(gram / scale))) / flat.size
+    return Spectrum(rows, columns, fourth, float(np.linalg.eigvalsh(gram)[-1]) / scale)
 
 
 def _hilferty(ratio: float, freedom: float) -> float:

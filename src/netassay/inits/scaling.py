@@ -58,8 +58,9 @@ def scale(model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module]) -> dict[
     scaled layer would have put out. Further sweeps look, and mend what rounding or several calls have left.
     """
     notes: dict[str, str] = {}
-    for _ in range(SWEEPS if layers else 0):
-        sweep = _Sweep()
+    for number in range(SWEEPS if layers else 0):
+        # The first sweep divides by whatever it finds, so that no layer is left at its start by luck.
+        sweep = _Sweep(TOLERANCE if number else 0.0)
         seen = [Layer(name, module) for name, module in layers.items()]
         with quiet(model), torch.no_grad(), visit(model, seen, on_forward=sweep) as watch:
             model(x.clone())
@@ -72,7 +73,8 @@ def scale(model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module]) -> dict[
 class _Sweep:
     """One pass over the batch, and what was found on it."""
 
-    def __init__(self) -> None:
+    def __init__(self, tolerance: float) -> None:
+        self.tolerance = tolerance
         self.notes: dict[str, str] = {}
         self.settled = True
 
@@ -82,7 +84,7 @@ class _Sweep:
         std = float(record.y.double().std(correction=0))
         if not 0 < std < math.inf:
             self.notes[record.layer.name] = f"its output has standard deviation {std:g}, so it was not scaled"
-        elif abs(std * std - 1) > TOLERANCE:
+        elif abs(std * std - 1) > self.tolerance:
             self.settled = False
             self._divide(record, std)
 

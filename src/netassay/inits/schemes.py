@@ -59,10 +59,10 @@ class Schemes(Mapping[str, Scheme]):
     """Initialisation schemes by name.
 
     Kaiming and Xavier have the gain sqrt(2) of ReLU, and so has orthogonal, whose kernels are matrices
-    `(out, in / groups * taps)`, each group by itself. The truncated normal's 0.02 is of
-    the normal before the cut at twice that; what is left has variance 0.7737 * 0.02**2. Delta-orthogonal kernels are zero but for the tap at `size // 2`; its matrix
-    has gain 1 and orthonormal columns, or orthonormal rows where there are fewer outputs than inputs. LSUV starts
-    from matrices of gain 1 and divides each by the standard deviation of its layer's output.
+    `(out, in / groups * taps)`, each group by itself. The truncated normal's 0.02 is of the normal before the cut at
+    twice that; what is left has variance 0.7737 * 0.02**2. Delta-orthogonal kernels are zero but for the tap at
+    `size // 2`; its matrix has gain 1 and orthonormal columns, or orthonormal rows where there are fewer outputs than
+    inputs. LSUV starts from matrices of gain 1 and divides each by the standard deviation of its layer's output.
 
     >>> list(INITS)[:3], INITS["orthogonal"].family
     (['kaiming_normal', 'kaiming_uniform', 'xavier_normal'], 'orthogonal')
