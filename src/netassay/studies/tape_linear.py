@@ -11,8 +11,8 @@ from torch import Tensor
 
 from netassay.studies.tape_step import Field, Made, Step, moment
 
-FAR = 6.0
-"""Standard errors beyond which a mean weight is not taken for 0."""
+FAR = 1e-9
+"""Chance below which sums of rows are not put down to independent weights."""
 
 
 @dataclass(frozen=True)
@@ -71,23 +71,34 @@ def _by(step: Step, x: Tensor, kernels: Tensor) -> Tensor:
 
 
 def _weighted(step: Step, fans: Fans) -> Made:
-    """Multiply what varies about the mean by weights as if independent, and the mean by the sums of weights."""
+    """Multiply by weights as if independent; where their rows sum to what such would not, the mean is by these sums."""
     weight, bias = step.args[1], step.argument(2, "bias")
     if len(step.given) != 1 or step.given[0] is not step.args[0]:
         return Made(None, (math.nan,) * len(step.given))  # the weight varies, too: a product of two signals
-    square, mean = moment(weight)[0], moment(weight).m
+    square = moment(weight).q
     q, p, m = step.field
-    common = m * m * (fans.rows - square * fans.into)
+    odd = _dependent(fans.rows, square * fans.into, weight.shape[0])
+    common = m * m * (fans.rows - square * fans.into) if odd else 0.0
     varying = square * fans.energy
-    made = Field(varying + common, varying * (p / q if q else 0.0) + common, m * fans.row)
-    error = math.sqrt(max(square - mean**2, 0.0) / weight.numel())
+    made = Field(varying + common, varying * (p / q if q else 0.0) + common, m * fans.row if odd else 0.0)
     return Made(
         made if bias is None else made.plus(moment(bias)),
         (square * fans.out,),
         linear=True,
         sigma_w2=square * fans.into,
-        note="mean" if abs(mean) > FAR * error else "",
+        note="sums of rows" if odd else "",
     )
+
+
+def _dependent(rows: float, expected: float, n: int) -> bool:
+    """Tell whether the mean square of `n` sums of rows is one that independent weights would not have.
+
+    Their mean square over the expected is chi-squared over n; Chernoff's bound on its tails is (r e^(1 - r))^(n / 2).
+    """
+    if not expected > 0:
+        return False
+    r = rows / expected
+    return r == 0 or n / 2 * (r - 1 - math.log(r)) > -math.log(FAR)
 
 
 def joined(step: Step) -> Made:
