@@ -122,6 +122,10 @@ ENTRIES = {
         lambda net, source, loss, folder: na.examine(net, source, objective=loss, out=folder / "run"),
         BACKWARD,
     ),
+    "signal": (
+        lambda net, source, loss, folder: na.signal(net, source, objective=loss, batch_size=5),
+        BACKWARD,
+    ),
     "one_batch": (lambda net, source, loss, folder: one_batch(net, source, objective=loss), BACKWARD),
     "evaluate": (lambda net, source, loss, folder: training.evaluate(net, [source]), FORWARD),
     "identify_init": (lambda net, source, loss, folder: na.identify_init(net), ()),

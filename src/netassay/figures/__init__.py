@@ -19,6 +19,7 @@ from netassay.figures.exchange import blocks, coherence_by_layer, panel, variati
 from netassay.figures.figure import BOX, Figure
 from netassay.figures.layers import Results
 from netassay.figures.residual import sankey
+from netassay.figures.signal import backward_by_layer, correlation_by_layer, moment_by_layer
 from netassay.figures.structure import parameters_by_layer
 
 __all__ = ["BOX", "FIGURES", "SHADES", "Figure", "Results", "figure", "figures"]
@@ -37,6 +38,11 @@ FIGURES: Mapping[str, Mapping[str, Callable[..., Figure]]] = {
         "panel": panel,
         "blocks": blocks,
         "sankey": sankey,
+    },
+    "signal": {
+        "signal": moment_by_layer,
+        "correlation": correlation_by_layer,
+        "backward": backward_by_layer,
     },
     "summary": {"structure": parameters_by_layer},
 }

@@ -17,7 +17,7 @@ Function = Callable[[Floats], Floats]
 
 @dataclass(frozen=True)
 class Activation:
-    """A function and its slope. `kinks` are where either jumps; `leak`: the slope below 0 of one that is the identity above.
+    """A function and its slope. `kinks`: where either jumps; `leak`: the slope below 0 of one that is z above.
 
     With a `leak`, all Gaussian averages have closed forms: 0 is ReLU, 1 the identity.
 
@@ -97,7 +97,7 @@ def _gelu(approximate: str = "none") -> Activation:
     a, b = math.sqrt(2 / math.pi), 0.044715
 
     def slope(z: Floats) -> Floats:
-        t = np.tanh(a * (z + b * z**3))
+        t: Floats = np.tanh(a * (z + b * z**3))
         return (1 + t) / 2 + z / 2 * (1 - t**2) * a * (1 + 3 * b * z**2)
 
     return Activation("gelu", lambda z: z / 2 * (1 + np.tanh(a * (z + b * z**3))), slope)
@@ -119,7 +119,7 @@ def _softplus(beta: float = 1.0, threshold: float = 20.0) -> Activation:
 
 def _mish() -> Activation:
     def slope(z: Floats) -> Floats:
-        t = np.tanh(np.logaddexp(0.0, z))
+        t: Floats = np.tanh(np.logaddexp(0.0, z))
         return t + z * (1 - t**2) * _logistic(z)
 
     return Activation("mish", lambda z: z * np.tanh(np.logaddexp(0.0, z)), slope)

@@ -131,9 +131,9 @@ def notes(model: nn.Module, outcome: Outcome, sizes: Sizes, tape: Tape, at: Mapp
     told = [
         (tape.anchors, f"anchored: the prediction goes on from what is measured after {_counted(tape.anchors)}"),
         (tape.correlations, f"anchored: only the correlation is measured after {_counted(tape.correlations)}"),
-        (odd, f"weights whose mean is not 0, which the prediction takes it for: {listing(odd)}"),
+        (odd, f"weights that are not independent, by the sums of their rows: {listing(odd)}"),
         (unseen, f"nothing is predicted for {listing(unseen)}: no function of torch showed what it made"),
-        (fresh, f"{len(fresh)} batch norms (first: {fresh[:1]}) have seen no batch, and scale nothing in eval mode"),
+        (fresh, f"batch norms that have seen no batch, and scale nothing in eval mode: {listing(fresh, 3)}"),
         (outcome.never_ran, f"never ran: {listing(outcome.never_ran)}"),
     ]
     return (POOLING, *(sentence for found, sentence in told if found), *sizes.left_out.values())

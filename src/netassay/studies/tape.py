@@ -19,8 +19,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from netassay.studies.directions import field_of
-from netassay.studies.tape_rules import RULES, unknown
-from netassay.studies.tape_step import Field, Made, Step
+from netassay.studies.tape_rules import RULES
+from netassay.studies.tape_step import Field, Made, Step, unknown
 
 CONSTANT, UNSEEN = -1, -2
 HIDDEN = "what torch functions do not show"

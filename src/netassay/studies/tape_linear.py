@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,39 +11,58 @@ from torch import Tensor
 
 from netassay.studies.tape_step import Field, Made, Step, moment
 
-FAR = 6.0
-"""Standard errors beyond which a mean weight is not taken for 0."""
+FAR = 1e-9
+"""Chance below which sums of rows are not put down to independent weights."""
+
+
+@dataclass(frozen=True)
+class Fans:
+    """Weights that an output entry and an input entry meet, in the mean over places, and what meets them.
+
+    `energy` is the mean over output entries of the sum of squares that the weights meet; `rows` the mean square, and
+    `row` the mean, of the sum of weights that an output entry meets.
+    """
+
+    into: float
+    out: float
+    energy: float
+    rows: float
+    row: float
 
 
 def linear(step: Step) -> Made:
-    """Multiply by a matrix: q W's mean square times fan-in, plus the bias's mean square."""
-    weight, bias = step.args[1], step.argument(2, "bias")
+    """Multiply by a matrix: every output entry meets every input entry."""
+    weight = step.args[1].detach()
     fan_out, fan_in = weight.shape
-    return _weighted(step, weight, bias, (fan_in, fan_out), 1.0)
+    sums = moment(weight.double().sum(1))
+    return _weighted(step, Fans(fan_in, fan_out, fan_in * step.field.q, sums.q, sums.m))
 
 
 def convolution(step: Step) -> Made:
     """Convolve: padding takes from the fan-in, strides from the fan-out; of a given input, the borders count."""
-    x, weight, bias = step.args[0], step.args[1], step.argument(2, "bias")
+    x, weight = step.args[0].detach(), step.args[1].detach().double()
     if x.dim() != weight.dim():
-        return Made(None, (math.nan,))
-    transposed = "transpose" in step.name
+        return Made(None, (math.nan,) * len(step.given))
     groups = int(step.argument(6, "groups", 1))
-    first, second = (weight.shape[0] // groups, weight.shape[1]), (weight.shape[1], weight.shape[0] // groups)
-    ins, outs = first if transposed else second
-    ones = weight.new_ones((1, 1, *weight.shape[2:]), dtype=torch.float64)
-    steps = float(_by_ones(step, x.new_ones((1, 1, *x.shape[2:]), dtype=torch.float64), ones).sum())
+    if "transpose" in step.name:
+        kernels = weight.unflatten(0, (groups, -1)).sum(1).flatten(0, 1)[None]
+        ins, outs = weight.shape[0] // groups, weight.shape[1]
+    else:
+        kernels, ins, outs = weight.sum(1, keepdim=True), weight.shape[1], weight.shape[0] // groups
+    flat, ones = x.new_ones((1, 1, *x.shape[2:]), dtype=torch.float64), torch.ones_like(kernels[:1, :1])
+    steps = float(_by(step, flat, ones).sum())
     places_in, places_out = math.prod(x.shape[2:]), math.prod(step.out.shape[2:])
-    covered = steps
-    if step.made[0].measured and step.field.q > 0:
-        energy = x.detach().double().square().mean((0, 1))[None, None]
-        covered = float(_by_ones(step, energy, ones).sum()) / step.field.q
-    return _weighted(step, weight, bias, (ins * steps / places_out, outs * steps / places_in), covered / steps)
+    energy = steps * step.field.q
+    if step.made[0].measured:
+        energy = float(_by(step, x.double().square().mean((0, 1))[None, None], ones).sum())
+    sums = moment(_by(step, flat, kernels))
+    fans = Fans(ins * steps / places_out, outs * steps / places_in, ins * energy / places_out, sums.q, sums.m)
+    return _weighted(step, fans)
 
 
-def _by_ones(step: Step, x: Tensor, ones: Tensor) -> Tensor:
-    """Run the same convolution with a kernel of ones, on one channel."""
-    args: list[Any] = [x, ones, None, *step.args[3:]]
+def _by(step: Step, x: Tensor, kernels: Tensor) -> Tensor:
+    """Run the same convolution with other kernels, on one channel."""
+    args: list[Any] = [x, kernels, None, *step.args[3:]]
     if len(args) > 6:
         args[6] = 1
     more = {name: value for name, value in step.kwargs.items() if name not in ("bias", "groups")}
@@ -50,15 +70,35 @@ def _by_ones(step: Step, x: Tensor, ones: Tensor) -> Tensor:
     return made
 
 
-def _weighted(step: Step, weight: Tensor, bias: Tensor | None, fans: tuple[float, float], covered: float) -> Made:
+def _weighted(step: Step, fans: Fans) -> Made:
+    """Multiply by weights as if independent; where their rows sum to what such would not, the mean is by these sums."""
+    weight, bias = step.args[1], step.argument(2, "bias")
     if len(step.given) != 1 or step.given[0] is not step.args[0]:
         return Made(None, (math.nan,) * len(step.given))  # the weight varies, too: a product of two signals
-    square, mean = moment(weight)[0], moment(weight).m
-    into = step.field.scaled(square * fans[0] * covered, 0.0)
-    made = into if bias is None else into.plus(moment(bias))
-    error = math.sqrt(max(square - mean**2, 0.0) / weight.numel())
-    note = "weights whose mean is not 0, which the prediction takes them to have" if abs(mean) > FAR * error else ""
-    return Made(made, (square * fans[1],), linear=True, sigma_w2=square * fans[0], note=note)
+    square = moment(weight).q
+    q, p, m = step.field
+    odd = _dependent(fans.rows, square * fans.into, weight.shape[0])
+    common = m * m * (fans.rows - square * fans.into) if odd else 0.0
+    varying = square * fans.energy
+    made = Field(varying + common, varying * (p / q if q else 0.0) + common, m * fans.row if odd else 0.0)
+    return Made(
+        made if bias is None else made.plus(moment(bias)),
+        (square * fans.out,),
+        linear=True,
+        sigma_w2=square * fans.into,
+        note="sums of rows" if odd else "",
+    )
+
+
+def _dependent(rows: float, expected: float, n: int) -> bool:
+    """Tell whether the mean square of `n` sums of rows is one that independent weights would not have.
+
+    Their mean square over the expected is chi-squared over n; Chernoff's bound on its tails is (r e^(1 - r))^(n / 2).
+    """
+    if not expected > 0:
+        return False
+    r = rows / expected
+    return r == 0 or n / 2 * (r - 1 - math.log(r)) > -math.log(FAR)
 
 
 def joined(step: Step) -> Made:

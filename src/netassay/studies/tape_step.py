@@ -111,3 +111,8 @@ def moment(value: Any) -> Field:
         square = float(values.square().mean())
         return Field(square, square, float(values.mean()))
     return Field(float(value) ** 2, float(value) ** 2, float(value))
+
+
+def unknown(step: Step) -> Made:
+    """Know nothing: the signal is measured, and the gradient is where it is next seen."""
+    return Made(None, (math.nan,) * len(step.given), slope=math.nan)
