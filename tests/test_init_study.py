@@ -111,8 +111,6 @@ def test_a_ledger_keeps_what_is_done(studied, tmp_path):
     first = na.init_study(schemes=["orthogonal"], seeds=1, workers=0, ledger=file, **SMALL)
     again = na.init_study(schemes=["orthogonal", "ones", "zeros"], seeds=2, workers=0, ledger=file, **SMALL)
     same(studied, again)
-    seconds = Outcome("", 0, {}).arrays
-    assert not seconds
     assert first.provenance["seconds"] < again.provenance["seconds"]
 
 
@@ -154,7 +152,7 @@ def test_shifts_are_means_over_seeds(studied):
 def test_a_training_that_diverges_is_told():
     """Its end is the state before the loss was lost; the others go on."""
     result = na.init_study(
-        "mlp[8]", ["kaiming_normal"], DATA, 3, 1, ["noise"], samples=20, optimizer="sgd", lr=1e6, workers=0
+        "mlp[8]", ["kaiming_normal"], DATA, 3, 1, ["noise"], samples=20, optimizer="sgd", lr=1e20, workers=0
     )
     row = result.table("schemes")[0]
     assert row["diverged"] == 1
@@ -173,7 +171,6 @@ REFUSED = {
     "optimizer 'adamw'": (UnknownName, {"optimizer": "adamw"}),
     "schedule 'linear'": (UnknownName, {"schedule": "linear"}),
     "labels for 3 outputs": (BadInput, {"model": "mlp[8]:classes=3"}),
-    "data without labels": (BadInput, {"data": "unlabelled"}),
 }
 
 

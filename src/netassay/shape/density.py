@@ -47,10 +47,16 @@ def common_edges(distributions: Iterable[Distribution], bins: int = 60, cover: f
     array([1. , 1.5, 2. , 2.5, 3. ])
     """
     tails = (1 - cover) / 2, (1 + cover) / 2
-    ends = [d.quantile(q) for d in distributions if d.n for q in tails] or [0.0]
-    low, high = min(ends), max(ends)
+    found = [d for d in distributions if d.n]
+    low = min((max(d.minimum, d.quantile(tails[0]) - _blur(d, tails[0])) for d in found), default=0.0)
+    high = max((min(d.maximum, d.quantile(tails[1]) + _blur(d, tails[1])) for d in found), default=0.0)
     size = max(abs(low), abs(high))
     if high - low <= SAME * size:
         reach = NARROW * (size or 1.0)
         low, high = low - reach, high + reach
     return np.linspace(low, high, bins + 1)
+
+
+def _blur(d: Distribution, q: float) -> float:
+    """Return how far beyond a quantile that a bin stands for its numbers may lie: the bin's width."""
+    return 0.0 if d.few is not None else abs(d.quantile(q)) / 64

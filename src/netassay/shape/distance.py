@@ -7,6 +7,7 @@ only. Its mass is spread evenly over each, which errs by at most half the bin's 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from statistics import NormalDist
 from typing import Literal
@@ -20,17 +21,19 @@ Side = Literal["left", "right"]
 Share = Callable[[np.ndarray, Side], np.ndarray]
 SIDES: tuple[Side, Side] = ("right", "left")
 
-GRID = np.linspace(-9, 9, 9 * 512 + 1)
+STEPS = 512
+GRID = np.arange(-9 * STEPS, 9 * STEPS + 1) / STEPS
+"""Where the Gaussian's distribution function is taken, in deviations; straight between, which errs by 5e-7."""
 NORMAL = np.array([NormalDist().cdf(z) for z in GRID])
-"""The Gaussian's distribution function, in deviations; straight between, which errs by 5e-7 at most."""
 
 
 def normal(z: np.ndarray) -> np.ndarray:
-    """Return the Gaussian's distribution function."""
-    return np.asarray(np.interp(z, GRID, NORMAL))
-
-COARSE = 0.25
-"""The resolution, in deviations, above which the bins show more of themselves than of the distribution's shape."""
+    """Return the Gaussian's distribution function, within 1e-12: Taylor's third order about the nearest grid point."""
+    place = np.rint(np.clip(z, -9, 9) * STEPS).astype(np.int64) + 9 * STEPS
+    at = GRID[place]
+    h = np.clip(z, -9, 9) - at
+    slope = np.exp(-at * at / 2) / math.sqrt(2 * math.pi)
+    return np.asarray(NORMAL[place] + slope * h * (1 - at * h / 2 + (at * at - 1) * h * h / 6))
 
 
 def wasserstein(a: Distribution, b: Distribution) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from netassay.errors import BadInput, UnknownName
 from netassay.inits import INITS
 from netassay.result import Result
 from netassay.studies.forward import tried
-from netassay.studies.init_cell import cell, drawn, source
+from netassay.studies.init_cell import HOW, cell, drawn, source
 from netassay.studies.init_claims import claims
 from netassay.studies.init_payload import Outcome
 from netassay.studies.init_tables import arrays, tables
 from netassay.studies.provenance import describe
+from netassay.training import Diverged, train
 
 E2 = (
     "kaiming_normal",
@@ -107,12 +109,14 @@ def _check(asked: Mapping[str, Any], schemes: Sequence[str], seeds: Sequence[int
 
 
 def _tried(first: Mapping[str, Any]) -> dict[str, Any]:
-    """Build the first cell's network and data and run a batch, so that what does not fit is refused at once."""
+    """Build the first cell's network and data and train on a batch, so that what does not fit is refused at once."""
     learn, test = splits(first["data"], batch_size=first["batch_size"])
     network = drawn(first, learn)
-    tried(network, learn)
     for name in first["inputs"]:
         tried(network, source(name, first, learn, test))
+    how = {name: first[name] for name in HOW} | {"epochs": 1}
+    with suppress(Diverged):
+        train(network, [next(iter(learn))], **how)
     known = describe(network)
     return {"versions": known["versions"], "device": known["device"], "dtype": known["dtype"]}
 
