@@ -11,8 +11,11 @@ from torch import nn
 
 import netassay as na
 from netassay import training
+from netassay.data import load_data
 from netassay.quiet import quiet
 from netassay.studies.exchange_streams import ALSO
+from netassay.studies.init_looks import features
+from netassay.studies.init_profile import init_profile
 from netassay.studies.one_batch import one_batch
 from netassay.studies.twins import untrained
 from netassay.testing import check_quiet
@@ -128,11 +131,14 @@ ENTRIES = {
     ),
     "one_batch": (lambda net, source, loss, folder: one_batch(net, source, objective=loss), BACKWARD),
     "evaluate": (lambda net, source, loss, folder: training.evaluate(net, [source]), FORWARD),
+    "features": (lambda net, source, loss, folder: features(net, load_data(source)), FORWARD),
+    "init_profile": (lambda net, source, loss, folder: init_profile(net, net), ()),
     "identify_init": (lambda net, source, loss, folder: na.identify_init(net), ()),
     "untrained": (lambda net, source, loss, folder: untrained(net), ()),
 }
 """Each entry, and the failures of user code that reach it."""
 WITHOUT_MODEL = {
+    "init_study",
     "Batch",
     "Claim",
     "INITS",

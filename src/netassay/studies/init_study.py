@@ -79,7 +79,7 @@ def init_study(
         "samples": samples, "batch_size": batch_size, "optimizer": optimizer, "lr": lr,
         "weight_decay": weight_decay, "schedule": schedule,
     }  # fmt: skip
-    cells = [{**asked, "scheme": scheme, "seed": seed} for scheme in schemes for seed in numbers]
+    cells: list[dict[str, Any]] = [{**asked, "scheme": scheme, "seed": seed} for scheme in schemes for seed in numbers]
     _check(asked, schemes, numbers)
     made = _tried(cells[0])
     found = grid(cell, cells, ledger=ledger, question=asked, executor=executor, workers=workers, task="initialise")

@@ -68,5 +68,5 @@ def _rows(module: nn.Module, weight: Tensor) -> Tensor:
     if not isinstance(module, _ConvTransposeNd):
         return weight
     # (inputs, outputs of a group, ...): groups come one after another, their outputs within.
-    parts = weight.unflatten(0, (module.groups, -1))
+    parts = weight.view(module.groups, -1, *weight.shape[1:])
     return parts.transpose(1, 2).flatten(0, 1)

@@ -161,7 +161,7 @@ def arrays(outcomes: Sequence[Outcome]) -> dict[str, Array]:
     inputs = list(dict.fromkeys(source for _, _, source in keys if source))
     weights = {"scheme": list(schemes), "parameter": parameters}
     features = {"scheme": list(schemes), "place": places, "input": inputs}
-    drawn = {
+    drawn: dict[str, tuple[Mapping[str, Sequence[str]], Callable[..., Sequence[Distribution]]]] = {
         "weights": (weights, lambda scheme, name: _pair(schemes[scheme], name, "")),
         "features": (features, lambda scheme, name, source: _pair(schemes[scheme], name, source)),
     }
