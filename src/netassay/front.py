@@ -39,7 +39,7 @@ def examine(
     >>> import tempfile
     >>> run = examine("mlp[16]", "digits", epochs=1, out=tempfile.mkdtemp() + "/first")
     >>> run.labels, run.page.name
-    (('summary', 'channels/start', 'channels/end', 'exchange/start', 'exchange/end', 'examine'), 'index.html')
+    (('summary', ..., 'initialisation', 'signal/start', 'examine'), 'index.html')
     """
     plan = Plan(model, data, weights, layers, objective, epochs, lr, seed, batch_size, device)
     folder = Path(out) if out is not None else fresh("runs", "examine")
