@@ -166,6 +166,9 @@ def test_small_tensors_keep_their_values():
     bias = torch.nn.Parameter(torch.randn(64))
     np.testing.assert_array_equal(gathering.measure(bias).few, np.sort(bias.detach().double().numpy()))
     assert gathering.measure(torch.randn(room.FEW + 1)).few is None
+    full = gathering.measure(torch.ones(room.FEW))
+    assert len(full.few) == room.FEW
+    assert full.merge(Distribution.of([1.0])).few is None
     rows = gathering.begin(bias)
     assert gathering.end(rows).merge(Distribution.of([1.0])).few.tolist() == [1.0]
     gathering.add(rows, bias)
@@ -204,6 +207,12 @@ def test_binned_distances_err_by_no_more_than_the_resolution(first, second):
     assert abs(wasserstein(a, b) - truth) <= bound + 1e-9 * truth
     assert abs(wasserstein(a, Distribution.of(y)) - truth) <= bound + 1e-9 * truth
     assert bound <= (np.abs(x).mean() + np.abs(y).mean()) / 128 * (1 + 1e-12)
+
+
+def test_distribution_functions_may_cross_inside_a_bin():
+    """Evenly filled intervals with one middle, of widths u and v, are |u - v| / 4 apart."""
+    wide, narrow = binned([1.0, 1.015]), binned([1.00375, 1.01125])
+    assert wasserstein(wide, narrow) == pytest.approx(0.0075 / 4, rel=1e-9)
 
 
 def test_evenly_filled_bins_err_far_less():
@@ -336,6 +345,11 @@ def test_density_counts_what_lies_in_each_bin(population, bins, low, width):
     assert (shares > -1e-15).all()
     lowest, highest = edges[0] / (1 + np.sign(edges[0]) / 64), edges[-1] * (1 + np.sign(edges[-1]) / 64)
     assert shares.sum() <= np.mean((x >= lowest - 1e-12) & (x <= highest + 1e-12)) + 1e-12
+
+
+def test_bins_hold_their_left_edge_and_the_last_its_right():
+    """As numpy's histogram counts."""
+    assert density(Distribution.of([0.0, 1.0, 1.0, 2.0]), [0.0, 1.0, 2.0]).tolist() == [0.25, 0.75]
 
 
 def test_density_follows_the_law():

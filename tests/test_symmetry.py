@@ -50,8 +50,13 @@ def test_neighbours_of_neighbours_are_one():
 
 
 def test_a_bias_tells_channels_apart():
-    """Equal weights with unequal biases are different channels."""
+    """Equal weights with unequal biases are different channels; both differences count together."""
     assert distinct_channels(np.ones((4, 9)), np.array([0.0, 0.0, 1.0, 2.0])) == 3
+    rows, bias = np.ones((2, 100)), np.array([0.0, 0.8e-4])  # reach: 1e-5 times a norm of 10
+    assert distinct_channels(rows, bias) == 1
+    rows[1, 0] += 0.8e-4
+    assert distinct_channels(rows) == 1
+    assert distinct_channels(rows, bias) == 2
 
 
 def test_rows_that_are_not_finite_are_different_from_all():

@@ -87,8 +87,8 @@ class _Channels:
     """Finite rows `(O, D)` and biases `(O,)`, and who is whose neighbour."""
 
     def __init__(self, rows: np.ndarray, shifts: np.ndarray, tolerance: float) -> None:
-        largest = max(np.abs(rows).max(initial=0), np.abs(shifts).max(initial=0))
-        self.rows, self.exponent = rows, -int(np.frexp(np.float64(largest))[1])
+        largest = max(float(end) for x in (rows, shifts) for end in (x.max(initial=0), -x.min(initial=0)))
+        self.rows, self.exponent = rows, -math.frexp(largest)[1]
         self.shifts = np.ldexp(shifts, self.exponent)
         self.step = max(1, BLOCK // max(rows.shape[1], 1))
         size = self._size()
