@@ -67,7 +67,7 @@ def until(true, seconds=20):
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end
-        time.sleep(0.01)
+        time.sleep(0.03)
 
 
 def holds(folder, number):
@@ -94,25 +94,25 @@ def workers(pid):
 
 def test_killed_at_random_moments_a_grid_goes_on(tmp_path):
     """Parent, or parent and workers, killed six times: what was done stays done, and all comes out bit for bit."""
-    moments, finished = random.Random(0), set()
+    moments, finished, between = random.Random(0), set(), 0
     for trial in range(6):
-        child = parent(tmp_path, 60, 0.02)
-        until(holds(tmp_path, len(finished) + 1))
+        child = parent(tmp_path, 80, 0.03)
+        until(holds(tmp_path, min(len(finished) + 1, 80)))
         time.sleep(moments.uniform(0, 0.15))
-        targets = [child.pid, *(workers(child.pid) if trial % 2 else [])]
-        for pid in targets:
+        for pid in [child.pid, *(workers(child.pid) if trial % 2 else [])]:
             os.kill(pid, signal.SIGKILL)
         child.communicate()
-        finished |= done(tmp_path / "grid.db")
-        assert done(tmp_path / "grid.db") == finished
-    given = grid(work.slowly, cells(tmp_path, 60, 0.02), ledger=tmp_path / "grid.db")
-    for cell, one in zip(cells(tmp_path, 60, 0.02), given, strict=True):
+        assert finished <= done(tmp_path / "grid.db")
+        finished = done(tmp_path / "grid.db")
+        between += 0 < len(finished) < 80
+    given = grid(work.slowly, cells(tmp_path, 80, 0.03), ledger=tmp_path / "grid.db")
+    for cell, one in zip(cells(tmp_path, 80, 0.03), given, strict=True):
         same(one, work.numbers(cell))
-    assert 6 <= len(finished) < 60
-    # the work notes a cell when it is through; between that and the ledger lie two cells at a kill
+    assert between > 0
+    # a cell is noted when it is through; from there to the ledger are at most two cells at each kill
     times = Counter(begun(tmp_path / "begun"))
-    assert set(times) == set(range(60))
-    assert sum(times.values()) <= 60 + 6 * 2
+    assert set(times) == set(range(80))
+    assert sum(times.values()) <= 80 + 6 * 2
     with closing(sqlite3.connect(tmp_path / "grid.db")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         attempts = dict(connection.execute("SELECT json_extract(key, '$.n'), attempts FROM cell"))
@@ -121,15 +121,17 @@ def test_killed_at_random_moments_a_grid_goes_on(tmp_path):
 
 def test_what_is_done_is_never_begun_again(tmp_path):
     """After a kill, no cell that the ledger held is noted another time."""
-    child = parent(tmp_path, 20, 0.02)
+    (tmp_path / "begun.gate").touch()
+    child = parent(tmp_path, 12, 0)
     until(holds(tmp_path, 5))
+    until(runs(tmp_path, 2))
+    pids = workers(child.pid)
     child.kill()
     child.communicate()
-    held, before = done(tmp_path / "grid.db"), Counter(begun(tmp_path / "begun"))
-    grid(work.slowly, cells(tmp_path, 20, 0.02), ledger=tmp_path / "grid.db", workers=0)
-    after = Counter(begun(tmp_path / "begun"))
-    assert 5 <= len(held) < 20
-    assert all(after[n] == before[n] == 1 for n in held)
+    until(lambda: not any(owners.begun(pid) for pid in pids))
+    (tmp_path / "begun.gate").unlink()
+    grid(work.slowly, cells(tmp_path, 12, 0.0), ledger=tmp_path / "grid.db", workers=0)
+    assert sorted(begun(tmp_path / "begun")) == list(range(12))
 
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path):

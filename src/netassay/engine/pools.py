@@ -103,11 +103,12 @@ class Worker:
     def close(self, now: bool) -> None:
         """End the process: at once, or when it is idle."""
         if now:
-            self._hang_up()
+            self.hang_up()
         self.pool.shutdown(wait=not now, cancel_futures=True)
-        self._hang_up()
+        self.hang_up()
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
+        """Let the process know that it is to end, whatever it does."""
         self.line.close()
         self._far.close()
 
@@ -131,6 +132,9 @@ class Processes:
             except BrokenExecutor:  # it died idle
                 worker.close(now=True)
                 continue
+            except BaseException:  # an interrupt, before anybody else knows of the process
+                worker.close(now=True)
+                raise
             self._busy[future] = worker
             self.room -= 1
             return future
@@ -152,7 +156,10 @@ class Processes:
 
     def close(self, now: bool) -> None:
         """End all processes."""
-        for worker in (*self._idle, *self._busy.values()):
+        workers = (*self._idle, *self._busy.values())
+        for worker in workers if now else ():
+            worker.hang_up()
+        for worker in workers:
             worker.close(now)
 
 

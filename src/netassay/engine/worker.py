@@ -89,7 +89,10 @@ def begin(line: Connection, parent: int) -> None:
     """Prepare a worker process: it leaves Ctrl-C to its parent, and ends with it or with the line to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow, args=(line, parent), daemon=True).start()
-    line.send_bytes(b"begun")
+    try:
+        line.send_bytes(b"begun")
+    except OSError:  # nobody waits any more
+        os._exit(1)
 
 
 def _follow(line: Connection, parent: int) -> None:
