@@ -15,7 +15,7 @@ from torch import nn
 
 import netassay as na
 from netassay.errors import BadInput, UnknownName
-from netassay.inits import INITS, fans, initialize, reset
+from netassay.inits import INITS, Law, Scheme, fans, initialize, reset
 from netassay.inits.laws import own_law
 from netassay.zoo import build
 from tests.reference import inits as twin
@@ -388,6 +388,15 @@ def test_initialize_writes_parameters_and_nothing_else():
     initialize(wide, "kaiming_uniform")
     initialize(half, "kaiming_uniform")
     assert torch.equal(wide.weight.bfloat16(), half.weight)
+
+
+def test_a_scheme_of_ones_own():
+    """A law of the user's is drawn like any other; a matrix without entries is left."""
+    model = nn.Sequential(nn.Linear(50, 40), nn.Linear(0, 3))
+    mine = Scheme("mine", "here", lambda fans: Law("uniform", 3.0 * fans.fan_out))
+    outcome = initialize(model, mine, 2)
+    assert (outcome.scheme, outcome.untouched, mine.family) == ("mine", ["1.weight"], "uniform")
+    assert float(model[0].weight.detach().abs().max()) == pytest.approx((9 * 40) ** 0.5, rel=0.01)
 
 
 def test_refusals_lose_nothing():

@@ -179,7 +179,7 @@ class _Work:
 
     def _draw(self, name: str, module: nn.Module, parameter: str) -> Tensor | None:
         weight = getattr(module, parameter)
-        if not weight.is_floating_point():
+        if not weight.is_floating_point() or not weight.numel():
             return None
         mine = [part for part in parts(module) if part.parameter == parameter]
         if not mine:
