@@ -106,12 +106,13 @@ def initialize(model: nn.Module, scheme: str | Scheme, seed: int = 0, *, data: A
     _real(model)
     batch = scaling.batch(model, data, seed) if found.scaled else None
     work = _Work(model, found, seed)
+    # Eval mode, since spectral norm goes on with its iteration whenever its weight is read in training.
     with torch.no_grad(), modes(model, False):
         work.by_own_resets()
         work.by_rule()
-    if batch is not None:
-        work.noted(scaling.scale(model, batch, work.drawn()))
-    return Initialized(found.name, seed, tuple(work.rows()))
+        if batch is not None:
+            work.noted(scaling.scale(model, batch, work.drawn()))
+        return Initialized(found.name, seed, tuple(work.rows()))
 
 
 class _Work:
@@ -178,7 +179,7 @@ class _Work:
 
     def _draw(self, name: str, module: nn.Module, parameter: str) -> Tensor | None:
         weight = getattr(module, parameter)
-        if not weight.is_floating_point():
+        if not weight.is_floating_point() or not weight.numel():
             return None
         mine = [part for part in parts(module) if part.parameter == parameter]
         if not mine:

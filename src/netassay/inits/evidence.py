@@ -91,9 +91,9 @@ class Spectrum:
         return _hilferty((self.fourth - self.columns) / mean, 2 * mean**2 / variance)
 
     def edge(self) -> float:
-        """Standardise the largest; Tracy & Widom's law of order 1 is its limit (Johnstone 2001, centred as in Ma 2012)."""
+        """Standardise the largest; in the limit it has Tracy & Widom's law (Johnstone 2001; centred as in Ma 2012)."""
         a, b = math.sqrt(self.columns - 0.5), math.sqrt(self.rows - 0.5)
-        return (self.largest - (a + b) ** 2) / ((a + b) * (1 / a + 1 / b) ** (1 / 3))
+        return (self.largest - (a + b) ** 2) / ((a + b) * math.cbrt(1 / a + 1 / b))
 
 
 class Evidence:

@@ -108,7 +108,7 @@ def _found(module: nn.Module, part: Part, weight: Tensor, counts: Fans) -> dict[
     }
     laws = _candidates(module, part, counts)
     exact = _exact(values, tuple(weight.shape[3:]), evidence.eps)
-    return moments | ((exact and _exactly(exact, laws, values)) or _randomly(evidence, laws))
+    return moments | ((exact and _exactly(exact, laws, values, evidence.eps)) or _randomly(evidence, laws))
 
 
 def _answer(family: str, schemes: str, gained: float = math.nan, z: float = math.nan) -> dict[str, Any]:
@@ -135,12 +135,15 @@ def _exact(values: np.ndarray, kernel: tuple[int, ...], eps: float) -> Law | Non
     return None if found is None else Law("delta orthogonal" if delta else "orthogonal", found)
 
 
-def _exactly(found: Law, laws: dict[str, Law], values: np.ndarray) -> dict[str, Any] | None:
+def _exactly(found: Law, laws: dict[str, Law], values: np.ndarray, eps: float) -> dict[str, Any] | None:
     """Answer for weights of an exact law; None for a single row of some norm, which may as well be random."""
+    rounding = 2e-5 + 4 * eps / math.sqrt(values.size)
     same = [
         name
         for name, law in laws.items()
-        if law.family == found.family and not INITS[name].scaled and math.isclose(law.scale, found.scale, rel_tol=2e-5)
+        if law.family == found.family
+        and not INITS[name].scaled
+        and math.isclose(law.scale, found.scale, rel_tol=rounding)
     ]
     if not same and found.family != "constant" and values.shape[0] * min(values.shape[1], values[0, 0].size) == 1:
         return None
