@@ -39,7 +39,7 @@ class Chain(nn.Module):
 
 
 class Residual(nn.Module):
-    """Blocks x + f(x) after a first layer: "plain" He, "zero" (its last layers begin at 0), "pre"-activation, "free"."""
+    """Blocks x + f(x) after a first layer: "plain" He, "zero" (last layers at 0), "pre"-activation, "free"."""
 
     def __init__(self, kind, blocks=10, width=WIDTH, alpha=0.2):
         super().__init__()
@@ -304,7 +304,7 @@ def test_transposed_convolutions_count_as_their_transpose_does():
     """Forward and backward change places."""
     x = torch.randn(8, 4, 5, 5)
     net = nn.Sequential(
-        nn.Conv2d(4, 6, 1), nn.ConvTranspose2d(6, 4, 3, 2, 1, bias=False), nn.Flatten(), nn.LazyLinear(3)
+        nn.Conv2d(4, 6, 1), nn.ConvTranspose2d(6, 4, 3, 2, 1, bias=False), nn.Flatten(), nn.Linear(324, 3)
     )
     found = columns(net, (x, torch.arange(8) % 3))
     square = float(net[1].weight.detach().double().square().mean())
