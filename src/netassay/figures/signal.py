@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from netassay.figures.figure import Figure
 from netassay.figures.layers import Results, along_layers, column, last
 
@@ -16,11 +14,12 @@ def moment_by_layer(results: Results) -> Figure:
         results,
         "q",
         name="signal",
-        title="Signal: what each layer makes of it, and what theory says",
+        title="Signal, measured and predicted",
         healthy="Healthy: level, and the two lines together. A slope is signal that dies or explodes with depth; where "
-        "the lines part, weights or signal are not what a random start would have. Hollow points lie on a branch.",
+        "the lines part by more than narrow layers do by chance, weights are not what a random start would have. "
+        "Hollow points lie on a branch.",
         wide=True,
-        y_label="output, mean square of an entry",
+        y_label="output, mean square",
         log=True,
     )
 
@@ -31,10 +30,10 @@ def correlation_by_layer(results: Results) -> Figure:
         results,
         "c",
         name="correlation",
-        title="Correlation: how alike two samples look to each layer",
-        healthy="Healthy: well below 1 up to the last layer. At 1, all samples look the same, and nothing can be told "
+        title="Correlation of samples",
+        healthy="Healthy: well below 1 up to the last layer. At 1 all samples look the same, and nothing can be told "
         "apart any more.",
-        y_label="cosine of two samples' outputs, mean over pairs",
+        y_label="cosine of outputs",
     )
 
 
@@ -44,17 +43,16 @@ def backward_by_layer(results: Results) -> Figure:
         results,
         "g",
         name="backward",
-        title="Gradient: what arrives at each layer, and what theory says",
-        healthy="Healthy: level from the last layer to the first, and the two lines together. Where the size of layers "
-        "changes, a step is no fault.",
-        y_label="gradient per sample, mean square of an entry",
+        title="Gradient, measured and predicted",
+        healthy="Healthy: level between layers of one size, and the two lines together. A slope is gradient that "
+        "vanishes or explodes; where the number of entries changes, a step is no fault.",
+        wide=True,
+        y_label="gradient, mean square",
         log=True,
     )
 
 
-def _beside(results: Results, column_name: str, **more: Any) -> Figure:
+def _beside(results: Results, quantity: str, **more: Any) -> Figure:
     result = last(results)
-    series: dict[str, np.ndarray] = {
-        side: column(result, "layers", f"{column_name}_{side}") for side in ("measured", "predicted")
-    }
-    return along_layers(result, series, **more)
+    sides = ("measured", "predicted")
+    return along_layers(result, {side: column(result, "layers", f"{quantity}_{side}") for side in sides}, **more)

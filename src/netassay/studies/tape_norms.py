@@ -30,21 +30,20 @@ def batch_normalised(step: Step) -> Made:
 
 def layer_normalised(step: Step) -> Made:
     """Bring every sample to its gain: the mean over entries is taken out, and the variance with it."""
-    return _normalised(step, math.prod(step.args[1]), 2, 4)
+    return _normalised(step, 2, 4)
 
 
 def group_normalised(step: Step) -> Made:
     """Bring every group of channels of every sample to its gain."""
-    entries = step.given[0][0].numel() // int(step.args[1])
-    return _normalised(step, entries, 2, 4)
+    return _normalised(step, 2, 4)
 
 
 def root_normalised(step: Step) -> Made:
     """Bring every sample to its gain, its mean included."""
-    return _normalised(step, math.prod(step.args[1]), 2, 3, centred=False)
+    return _normalised(step, 2, 3, centred=False)
 
 
-def _normalised(step: Step, entries: int, weight: int, eps: int, *, centred: bool = True) -> Made:
+def _normalised(step: Step, weight: int, eps: int, *, centred: bool = True) -> Made:
     gain, bias = _affine(step, weight, biased=centred)
     q, p, m = step.field
     mean = m if centred else 0.0
@@ -53,9 +52,9 @@ def _normalised(step: Step, entries: int, weight: int, eps: int, *, centred: boo
         return unknown(step)
     scale = gain.q / variance
     made = Field(q - mean * mean, p - mean * mean, m - mean).scaled(scale).plus(bias)
-    # What is taken out of the signal is taken out of its gradient: the mean, and the part along the signal.
-    slope = scale * max(1 - (2 if centred else 1) / entries, 0.0)
-    return Made(made, (slope,), slope=slope)
+    # Of n entries, the gradient loses its mean and its part along the signal, 2 / n; that 1 / variance is larger in
+    # the mean than 1 over the mean gives 3 / n back: what is left of both is no more than 1 / n.
+    return Made(made, (scale,), slope=scale)
 
 
 def _affine(step: Step, place: int, *, biased: bool = True) -> tuple[Field, Field]:
