@@ -17,6 +17,16 @@ from netassay.figures.channels import (
 )
 from netassay.figures.exchange import blocks, coherence_by_layer, panel, variation_by_layer
 from netassay.figures.figure import BOX, Figure
+from netassay.figures.initialisation import (
+    depth,
+    features,
+    features_before,
+    loss,
+    own_shift,
+    own_weights,
+    shift,
+    weights,
+)
 from netassay.figures.layers import Results
 from netassay.figures.residual import sankey
 from netassay.figures.signal import backward_by_layer, correlation_by_layer, moment_by_layer
@@ -44,6 +54,15 @@ FIGURES: Mapping[str, Mapping[str, Callable[..., Figure]]] = {
         "correlation": correlation_by_layer,
         "backward": backward_by_layer,
     },
+    "init_study": {
+        "weights": weights,
+        "features": features,
+        "features_before": features_before,
+        "loss": loss,
+        "depth": depth,
+        "shift": shift,
+    },
+    "init_profile": {"weights": own_weights, "shift": own_shift},
     "summary": {"structure": parameters_by_layer},
 }
 

@@ -22,12 +22,17 @@ class Figure:
     `five` names the numbers of a box. A heat map's `ends` say what its lowest and highest shade mean, `cell` what one
     cell does; a wide one grows with its rows. A panel has `parts` instead of series, row by row in `columns`; each
     part's title and series are the layer and the quantity. A sankey has its nodes along `x` and its links in `flow`.
+
+    `bands` are low and high around a series: a shade around a line, whiskers on bars. A `dashed` series is a
+    prediction; "a predicted" is that of "a", and has its colour. A grid has `parts` too, of kind density: histograms
+    over the edges `x`, what is `said` below them, and the `numbers` of each series; a part's title heads its column,
+    its `y_label` its row; without those it is wrapped after `columns` and each part has its title.
     """
 
     name: str
     title: str
     healthy: str
-    kind: Literal["lines", "bars", "boxes", "heat", "panel", "sankey"]
+    kind: Literal["lines", "bars", "boxes", "heat", "panel", "sankey", "grid", "density"]
     x: Sequence[str] | np.ndarray
     series: Mapping[str, np.ndarray]
     x_label: str
@@ -42,9 +47,13 @@ class Figure:
     parts: tuple[Figure, ...] = ()
     columns: int = 1
     flow: Flow | None = None
+    bands: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    dashed: frozenset[str] = field(default_factory=frozenset)
+    said: tuple[str, ...] = ()
+    numbers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def table(self) -> Table:
-        """Return the figure's numbers: a row for each x, each row of a heat map, or each link of a sankey."""
+        """Return the figure's numbers: a row for each x, row of a heat map, link of a sankey, or series of a cell."""
         if self.kind == "heat":
             columns = {str(x): np.array([row[i] for row in self.series.values()]) for i, x in enumerate(self.x)}
             return Table({self.y_label: np.array(list(self.series)), **columns})
@@ -53,12 +62,16 @@ class Figure:
             return Table({name: np.array(values) for name, values in names.items()} | dict(self.series))
         if self.kind == "panel":
             return _stacked(self.parts)
+        if self.kind == "grid":
+            return _celled(self)
         columns = {self.x_label: np.asarray(self.x)}
         for name, values in self.series.items():
             if self.kind == "boxes":
                 columns |= {f"{name} {q}".strip(): values[:, i] for i, q in enumerate(self.five)}
             else:
                 columns[name] = values
+            for i, side in enumerate(("low", "high")[: 2 * (name in self.bands)]):
+                columns[f"{name} {side}"] = self.bands[name][i]
         return Table(columns)
 
 
@@ -71,3 +84,29 @@ def _stacked(parts: Sequence[Figure]) -> Table:
             table = replace(part, x_label="channel", series={"": values}).table()
             rows += [{**lead, **row} for row in table.rows()]
     return Table.of(rows)
+
+
+def _celled(one: Figure) -> Table:
+    """Return the numbers of a grid's cells, each row led by the heads of its row and column, and its series."""
+    rows = []
+    for part in one.parts:
+        heads = {one.y_label: part.y_label} if part.y_label else {}
+        rows += [{**heads, one.x_label: part.title, "series": name, **told} for name, told in part.numbers.items()]
+    return Table.of(rows)
+
+
+def base(one: Figure, name: str) -> str:
+    """Return the series whose colour a series has: of a prediction, the one that is predicted.
+
+    >>> told = {"a": np.ones(1), "a predicted": np.ones(1)}
+    >>> base(Figure("n", "t", "h.", "lines", ["x"], told, "x", "y", dashed=frozenset(["a predicted"])), "a predicted")
+    'a'
+    """
+    told = name.removesuffix(" predicted")
+    return told if name in one.dashed and told in one.series else name
+
+
+def places(one: Figure) -> dict[str, int]:
+    """Return the place of each series among the colours."""
+    own = list(dict.fromkeys(base(one, name) for name in one.series))
+    return {name: own.index(base(one, name)) for name in one.series}

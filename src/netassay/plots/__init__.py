@@ -10,6 +10,7 @@ import numpy as np
 
 from netassay.errors import BadInput
 from netassay.figures import Figure, Results, figure
+from netassay.plots import cells
 from netassay.plots.kinds import KINDS, LONGEST, NAMED, finish, tail
 from netassay.result import Result
 
@@ -52,9 +53,14 @@ def drawing(one: Figure) -> Canvas:
     except ImportError:
         raise BadInput(f"figure {one.name!r}", "matplotlib is not installed", "pip install matplotlib") from None
     with mpl.rc_context(STYLE):
-        canvas = Canvas(figsize=(PAGE if one.wide else COLUMN, _height(one)), layout="constrained")
+        wide = PAGE if one.wide else COLUMN
+        tall = cells.height(one, wide) if one.kind == "grid" else _height(one)
+        canvas = Canvas(figsize=(wide, tall), layout=None if one.kind == "grid" else "constrained")
         canvas.suptitle(one.title, x=0.01, ha="left", fontsize=8, fontweight="bold")
-        if one.parts:
+        if one.kind == "grid":
+            canvas.suptitle(one.title, x=0.01, y=1 - 0.04 / tall, va="top", ha="left", fontsize=8, fontweight="bold")
+            cells.grid(canvas, one)
+        elif one.parts:
             _panel(canvas, one)
         else:
             _single(canvas.add_subplot(), one)

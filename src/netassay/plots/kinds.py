@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netassay.figures import Figure
+from netassay.figures.figure import base, places
 from netassay.plots.ribbons import TONES, flow
 
 if TYPE_CHECKING:
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
 
 LONGEST = 40
 """Letters of a layer's name that are drawn."""
-COLOURS = ("#0b6e75", "#c08a3e", "#7a5195", "#2f7d4f")
+COLOURS = (
+    "#0b6e75", "#c08a3e", "#7a5195", "#8ab4ff", "#813400", "#0a2374", "#9dbe77", "#ef7a95", "#3e2722", "#1ec8b9",
+    "#cfae0a", "#4a63d9", "#6f765b",
+)  # fmt: skip
+"""Series in their order: any two of them are told apart also by those who do not see red and green alike."""
+MANY = 4
+"""Series from which on the legend stands beside a figure, rather than above."""
 NAMED = {"start": "#c08a3e", "end": "#0b6e75", "emission": TONES["emission"], "absorption": TONES["absorption"]}
 HEAT = ("#14273d", "#1f5a74", "#3f9b8c", "#a9cf8c", "#f7efc9")
 
@@ -28,10 +35,21 @@ def finish(axes: Axes, one: Figure) -> None:
     if one.limits is not None:
         axes.set_ylim(*one.limits)
     if any(one.series) and len(one.series) > 1:
-        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(one.series), borderaxespad=0.2)
+        _legend(axes, one)
     if not isinstance(one.x, np.ndarray):
         _layers(axes, one)
     axes.grid(axis="y", linewidth=0.4, alpha=0.4)
+
+
+def _legend(axes: Axes, one: Figure) -> None:
+    """Name the series, above or beside the figure; all predictions have one name."""
+    if any(name in one.dashed for name in one.series):
+        axes.plot([], [], "--", color="#5c646c", linewidth=0.9, label="predicted")
+    named = len(axes.get_legend_handles_labels()[1])
+    if named > MANY:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.05), fontsize=6, borderaxespad=0, labelspacing=0.35)
+    else:
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=named, borderaxespad=0.2)
 
 
 def _decades(axes: Axes) -> None:
@@ -72,23 +90,35 @@ def _colour(name: str, i: int) -> str:
 
 
 def _lines(axes: Axes, one: Figure) -> None:
-    x, few = _places(one), len(one.x) <= 60
+    x, few, order = _places(one), len(one.x) <= 60, places(one)
     apart = np.array([str(label) in one.marks for label in one.x])
-    for i, (name, values) in enumerate(one.series.items()):
-        shown = np.where(values > 0, values, np.nan) if one.log else values
-        colour = _colour(name, i)
+    for name, values in one.series.items():
+        shown, colour = _shown(one, values), _colour(base(one, name), order[name])
+        if name in one.bands:
+            low, high = (_shown(one, side) for side in one.bands[name])
+            axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+        if name in one.dashed:
+            axes.plot(x, shown, "--", color=colour, linewidth=0.9)
+            continue
         axes.plot(x, shown, color=colour, linewidth=0.9, label=name or None)
         if few:
             axes.plot(x[~apart], shown[~apart], "o", color=colour, markersize=2.8)
             axes.plot(x[apart], shown[apart], "o", color=colour, markersize=2.8, markerfacecolor="white")
 
 
+def _shown(one: Figure, values: np.ndarray) -> np.ndarray:
+    return np.where(values > 0, values, np.nan) if one.log else values
+
+
 def _bars(axes: Axes, one: Figure) -> None:
     width = 0.8 / len(one.series)
     for i, (name, values) in enumerate(one.series.items()):
-        axes.bar(
-            _places(one) + (i - (len(one.series) - 1) / 2) * width, values, width, color=_colour(name, i), label=name
-        )
+        at = _places(one) + (i - (len(one.series) - 1) / 2) * width
+        axes.bar(at, values, width, color=_colour(name, i), label=name)
+        if name in one.bands:
+            axes.vlines(at, *one.bands[name], color="#33393f", linewidth=0.6)
+    if any((values < 0).any() for values in one.series.values()):
+        axes.axhline(0, color="#5c646c", linewidth=0.5)
 
 
 def _boxes(axes: Axes, one: Figure) -> None:

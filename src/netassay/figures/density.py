@@ -1,0 +1,68 @@
+"""Density: a cell of a grid, histograms over common bins: made fit to draw, its height, and its ends in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from netassay.figures.figure import Figure
+
+
+def tidied(edges: np.ndarray, densities: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return edges that increase and densities that are finite, without the series of which nothing is known.
+
+    Values that are all alike leave bins without a width: they become one bar in the middle of bins around it.
+
+    >>> edges, drawn = tidied(np.ones(4), {"start": np.full(3, np.nan)})
+    >>> edges.tolist(), drawn["start"].tolist()
+    ([0.5, 0.8333333333333333, 1.1666666666666665, 1.5], [0.0, 3.0000000000000004, 0.0])
+    """
+    if not np.isfinite(edges).all():
+        return np.linspace(0.0, 1.0, len(edges)), {}
+    if (np.diff(edges) <= 0).any():
+        middle, half = float(edges.mean()), max(abs(float(edges.mean())), 1.0) / 2
+        around = np.linspace(middle - half, middle + half, len(edges))
+        bar = (np.arange(len(edges) - 1) == (len(edges) - 1) // 2) / np.diff(around)
+        return around, {name: bar for name, values in densities.items() if not (values == 0).all()}
+    return edges, {name: _finite(edges, np.asarray(v)) for name, v in densities.items() if not np.isnan(v).all()}
+
+
+def _finite(edges: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return densities where an infinite one is a bar of area one."""
+    endless = np.isposinf(values)
+    return np.where(endless, 1 / np.diff(edges), 0.0) if endless.any() else np.nan_to_num(values)
+
+
+def top(part: Figure) -> float:
+    """Return the height of a cell: the highest density, of those that fill more than one bin if there are such.
+
+    What is all in one bin would be as high as the bin is narrow, and flatten the rest; it is drawn up to the top.
+
+    >>> top(Figure("n", "t", "", "density", np.arange(4.0), {"a": np.array([0, 9, 0]), "b": np.ones(3)}, "", ""))
+    1.0
+    """
+    peaks = {name: float(values.max()) for name, values in part.series.items()}
+    spread = [peaks[name] for name, values in part.series.items() if np.count_nonzero(values) > 1]
+    return max(spread or peaks.values(), default=0.0) or 1.0
+
+
+def ends(part: Figure) -> tuple[str, str]:
+    """Return where a cell begins and ends, in as many digits as tell the two apart.
+
+    >>> ends(Figure("n", "t", "", "density", np.array([0.99991, 1.00023]), {}, "", ""))
+    ('0.99991', '1.00023')
+    """
+    low, high = float(part.x[0]), float(part.x[-1])
+    size, span = max(abs(low), abs(high)), high - low
+    digits = int(np.clip(np.ceil(np.log10(size / span)) + 1, 2, 12)) if span > 0 and size > 0 else 2
+    return signed(f"{low:.{digits}g}"), signed(f"{high:.{digits}g}")
+
+
+def signed(number: str) -> str:
+    """Write a number's sign as a minus, and none before zero.
+
+    >>> signed("-0.5"), signed("-0.0")
+    ('−0.5', '0.0')
+    """
+    return (number if float(number) else number.removeprefix("-")).replace("-", "\N{MINUS SIGN}")
