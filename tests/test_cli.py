@@ -44,6 +44,10 @@ COMMANDS = {
     "capture": ["capture", NET],
     "channels": ["channels", NET, "--data", DATA],
     "exchange": ["exchange", NET, "--data", DATA, "--also", "blocks", "share"],
+    "init": [
+        *("init", NET, "--data", "digits:n=60", "--schemes", "orthogonal", "zeros", "--epochs", "1"),
+        *("--seeds", "1", "--samples", "20", "--workers", "0"),
+    ],
     "examine": ["examine", NET, "--data", "digits", "--epochs", "1"],
 }
 
@@ -71,9 +75,10 @@ def test_csv_is_a_table(name, capsys):
     """With --csv, standard output is the main table: a header, and as many fields in every row."""
     assert main([*COMMANDS[name], "--csv"]) == 0
     rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
-    assert rows[0][0] == "layer"
+    first, among = ("scheme", {"orthogonal", "zeros"}) if name == "init" else ("layer", {"fc1", "head"})
+    assert rows[0][0] == first
     assert {len(row) for row in rows} == {len(rows[0])}
-    assert {"fc1", "head"} <= {row[0] for row in rows}
+    assert among <= {row[0] for row in rows}
 
 
 def test_the_commands_numbers_are_the_librarys(capsys):
@@ -173,7 +178,7 @@ def test_an_interrupted_command_says_so(monkeypatch, capsys):
 
 def test_an_error_of_netassay_is_one_line_or_a_traceback(monkeypatch, capsys):
     """Exit code 3 and one line that says how to report it; with --debug the traceback too, and the same code."""
-    monkeypatch.setattr("netassay.commands.summarize", lambda *_: 1 / 0)
+    monkeypatch.setattr("netassay.commands.networks.summarize", lambda *_: 1 / 0)
     assert main(["summary", NET]) == 3
     err = capsys.readouterr().err
     assert err.count("\n") == 1
