@@ -255,11 +255,11 @@ def outputs(model, x):
     return found
 
 
-@pytest.mark.parametrize("spec", ["tiny10", "mlp[32,32,32]", "resnet[1,1]:width=4"])
+@pytest.mark.parametrize("spec", ["tiny10", f"mlp[{','.join(['16'] * 12)}]", "resnet[1,1]:width=4"])
 def test_lsuv_gives_every_layer_unit_variance(spec):
     """On the batch it was scaled by, every convolution's and linear layer's output has variance 1 within 1 %."""
     model = build(spec)
-    x = torch.rand(16, *model.input_shape)
+    x = 100 * torch.rand(16, *model.input_shape)
     outcome = initialize(model, "lsuv", data=SimpleNamespace(x=x))
     found = outputs(model, x)
     scaled = [row.layer for row in outcome.rows if row.how == "scheme"]
@@ -337,6 +337,10 @@ def test_the_rule():
     for matrix in (*model.attend.in_proj_weight.chunk(3), model.smooth.weight):
         assert torch.allclose(matrix @ matrix.T, 2 * torch.eye(len(matrix)), atol=1e-5)
     assert model.head.weight is model.embed.weight
+    tied = nn.Sequential(nn.LayerNorm(3), nn.LayerNorm(3))
+    tied[1].bias = tied[0].weight
+    assert [row.how for row in initialize(tied, "ones").rows] == ["one", "zero", "one", "shared"]
+    assert tied[1].bias.tolist() == [1] * 3
     assert "head.weight" not in outcome.touched
     assert "conv.weight             scheme     std " in repr(outcome)
     assert repr(outcome).startswith("Initialized(scheme='orthogonal', seed=1: 21 touched, 2 untouched)")
@@ -392,7 +396,9 @@ def test_initialize_writes_parameters_and_nothing_else():
 
 def test_a_scheme_of_ones_own():
     """A law of the user's is drawn like any other; a matrix without entries is left."""
-    model = nn.Sequential(nn.Linear(50, 40), nn.Linear(0, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = nn.Sequential(nn.Linear(50, 40), nn.Linear(0, 3))
     mine = Scheme("mine", "here", lambda fans: Law("uniform", 3.0 * fans.fan_out))
     outcome = initialize(model, mine, 2)
     assert (outcome.scheme, outcome.untouched, mine.family) == ("mine", ["1.weight"], "uniform")

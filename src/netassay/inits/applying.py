@@ -156,9 +156,9 @@ class _Work:
     def _norm(self, name: str, module: nn.Module) -> None:
         for parameter in names(module):
             one = parameter == "weight"
-            if parameter in ("weight", "bias"):
-                self._put(name, module, parameter, torch.full_like(getattr(module, parameter), float(one)))
-                self.how.setdefault((name, parameter), ("one" if one else "zero", ""))
+            if parameter in ("weight", "bias") and (name, parameter) not in self.how:
+                put(module, parameter, torch.full_like(getattr(module, parameter), float(one)))
+                self.how[name, parameter] = ("one" if one else "zero", "")
             self.how.setdefault((name, parameter), ("kept", "no rule for it"))
         if isinstance(module, _NormBase) and module.track_running_stats:
             module.reset_running_stats()
@@ -172,7 +172,7 @@ class _Work:
             how = "zero" if "bias" in parameter else "scheme"
             if drawn is None:
                 self.how[name, parameter] = ("kept", "no rule for it")
-            elif not self._put(name, module, parameter, drawn):
+            elif not put(module, parameter, drawn):
                 self.how[name, parameter] = ("kept", "a parametrization gives other weights than those assigned")
             else:
                 self.how[name, parameter] = (how, "")
@@ -189,9 +189,6 @@ class _Work:
             source = generator(self.seed, crc32(f"{name}.{part.name}".encode()))
             drawn[part.rows] = part.close(self.scheme.draw(tuple(part.open(weight).shape), source), weight)
         return drawn
-
-    def _put(self, name: str, module: nn.Module, parameter: str, value: Tensor) -> bool:
-        return (name, parameter) in self.how or put(module, parameter, value)
 
     def drawn(self) -> dict[str, nn.Module]:
         """Return the layers whose weight came from the scheme."""
