@@ -52,7 +52,19 @@ DIRECTIONS = {
     "testing": "rules",
     "__main__": "cli",
 }
-WITHOUT_TORCH = ("errors", "result", "spec", "inference", "verdicts", "store", "figures", "plots", "report", "terminal")
+WITHOUT_TORCH = (
+    "errors",
+    "result",
+    "spec",
+    "inference",
+    "verdicts",
+    "engine",
+    "store",
+    "figures",
+    "plots",
+    "report",
+    "terminal",
+)
 LONGEST, MEMORABLE = 250, 20
 
 
