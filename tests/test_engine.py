@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from netassay import progress
-from netassay.engine import grid, owners, pools, schema, status
+from netassay.engine import grid, ledger, owners, pools, schema, status
 from netassay.engine.ledger import Ledger
 from netassay.engine.payloads import Packed, pack, unpack
 from netassay.engine.worker import Done
@@ -396,6 +396,19 @@ def test_a_claim_holds_for_its_owner_alone(tmp_path):
     assert rows(file, "SELECT count(*), max(lease) > unixepoch() + 100 FROM owner") == [(1, 1)]
     other.close()
     assert status(file)[:4] == (1, 0, 1, 0)
+
+
+def test_a_lease_is_renewed_while_a_grid_runs(tmp_path, monkeypatch):
+    """Again and again, so that another host does not take over what still runs."""
+    monkeypatch.setattr(ledger, "BEAT", 0.1)
+    file = tmp_path / "grid.db"
+    with ledger.opened(file, "{}", ["1"]):
+        rows(file, "UPDATE owner SET lease = 0")
+        end = time.monotonic() + 10
+        while rows(file, "SELECT lease FROM owner")[0][0] == 0:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+    assert rows(file, "SELECT * FROM owner") == []
 
 
 NOW = "CAST(unixepoch() AS REAL)"

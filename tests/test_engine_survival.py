@@ -174,7 +174,10 @@ def test_a_cell_that_kills_its_worker_is_given_up(tmp_path):
 
 def test_two_parents_share_a_ledger(tmp_path):
     """Each cell is run once, by one of them, and both have all."""
+    (tmp_path / "begun.gate").touch()
     both = [parent(tmp_path, 40, 0.02) for _ in range(2)]
+    until(runs(tmp_path, 4))
+    (tmp_path / "begun.gate").unlink()
     assert [ended(child) for child in both] == [("ended\n", [], 0)] * 2
     assert sorted(begun(tmp_path / "begun")) == list(range(40))
 

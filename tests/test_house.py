@@ -61,6 +61,7 @@ WITHOUT_TORCH = (
     "inference",
     "meanfield",
     "verdicts",
+    "engine",
     "store",
     "figures",
     "plots",
