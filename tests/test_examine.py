@@ -27,7 +27,16 @@ from netassay.testing import check_quiet
 from tests.pages import X, Y, net
 from tests.test_store_survival import integrity
 
-LABELS = ("summary", "channels/start", "channels/end", "exchange/start", "exchange/end", "initialisation", "signal/start", "examine")
+LABELS = (
+    "summary",
+    "channels/start",
+    "channels/end",
+    "exchange/start",
+    "exchange/end",
+    "initialisation",
+    "signal/start",
+    "examine",
+)
 TRAINED = "resnet[1]:width=8,input=8,channels=1"
 
 

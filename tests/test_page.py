@@ -148,7 +148,16 @@ def test_findings_come_first(tmp_path, page):
     said = " ".join("".join(read.text["p"]).split())
     assert "act1: 8 of 8 channels carry nothing (8 dead: 0-7)." in said
     order = [a["id"] for a in read.attributes("section")]
-    assert order == ["findings", "learning", "channels", "exchange", "initialisation", "structure", "words", "provenance"]
+    assert order == [
+        "findings",
+        "learning",
+        "channels",
+        "exchange",
+        "initialisation",
+        "structure",
+        "words",
+        "provenance",
+    ]
     assert 'class="said bad"' in sick.page.read_text()
     assert "No finding: its channels work." in page
     assert 'class="said good"' in page
