@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netassay.errors import BadInput
-from netassay.shape import distinct_channels, still, symmetry, zero_gradient
+from netassay.shape import distinct_channels, still, symmetry
 from tests.reference import shape as twin
 
 
@@ -94,18 +94,6 @@ def test_entries_stay_bit_for_bit():
     assert still(half, half + torch.tensor([0, 0, 0, 1])) == 0.75
     assert np.isnan(still(np.zeros(0), np.zeros(0)))
     assert still(torch.ones(3, 2).T, torch.ones(2, 3)) == 1.0
-
-
-def test_gradients_are_none_zero_or_some():
-    """A zeros initialisation gives exact zeros below the last bias; what took no part has none."""
-    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
-    for parameter in model.parameters():
-        torch.nn.init.zeros_(parameter)
-    model(torch.randn(5, 4)).square().sum().add(model[2].bias.sum()).backward()
-    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
-    states = {"0.weight": "zero", "0.bias": "zero", "2.weight": "zero", "2.bias": "some"}
-    assert zero_gradient(gradients) == states
-    assert zero_gradient({"a": None, "b": np.array([np.nan, 0.0])}) == {"a": "none", "b": "some"}
 
 
 def test_refusals_say_what_to_give():

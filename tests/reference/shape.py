@@ -33,12 +33,6 @@ def wasserstein(a, b):
     return math.fsum(abs(share(a, low) - share(b, low)) * (high - low) for low, high in pairwise(steps))
 
 
-def kolmogorov(a, b):
-    """The largest gap between two step functions, which is reached at a step."""
-    a, b = finite(a), finite(b)
-    return max(abs(share(a, at) - share(b, at)) for at in {*a, *b})
-
-
 def gaussian_distance(values, per_gap=2000):
     """The area between a step function and the Gaussian's, in deviations, by the midpoint rule."""
     x = sorted(finite(values))

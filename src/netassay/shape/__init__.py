@@ -7,15 +7,13 @@ A population is all weights of a layer, or all its features over some images. Th
 from netassay.shape.density import common_edges, density
 from netassay.shape.distance import (
     gaussian_distance,
-    gaussian_kolmogorov,
-    kolmogorov,
     log_variance_ratio,
     resolution,
     shift,
     wasserstein,
 )
 from netassay.shape.distribution import Distribution
-from netassay.shape.symmetry import distinct_channels, still, zero_gradient
+from netassay.shape.symmetry import distinct_channels, still
 
 __all__ = [
     "Distribution",
@@ -23,12 +21,9 @@ __all__ = [
     "density",
     "distinct_channels",
     "gaussian_distance",
-    "gaussian_kolmogorov",
-    "kolmogorov",
     "log_variance_ratio",
     "resolution",
     "shift",
     "still",
     "wasserstein",
-    "zero_gradient",
 ]

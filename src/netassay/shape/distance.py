@@ -54,21 +54,6 @@ def wasserstein(a: Distribution, b: Distribution) -> float:
     return max(_area(*_between(a, b)), abs(a.mean - b.mean))
 
 
-def kolmogorov(a: Distribution, b: Distribution) -> float:
-    """Return the Kolmogorov-Smirnov distance, the largest |F_a - F_b|, in [0, 1].
-
-    Exact where both kept their values; else off by at most the largest share that one bin holds of each. NaN where one
-    has no finite number.
-
-    >>> kolmogorov(Distribution.of([0.0, 1.0]), Distribution.of([1.0, 2.0]))
-    0.5
-    """
-    if not (a.n and b.n):
-        return float("nan")
-    _, after, before = _between(a, b)
-    return float(np.abs([after, before]).max())
-
-
 def gaussian_distance(d: Distribution) -> float:
     """Return the Wasserstein-1 distance to the Gaussian of the same mean and variance, in standard deviations.
 
@@ -82,21 +67,6 @@ def gaussian_distance(d: Distribution) -> float:
     if not resolution(d) <= d.std * COARSE or not d.std:
         return float("nan")
     return _area(*_from_gaussian(d)) / d.std
-
-
-def gaussian_kolmogorov(d: Distribution) -> float:
-    """Return the Kolmogorov-Smirnov distance to the Gaussian of the same mean and variance, in [0, 1].
-
-    Off by at most the largest share that one bin holds. NaN where the bins are too coarse (`resolution` above a quarter
-    of the deviation), or all numbers are equal.
-
-    >>> round(gaussian_kolmogorov(Distribution.of([-1.0, 1.0])), 4)  # Phi(1) - 1/2
-    0.3413
-    """
-    if not resolution(d) <= d.std * COARSE or not d.std:
-        return float("nan")
-    _, after, before = _from_gaussian(d)
-    return float(np.abs([after, before]).max())
 
 
 def resolution(d: Distribution) -> float:

@@ -1,4 +1,4 @@
-"""Symmetry: channels that are copies of each other, parameters that never move, gradients that are nothing but 0.
+"""Symmetry: channels that are copies of each other, and parameters that never move.
 
 Arrays or tensors come in, any dtype; torch is not needed for arrays.
 """
@@ -6,7 +6,6 @@ Arrays or tensors come in, any dtype; torch is not needed for arrays.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -64,15 +63,6 @@ def still(before: Any, after: Any) -> float:
     bits = f"u{a.dtype.itemsize}"
     same = np.ascontiguousarray(a).view(bits) == np.ascontiguousarray(b).view(bits)
     return float(same.mean()) if same.size else float("nan")
-
-
-def zero_gradient(gradients: Mapping[str, Any]) -> dict[str, str]:
-    """Return for each parameter "none" (no gradient came), "zero" (exactly 0 everywhere) or "some".
-
-    >>> zero_gradient({"weight": np.zeros(3), "bias": np.array([0.0, 1e-30]), "unused": None})
-    {'weight': 'zero', 'bias': 'some', 'unused': 'none'}
-    """
-    return {name: "none" if g is None else "some" if plain(g).any() else "zero" for name, g in gradients.items()}
 
 
 def plain(x: Any) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from netassay.data import Batch
 from netassay.layers import has_weight, named_layers
 from netassay.quiet import quiet
-from netassay.shape import distinct_channels
+from netassay.shape import distinct_channels, still
 from netassay.studies.forward import device_of
 from netassay.studies.init_payload import Payload
 
@@ -50,7 +50,7 @@ def gradient_zeros(model: nn.Module, batch: Batch) -> Payload:
 def unmoved(before: nn.Module, after: nn.Module) -> Payload:
     """Return, parameter by parameter, the share of entries that training left bit for bit where they were."""
     later = dict(after.named_parameters())
-    shares = {name: float((one == later[name]).double().mean()) for name, one in before.named_parameters()}
+    shares = {name: still(one, later[name]) for name, one in before.named_parameters()}
     return {"unmoved/parameter": np.array(list(shares), dtype=str), "unmoved/share": np.array(list(shares.values()))}
 
 
