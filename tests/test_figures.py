@@ -105,7 +105,11 @@ def test_structure_is_in_per_cent_of_the_totals():
 @pytest.mark.parametrize("study", FIGURES)
 def test_every_figure_has_a_table_of_its_numbers(profiles, study):
     """Each figure's table has a row for each x (row of a heat map, link of a sankey), and every one of its numbers."""
-    made = {"summary": {"": na.summary(net(), input_size=(1, 64))}, "exchange_map": {"": exchange()}}
+    made = {
+        "summary": {"": na.summary(net(), input_size=(1, 64))},
+        "exchange_map": {"": exchange()},
+        "signal": {"": na.signal(net(), (X, Y))},
+    }
     results = made.get(study, profiles)
     assert [one.name for one in figures(results)] == list(FIGURES[study])
     for one in figures(results):

@@ -58,7 +58,8 @@ def results():
     profiles = {name: na.channel_profile(make(), (X, Y)) for name, make in MODELS.items()}
     summaries = {name: na.summary(make(), input_size=(1, 64)) for name, make in MODELS.items()}
     maps = {name: make() for name, make in MAPS.items()}
-    return {"channel_profile": profiles, "summary": summaries, "exchange_map": maps}
+    signals = {name: na.signal(make(), (X, Y)) for name, make in MODELS.items()}
+    return {"channel_profile": profiles, "summary": summaries, "exchange_map": maps, "signal": signals}
 
 
 @pytest.mark.parametrize(("study", "name"), ALL)

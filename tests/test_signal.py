@@ -143,6 +143,8 @@ def test_torchs_own_scheme_as_it_is_built():
     found = seeded(own)
     assert per_layer(found, "forward") == pytest.approx(1 / 6, abs=0.004)
     assert per_layer(found, "backward") == pytest.approx(1 / 6, abs=0.002)
+    for way in ("forward", "backward"):
+        assert per_layer(found, way, "predicted") == pytest.approx(1 / 6, abs=0.001)
 
 
 def test_tanh_below_and_above_the_edge():

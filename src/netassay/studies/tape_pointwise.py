@@ -41,10 +41,8 @@ def _activated(step: Step, phi: Activation) -> Made:
 
 
 def clamped(step: Step) -> Made:
-    """Cut at one or two bounds that are numbers; at 0 alone it is a ReLU."""
+    """Cut at one or two bounds that are numbers."""
     low, high = step.argument(1, "min"), step.argument(2, "max")
-    if low == 0 and high is None:
-        return _activated(step, activation("relu"))
     bounds = {"min_val": -math.inf if low is None else float(low), "max_val": math.inf if high is None else float(high)}
     return _activated(step, activation("hardtanh", **bounds))
 
