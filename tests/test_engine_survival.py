@@ -34,16 +34,31 @@ if __name__ == "__main__":
 """
 
 
-def parent(folder, number, seconds, **options):
-    """Start a grid in a process of its own."""
-    script = folder / "parent.py"
-    script.write_text(PARENT)
-    paths = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
-    command = [sys.executable, str(script), str(folder / "begun"), str(folder / "grid.db"), str(number), str(seconds)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    child = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths}, **pipes, **options)
-    assert child.stdout.readline() == "begun\n"
-    return child
+@pytest.fixture
+def parent():
+    """Start grids in processes of their own; what a failing test leaves of them is killed."""
+    started = []
+
+    def start(folder, number, seconds, **options):
+        script = folder / "parent.py"
+        script.write_text(PARENT)
+        told = [str(folder / "begun"), str(folder / "grid.db"), str(number), str(seconds)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        child = subprocess.Popen([sys.executable, str(script), *told], env=surroundings(), **pipes, **options)
+        started.append(child)
+        assert child.stdout.readline() == "begun\n"
+        return child
+
+    yield start
+    for child in started:
+        with child:
+            child.kill()
+
+
+def surroundings():
+    """Return the environment in which a script finds netassay and the tests."""
+    paths = [str(Path(__file__).parents[1]), *sys.path]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def cells(folder, number, seconds):
@@ -92,7 +107,7 @@ def workers(pid):
     return [one for one in children(pid) if "spawn_main" in Path(f"/proc/{one}/cmdline").read_text(errors="replace")]
 
 
-def test_killed_at_random_moments_a_grid_goes_on(tmp_path):
+def test_killed_at_random_moments_a_grid_goes_on(tmp_path, parent):
     """Parent, or parent and workers, killed six times: what was done stays done, and all comes out bit for bit."""
     moments, finished, between = random.Random(0), set(), 0
     for trial in range(6):
@@ -119,7 +134,7 @@ def test_killed_at_random_moments_a_grid_goes_on(tmp_path):
     assert all(times[n] <= attempts[n] for n in attempts)
 
 
-def test_what_is_done_is_never_begun_again(tmp_path):
+def test_what_is_done_is_never_begun_again(tmp_path, parent):
     """After a kill, no cell that the ledger held is noted another time."""
     (tmp_path / "begun.gate").touch()
     child = parent(tmp_path, 12, 0)
@@ -134,7 +149,7 @@ def test_what_is_done_is_never_begun_again(tmp_path):
     assert sorted(begun(tmp_path / "begun")) == list(range(12))
 
 
-def test_workers_do_not_outlive_a_killed_parent(tmp_path):
+def test_workers_do_not_outlive_a_killed_parent(tmp_path, parent):
     """A worker in the middle of a long cell is gone soon after its parent, and its claim is open."""
     child = parent(tmp_path, 4, 60)
     until(runs(tmp_path, 2))
@@ -147,7 +162,7 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path):
     assert status(tmp_path / "grid.db")[:4] == (0, 0, 4, 0)
 
 
-def test_a_killed_worker_is_replaced(tmp_path):
+def test_a_killed_worker_is_replaced(tmp_path, parent):
     """The other cells do not notice; the killed one is tried again."""
     child = parent(tmp_path, 30, 0.05)
     until(holds(tmp_path, 3))
@@ -172,7 +187,7 @@ def test_a_cell_that_kills_its_worker_is_given_up(tmp_path):
     assert told == [("done", 1), ("failed", 3), ("done", 1), ("done", 2), ("done", 1)]
 
 
-def test_two_parents_share_a_ledger(tmp_path):
+def test_two_parents_share_a_ledger(tmp_path, parent):
     """Each cell is run once, by one of them, and both have all."""
     (tmp_path / "begun.gate").touch()
     both = [parent(tmp_path, 40, 0.02) for _ in range(2)]
@@ -182,7 +197,7 @@ def test_two_parents_share_a_ledger(tmp_path):
     assert sorted(begun(tmp_path / "begun")) == list(range(40))
 
 
-def test_a_parent_takes_over_from_one_that_is_killed_beside_it(tmp_path):
+def test_a_parent_takes_over_from_one_that_is_killed_beside_it(tmp_path, parent):
     """It waits for cells of the living, and runs those of the dead."""
     first = parent(tmp_path, 4, 1.5)
     until(runs(tmp_path, 2))
@@ -194,23 +209,22 @@ def test_a_parent_takes_over_from_one_that_is_killed_beside_it(tmp_path):
     assert done(tmp_path / "grid.db") == {0, 1, 2, 3}
 
 
-def test_an_interrupt_ends_at_once_and_quietly(tmp_path):
+def test_an_interrupt_ends_at_once_and_quietly(tmp_path, parent):
     """Ctrl-C reaches parent and workers: one traceback, no orphans, what is done is kept, the rest is open."""
-    child = parent(tmp_path, 6, 1.0, start_new_session=True)
-    until(holds(tmp_path, 1))
-    pids, begun = workers(child.pid), time.monotonic()
+    (tmp_path / "begun.gate").touch()
+    child = parent(tmp_path, 8, 0, start_new_session=True)
+    until(holds(tmp_path, 5))
+    until(runs(tmp_path, 2))
+    pids = workers(child.pid)
     os.killpg(child.pid, signal.SIGINT)
     told, complaint = child.communicate(timeout=30)
-    assert time.monotonic() - begun < 10
     assert told == ""
     assert (complaint.count("Traceback"), complaint.strip()[-17:]) == (1, "KeyboardInterrupt")
     assert not any(owners.begun(pid) for pid in pids)
-    now = status(tmp_path / "grid.db")
-    assert now.done >= 1
-    assert now[1:4] == (0, 6 - now.done, 0)
+    assert status(tmp_path / "grid.db")[:4] == (5, 0, 3, 0)
 
 
-def test_an_interrupt_while_workers_start_is_quiet_too(tmp_path):
+def test_an_interrupt_while_workers_start_is_quiet_too(tmp_path, parent):
     """A worker that is still importing prints nothing."""
     child = parent(tmp_path, 4, 60, start_new_session=True)
     until(lambda: children(child.pid))
@@ -224,8 +238,6 @@ def test_a_script_without_a_guard_is_told(tmp_path):
     """Workers that die before they begin are no fault of a cell."""
     script = tmp_path / "script.py"
     script.write_text("from netassay.engine import grid\nfrom tests import cells\ngrid(cells.numbers, [{'n': 0}])\n")
-    paths = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
-    environment = {**os.environ, "PYTHONPATH": paths}
-    told = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
+    told = subprocess.run([sys.executable, script], env=surroundings(), capture_output=True, text=True, check=False)
     assert "3 died one after another before they began" in told.stderr
     assert 'call it below `if __name__ == "__main__":`' in told.stderr
