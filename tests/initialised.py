@@ -15,6 +15,7 @@ PLACES = (("conv1", "before"), ("conv1", "after"), ("fc1", "penultimate"))
 INPUTS = ("train", "valid", "noise")
 QUANTILES = {"q01": 0.01, "q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95, "q99": 0.99}
 BINS = 60
+ASKED = {"model": "cnn", "data": "digits", "epochs": 5, "batch_size": 64, "optimizer": "adam", "lr": 1e-4}
 
 
 def study(schemes: Sequence[str] = SCHEMES, seeds: int = 3, parameters: Sequence[str] = PARAMETERS) -> Result:
@@ -42,7 +43,8 @@ def study(schemes: Sequence[str] = SCHEMES, seeds: int = 3, parameters: Sequence
     tables["curves"] = Table.of([row for s in schemes for row in _curves(draw, s, seeds)])
     tables["signal"] = Table.of([row for s in schemes for row in _signal(draw, s)])
     tables["shift"] = Table.of([_shift(draw, s, p) for s in schemes for p in parameters])
-    return Result("init_study", tables, arrays, provenance={"seeds": list(range(seeds))})
+    told = {**ASKED, "schemes": list(schemes), "seeds": list(range(seeds))}
+    return Result("init_study", tables, arrays, provenance=told)
 
 
 def profile(parameters: Sequence[str] = PARAMETERS) -> Result:

@@ -85,6 +85,18 @@ def test_a_long_curve_is_told_in_means():
     assert curve["step"].tolist() == list(range(2, 301, 2))
 
 
+def dropping():
+    """A network that draws from the global generator at every step."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Dropout(), nn.ReLU(), nn.Linear(16, 10))
+
+
+def test_threads_do_not_mix_their_chance():
+    """Two cells on two threads of one process give what they give one after the other, dropout and all."""
+    asked = {**SMALL, "model": "tests.test_init_study:dropping", "schemes": ["orthogonal", "lsuv"], "seeds": 2}
+    with ThreadPoolExecutor(2) as executor:
+        same(na.init_study(**asked, workers=0), na.init_study(**asked, executor=executor))
+
+
 @pytest.fixture(scope="module")
 def studied():
     return na.init_study(schemes=["orthogonal", "ones", "zeros"], seeds=2, workers=0, **SMALL)

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -20,6 +21,7 @@ from netassay.report import render, write_page
 from netassay.report.page import tiles
 from netassay.result import Claim, Result, Table
 from netassay.store import create, open_run
+from tests import initialised
 from tests.exchanged import exchange
 from tests.pages import WEIRD, X, Y, net
 
@@ -211,6 +213,9 @@ PARTS = {
     "claims without scores": {"examine": Result("examine", claims=(Claim("a", 1.0, (0, np.inf), 3, "x", "holds"),))},
     "only an exchange map": {"exchange_map": exchange()},
     "an exchange map of one layer": {"exchange/end": exchange([("m", 10, 64, "trunk")], residual=[])},
+    "an initialisation study": {"init_study": initialised.study()},
+    "an initialisation study without figures": {"init_study": replace(initialised.study(), tables={}, arrays={})},
+    "a network beside its start": {"initialisation": initialised.profile()},
     "another study": {"checkpoints": Result("checkpoints", {"t": Table({"n": np.arange(3)})})},
 }
 
@@ -225,7 +230,10 @@ def test_a_run_of_parts_has_a_page(tmp_path, part, meta):
     assert ("its channels work" in page) == looked
     checkpoints = part == "another study"
     exchanged = "exchange map" in part
-    assert ("This run holds no channel profile." in page) == (not looked and not checkpoints and not exchanged)
+    studied = "initialisation study" in part
+    nothing = not looked and not checkpoints and not exchanged and not studied
+    assert ("This run holds no channel profile." in page) == nothing
+    assert ("What was drawn, and what training made of it." in page) == studied
     assert ("No finding in how its channels exchange gradient." in page) == exchanged
     assert ("Checkpoint by checkpoint" in page) == ("No finding in any checkpoint." in page) == checkpoints
 

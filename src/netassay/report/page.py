@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -21,7 +22,7 @@ from netassay.errors import BadInput
 from netassay.figures import Figure
 from netassay.report.notebook import cell
 from netassay.report.sections import Section, sections, seen
-from netassay.result import Result, Table, Verdict
+from netassay.result import Claim, Result, Table, Verdict
 from netassay.store import Run
 
 DIGITS = 5
@@ -80,9 +81,24 @@ def _nothing(rest: Sequence[Verdict], look: str, results: Mapping[str, Result]) 
         return "No finding, but too few samples to tell."
     if look:
         return "No finding: its channels work."
+    studies = [result for result in results.values() if result.study == "init_study"]
+    if studies:
+        return _counted(studies[-1].claims)
     if any(result.study == "exchange_map" for result in results.values()):
         return "No finding in how its channels exchange gradient."
     return "No finding in any checkpoint." if "checkpoints" in results else "This run holds no channel profile."
+
+
+def _counted(claims: Sequence[Claim]) -> str:
+    """Say how many claims hold."""
+    if not claims:
+        return "What was drawn, and what training made of it."
+    count = Counter(claim.decision for claim in claims)
+    rest = [f"{count[said]} {told}" for said, told in DECISIONS.items() if count[said]]
+    return f"Of {len(claims)} claims about initialisations {', '.join(rest)}."
+
+
+DECISIONS = {"holds": "hold", "does not hold": "do not hold", "undecided": "stay undecided"}
 
 
 def _sentence(findings: Sequence[Verdict]) -> str:

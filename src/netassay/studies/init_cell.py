@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -21,11 +22,20 @@ from netassay.zoo import build, fitted
 
 POINTS = 200
 """Points of a loss curve; each is the mean over as many steps."""
+ALONE = threading.Lock()
 HOW = ("epochs", "optimizer", "lr", "weight_decay", "schedule", "seed")
 
 
 def cell(asked: Mapping[str, Any]) -> Payload:
-    """Draw, look, train and look again, as `asked` says; the same bits for the same words, but for the seconds."""
+    """Draw, look, train and look again, as `asked` says; the same bits for the same words, but for the seconds.
+
+    One at a time in a process: networks may draw from torch's global generator, which threads share.
+    """
+    with ALONE:
+        return _cell(asked)
+
+
+def _cell(asked: Mapping[str, Any]) -> Payload:
     began = time.perf_counter()
     learn, test = splits(asked["data"], batch_size=asked["batch_size"])
     model = drawn(asked, learn)
