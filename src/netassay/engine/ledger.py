@@ -68,6 +68,8 @@ class Ledger:
     def __init__(self, file: Path | None, identity: str, keys: Sequence[str]) -> None:
         self._asked, self._keys, self._me = f"the ledger {str(file)!r}", frozenset(keys), myself()
         self._connection = establish(file)
+        # absolute, and never made anew: the work may change the folder it runs in
+        self._address = None if file is None else f"{file.resolve().as_uri()}?mode=rw"
         try:
             with self._writing():
                 self._identify(identity)
@@ -131,10 +133,10 @@ class Ledger:
             self._release([self._me.id])
 
     def renew(self) -> None:
-        """Renew the lease; another connection, so that a thread of its own may."""
-        file = self._connection.execute("PRAGMA database_list").fetchone()[2]
-        with closing(sqlite3.connect(file, timeout=BEAT)) as connection, connection:
-            connection.execute(RENEW, self._me._replace(lease=time.time() + LEASE))
+        """Renew the lease, over a connection of its own: a connection belongs to one thread."""
+        if self._address is not None:
+            with closing(sqlite3.connect(self._address, timeout=BEAT, uri=True)) as connection, connection:
+                connection.execute(RENEW, self._me._replace(lease=time.time() + LEASE))
 
     def _identify(self, identity: str) -> None:
         row = self._connection.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
@@ -190,7 +192,7 @@ def opened(file: Path | None, identity: str, keys: Sequence[str]) -> Iterator[Le
 
 def _beat(ledger: Ledger, ended: threading.Event) -> None:
     while not ended.wait(BEAT):
-        with suppress(sqlite3.Error):  # the next beat comes before the lease runs out
+        with suppress(sqlite3.OperationalError):  # the next beat comes before the lease runs out
             ledger.renew()
 
 
