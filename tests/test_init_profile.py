@@ -60,8 +60,12 @@ def test_channels_that_became_one_are_counted(pair):
 
 
 def test_densities_have_axes_and_share_their_bins(pair):
-    """Start and end over the same edges, each holding nearly all numbers."""
+    """Start and end over the same edges, each holding nearly all numbers, and spread as its own numbers are."""
     result = init_profile(*pair)
+    drawn = twin.drawn_stds(result.array("weights/density")[2], result.array("weights/edges")[2])
+    told = [row["std"] for row in result.table("weights") if row["parameter"] == "fc2.weight"]
+    np.testing.assert_allclose(drawn, told, rtol=0.03)
+    assert told[1] > 1.2 * told[0]
     density, edges = result.array("weights/density"), result.array("weights/edges")
     assert density.axes["parameter"][:2] == ("fc1.weight", "fc1.bias")
     held = (np.asarray(density) * np.diff(np.asarray(edges))[:, None]).sum(-1)

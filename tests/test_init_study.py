@@ -17,6 +17,7 @@ from netassay.studies.init_payload import Outcome
 from tests.reference import looks as twin
 
 DATA = "digits:normalize=half,n=300"
+WHEN = ("start", "end")
 SMALL = {"model": "mlp[8,8]", "data": DATA, "epochs": 2, "samples": 70, "lr": 1e-3}
 ASKED = {
     "model": "cnn",
@@ -137,12 +138,16 @@ def test_symmetry_is_seen(studied):
 
 
 def test_axes_and_rows_have_their_names(studied):
-    """Densities integrate to nearly all numbers; rows are told by scheme, seed, layer, place, input and when."""
+    """Densities integrate to nearly all numbers, start and end each to its own; rows are told by scheme, seed, layer, place, input and when."""
     density, edges = studied.array("features/density"), studied.array("features/edges")
     assert density.axes["scheme"] == ("orthogonal", "ones", "zeros")
     assert density.axes["when"] == ("start", "end")
     whole = (np.asarray(density) * np.diff(np.asarray(edges))[:, :, :, None]).sum(-1)
     assert ((whole > 0.99) & (whole < 1 + 1e-9)).all()
+    drawn = twin.drawn_stds(density[0, -1, 0], edges[0, -1, 0])
+    told = [row for row in studied.table("features") if (row["scheme"], row["input"]) == ("orthogonal", "train")]
+    told = [[row["std"] for row in told if (row["place"], row["when"]) == ("logits", when)] for when in WHEN]
+    np.testing.assert_allclose(drawn, np.sqrt(np.square(told).mean(1)), rtol=0.1)
     assert len(studied.table("weights")) == 3 * 2 * 6 * 2
     assert len(studied.table("features")) == 3 * 2 * (2 + 2 + 2) * 3 * 2
     signals = {(row["scheme"], row["layer"]): row for row in studied.table("signal")}

@@ -41,6 +41,17 @@ def chain_features(chain, x):
     return {name: value.numpy().copy() for name, value in found.items()}
 
 
+def drawn_stds(densities, edges):
+    """The standard deviations of densities over shared edges, their mass in the middle of each bin."""
+    widths, middles = np.diff(edges), (np.asarray(edges)[1:] + np.asarray(edges)[:-1]) / 2
+    found = []
+    for density in np.asarray(densities):
+        mass = density * widths / (density * widths).sum()
+        mean = (mass * middles).sum()
+        found.append(math.sqrt((mass * (middles - mean) ** 2).sum()))
+    return found
+
+
 def distinct_rows(weight, bias, tolerance=1e-5):
     """How many rows of (weight, bias) differ from all rows before them, by their distance over the typical norm."""
     rows = np.column_stack([np.asarray(weight, dtype=np.float64).reshape(len(weight), -1), np.asarray(bias)])
