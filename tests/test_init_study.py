@@ -138,7 +138,7 @@ def test_symmetry_is_seen(studied):
 
 
 def test_axes_and_rows_have_their_names(studied):
-    """Densities integrate to nearly all numbers, start and end each to its own; rows are told by scheme, seed, layer, place, input and when."""
+    """Densities integrate to nearly all numbers, start and end each to its own; rows have their owners' names."""
     density, edges = studied.array("features/density"), studied.array("features/edges")
     assert density.axes["scheme"] == ("orthogonal", "ones", "zeros")
     assert density.axes["when"] == ("start", "end")
