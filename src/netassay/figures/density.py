@@ -8,15 +8,18 @@ import numpy as np
 
 from netassay.figures.figure import Figure
 
+LONE = 3
+"""Times the second highest bar from which on the highest is cut."""
+
 
 def tidied(edges: np.ndarray, densities: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return edges that increase and densities that are finite, without the series of which nothing is known.
 
     Values that are all alike leave bins without a width: they become one bar in the middle of bins around it.
 
-    >>> edges, drawn = tidied(np.ones(4), {"start": np.full(3, np.nan)})
+    >>> edges, drawn = tidied(np.ones(3), {"start": np.full(2, np.nan)})
     >>> edges.tolist(), drawn["start"].tolist()
-    ([0.5, 0.8333333333333333, 1.1666666666666665, 1.5], [0.0, 3.0000000000000004, 0.0])
+    ([0.5, 1.0, 1.5], [0.0, 2.0])
     """
     if not np.isfinite(edges).all():
         return np.linspace(0.0, 1.0, len(edges)), {}
@@ -35,28 +38,42 @@ def _finite(edges: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def top(part: Figure) -> float:
-    """Return the height of a cell: the highest density, of those that fill more than one bin if there are such.
+    """Return the height of a cell: the highest density, unless one bar stands far above the rest, which is cut.
 
-    What is all in one bin would be as high as the bin is narrow, and flatten the rest; it is drawn up to the top.
+    What is all alike would be as high as a bin is narrow, and the zeros of a ReLU likewise; both flatten the rest.
 
     >>> top(Figure("n", "t", "", "density", np.arange(4.0), {"a": np.array([0, 9, 0]), "b": np.ones(3)}, "", ""))
     1.0
     """
-    peaks = {name: float(values.max()) for name, values in part.series.items()}
-    spread = [peaks[name] for name, values in part.series.items() if np.count_nonzero(values) > 1]
-    return max(spread or peaks.values(), default=0.0) or 1.0
+    heights = [_height(values) for values in part.series.values()]
+    return max(heights, default=0.0) or max((float(v.max()) for v in part.series.values()), default=0.0) or 1.0
+
+
+def _height(values: np.ndarray) -> float:
+    """Return the highest bar, or half as much again as the second where the highest is three times that."""
+    second, first = np.sort(np.append(values, 0.0))[-2:].tolist()
+    return first if first <= LONE * second else 1.5 * second
 
 
 def ends(part: Figure) -> tuple[str, str]:
     """Return where a cell begins and ends, in as many digits as tell the two apart.
 
     >>> ends(Figure("n", "t", "", "density", np.array([0.99991, 1.00023]), {}, "", ""))
-    ('0.99991', '1.00023')
+    ('0.99991', '1.0002')
     """
     low, high = float(part.x[0]), float(part.x[-1])
     size, span = max(abs(low), abs(high)), high - low
     digits = int(np.clip(np.ceil(np.log10(size / span)) + 1, 2, 12)) if span > 0 and size > 0 else 2
-    return signed(f"{low:.{digits}g}"), signed(f"{high:.{digits}g}")
+    return short(low, digits), short(high, digits)
+
+
+def short(number: float, digits: int) -> str:
+    """Write a number to so many digits, without a power of ten where it is a few letters long.
+
+    >>> short(351.2, 2), short(-0.000012, 2)
+    ('350', '−1.2e-05')
+    """
+    return signed(f"{float(f'{number:.{digits}g}'):.{max(digits, 4)}g}")
 
 
 def signed(number: str) -> str:
@@ -65,4 +82,5 @@ def signed(number: str) -> str:
     >>> signed("-0.5"), signed("-0.0")
     ('−0.5', '0.0')
     """
-    return (number if float(number) else number.removeprefix("-")).replace("-", "\N{MINUS SIGN}")
+    bare = number.removeprefix("-")
+    return f"\N{MINUS SIGN}{bare}" if bare != number and float(number) else bare

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from netassay.errors import NothingToDraw, UnknownName
-from netassay.figures.density import signed, tidied
+from netassay.figures.density import short, signed, tidied
 from netassay.figures.figure import Figure
 from netassay.result import Array, Result, Table
 
@@ -81,10 +81,10 @@ def spoken(when: str, told: Mapping[str, float] | None) -> str:
     if not np.isfinite([mean, std]).all():
         return f"{when}: nothing finite"
     if std == 0:
-        return f"{when} {signed(f'{mean:.3g}')}, constant{more}"
+        return f"{when} {short(mean, 3)}, constant{more}"
     middle = round(mean, 1 - int(np.floor(np.log10(std))))
     shape = f", skew {signed(f'{skew:.1f}')}" if np.isfinite(skew) else ""
-    return f"{when} {signed(f'{middle:.4g}')} ± {signed(f'{std:.2g}')}{shape}{more}"
+    return f"{when} {short(middle, 4)} ± {short(std, 2)}{shape}{more}"
 
 
 def chosen(labels: Sequence[str], wanted: Sequence[str] | None, most: int, kind: str) -> list[str]:

@@ -16,6 +16,7 @@ from netassay.result import Array
 COLUMNS, WRAPPED, ACROSS, POINTS = 10, 12, 4, 200
 """Parameters of a study's grid, of a profile's and in one of its rows, and points of a loss curve."""
 SAID = "Below each: mean ± standard deviation and skewness"
+CUT = "every cell has its own axes, and a bar far above the rest is cut."
 
 Told = Mapping[tuple[str, ...], Mapping[str, float]]
 """The numbers of each owner of a distribution."""
@@ -39,7 +40,7 @@ def weights(results: Results, parameters: Sequence[str] | None = None) -> Figure
         name="weights",
         title="Weights and biases at the start, and what training made of them",
         healthy="Healthy: the mean stays about zero, and the end is wider than the start by a little in every layer; "
-        f"an end that lies on its start has not learned. {SAID}, averaged over seeds; every cell has its own axes.",
+        f"an end that lies on its start has not learned. {SAID}, averaged over seeds; {CUT}",
         kind="grid",
         wide=True,
         x=(),
@@ -76,7 +77,7 @@ def features(results: Results, place: str | None = None) -> Figure:
         name="features",
         title=f"Features, {at}",
         healthy="Healthy: a spread that training widens, and noise that looks different from images. All in one bar: "
-        f"the layer says the same whatever it is shown. {SAID}, averaged over seeds; every cell has its own axes.",
+        f"the layer says the same whatever it is shown. {SAID}, averaged over seeds; {CUT}",
         kind="grid",
         wide=len(inputs) > 3,
         x=(),
@@ -215,7 +216,7 @@ def own_weights(results: Results, parameters: Sequence[str] | None = None) -> Fi
         name="weights",
         title="The weights beside their own initialisation",
         healthy="Healthy: the mean stays about zero, and the end is wider than the start by a little in every layer; "
-        f"an end that lies on its start has not learned. {SAID}; every cell has its own axes.",
+        f"an end that lies on its start has not learned. {SAID}; {CUT}",
         kind="grid",
         wide=True,
         x=(),

@@ -102,4 +102,4 @@ def _height(one: Figure) -> float:
     if one.kind in HEIGHTS:
         return HEIGHTS[one.kind]
     names = 0 if isinstance(one.x, np.ndarray) else max(map(len, map(str, one.x)), default=0)
-    return 2.1 + 0.045 * min(names, LONGEST)
+    return max(2.1 + 0.045 * min(names, LONGEST), 0.8 + 0.13 * len(one.series.keys() - one.dashed))

@@ -18,15 +18,19 @@ SHADES = {"start": ("#c08a3e", "#80551a"), "end": ("#0b6e75", "#0b5c62")}
 OTHER = ("#5c646c", "#33393f")
 Line = tuple[str, str]
 """Words and their colour."""
-HEAD, SIDE, EDGE, GAP, TALLEST, LONGEST = 0.52, 0.24, 0.07, 0.09, 0.6, 9.0
-"""Inches: above the cells, left of them where rows are headed, around, between, and most for a plot and for a page."""
+HEAD, TITLE, SIDE, EDGE, GAP, TALLEST, LONGEST = 0.46, 0.12, 0.24, 0.07, 0.09, 0.6, 9.0
+"""Inches: above the cells, for a title of each, left of them where rows are headed, around, between, and most for a plot and for a page."""
 WIDTH, PITCH, LARGEST = 0.58, 1.28, 5.2
 """A letter's width and a line's height in font sizes, and the largest font size of what is said."""
 
 
 def height(one: Figure, wide: float) -> float:
     """Return inches: as many rows as there are, lower where they would not fit on a page."""
-    return HEAD + EDGE + _rows(one) * _row(one, wide)
+    return _head(one) + EDGE + _rows(one) * _row(one, wide)
+
+
+def _head(one: Figure) -> float:
+    return HEAD if _headed(one) else HEAD - TITLE
 
 
 def _rows(one: Figure) -> int:
@@ -66,7 +70,7 @@ def _fitting(lines: list[str], room: float) -> float:
 
 
 def _row(one: Figure, wide: float) -> float:
-    return _plot(one, wide) + _below(one, wide) + GAP + (0 if _headed(one) else 0.12)
+    return _plot(one, wide) + _below(one, wide) + GAP + (0 if _headed(one) else TITLE)
 
 
 def _below(one: Figure, wide: float) -> float:
@@ -88,7 +92,7 @@ def grid(canvas: Canvas, one: Figure) -> None:
     for i, part in enumerate(one.parts):
         row, column = divmod(i, one.columns)
         left = (SIDE if headed else EDGE) + column * (width + GAP)
-        above = tall - HEAD - row * _row(one, wide) - (0 if headed else 0.12)
+        above = tall - _head(one) - row * _row(one, wide) - (0 if headed else TITLE)
         axes = canvas.add_axes((left / wide, (above - plot) / tall, width / wide, plot / tall))
         cell(axes, part)
         for j, (line, colour) in enumerate(lines[i]):

@@ -12,7 +12,7 @@
       ink: read("ink"), soft: read("soft"), grid: read("grid"), line: read("line"), card: read("card"),
       series: { start: read("start"), end: read("end"), emission: read("emission"), absorption: read("absorption") },
       tones: { end: read("soft"), emission: read("emission"), absorption: read("absorption"), around: read("around"), cancelled: read("cancelled") },
-      accent: [read("end"), read("start"), read("warn"), read("good")],
+      accent: Array.from({ length: 13 }, (_, i) => read("c" + i)),
       heat: [0, 1, 2, 3, 4].map((i) => read("heat" + i)),
     };
   }
@@ -25,12 +25,36 @@
   // A few letters, such as a channel's number, stand upright.
   const upright = (figure) => figure.numeric || figure.kind === "heat" || figure.x.every((name) => name.length < 5);
 
+  // Predictions share the name and colour of what they predict, and so a place in the legend.
+  const owner = (figure, name) => (figure.dashed || {})[name] || name;
+  const named = (figure) => (figure.series && figure.kind !== "heat" ? Array.from(new Set(Object.keys(figure.series).map((name) => owner(figure, name)))) : []);
+  const colour = (figure, name, c) => c.series[owner(figure, name)] || c.accent[named(figure).indexOf(owner(figure, name)) % c.accent.length];
+
+  // Many names stand beside a chart, or below it where it is narrow.
+  const many = (figure) => figure.kind !== "boxes" && named(figure).length > 4;
+  const letters = (figure) => Math.max(...named(figure).map((name) => name.length));
+  const below = (figure, wide) => 20 * Math.ceil(named(figure).length / Math.max(1, Math.floor(wide / (6.3 * letters(figure) + 34))));
+
+  function crowd(figure, option, narrow, holder) {
+    option.legend = Object.assign({}, option.legend, { itemGap: 7, itemWidth: 16, type: "plain", top: undefined, right: undefined });
+    option.grid.top = 36;
+    if (narrow) {
+      option.grid.bottom += below(figure, holder.clientWidth);
+      return Object.assign(option.legend, { left: 0, right: 0, bottom: 0, itemGap: 8 });
+    }
+    option.grid.right = 6.3 * letters(figure) + 44;
+    return Object.assign(option.legend, { orient: "vertical", left: holder.clientWidth - option.grid.right + 12, top: 30 });
+  }
+
+  // Pixels below the axis that names standing aslant take.
+  const aslant = (figure, narrow) => Math.min(narrow ? 86 : 92, 24 + 5.2 * Math.max(0, ...figure.x.map((name) => name.length)));
+
   function frame(figure, c, narrow) {
     const label = { color: c.soft, fontSize: 11 };
-    const named = figure.series && Object.keys(figure.series).length > 1 && figure.kind !== "heat";
+    const several = named(figure).length > 1;
     const x = {
       type: figure.numeric ? "value" : "category", data: figure.numeric ? undefined : figure.x, name: figure.xLabel,
-      nameLocation: "middle", nameGap: upright(figure) ? 28 : narrow ? 86 : 92, nameTextStyle: label,
+      nameLocation: "middle", nameGap: upright(figure) ? 28 : aslant(figure, narrow), nameTextStyle: label,
       axisLabel: Object.assign({}, label, figure.numeric ? {} : { rotate: upright(figure) ? 0 : 55, formatter: tail, hideOverlap: true }),
       axisLine: { lineStyle: { color: c.line } }, axisTick: { show: false }, splitLine: { show: false },
     };
@@ -44,8 +68,8 @@
     };
     return {
       animation: false, textStyle: { fontFamily: getComputedStyle(document.body).fontFamily, color: c.ink },
-      grid: { left: narrow ? 46 : 58, right: 14, top: named ? 52 : 36, bottom: upright(figure) ? 46 : narrow ? 108 : 116 },
-      legend: named ? { top: 0, right: 0, itemWidth: 14, itemHeight: 8, textStyle: label } : undefined,
+      grid: { left: narrow ? 46 : 58, right: 14, top: several ? 52 : 36, bottom: upright(figure) ? 46 : aslant(figure, narrow) + (narrow ? 22 : 24) },
+      legend: several ? { top: 0, right: 0, itemWidth: 14, itemHeight: 8, textStyle: label, data: named(figure) } : undefined,
       tooltip: {
         trigger: "axis", renderMode: "richText", confine: true, backgroundColor: c.card, borderColor: c.line,
         textStyle: { color: c.ink, fontSize: 12 }, valueFormatter: format,
@@ -56,37 +80,99 @@
 
   function lines(figure, c) {
     const marks = new Set(figure.marks);
-    return Object.entries(figure.series).map(([name, values], i) => {
-      const colour = c.series[name] || c.accent[i % c.accent.length];
-      const many = values.length > 60;
+    const shown = (value) => (figure.log && !(value > 0) ? null : value);
+    const made = Object.entries(figure.series).map(([name, values]) => {
+      const tone = colour(figure, name, c);
+      const dense = values.length > 60 || name !== owner(figure, name);
       const data = values.map((value, j) => {
-        const shown = figure.log && !(value > 0) ? null : value;
-        const point = { value: figure.numeric ? [figure.x[j], shown] : shown };
-        if (marks.has(figure.x[j])) point.itemStyle = { color: c.card, borderColor: colour, borderWidth: 1.6 };
+        const point = { value: figure.numeric ? [figure.x[j], shown(value)] : shown(value) };
+        if (marks.has(figure.x[j])) point.itemStyle = { color: c.card, borderColor: tone, borderWidth: 1.6 };
         return point;
       });
       return {
-        name: name, type: "line", data: data, color: colour, symbol: "circle", symbolSize: many ? 0 : 6.5,
-        showSymbol: !many, lineStyle: { width: many ? 1.4 : 1.6, color: colour }, connectNulls: false,
+        name: owner(figure, name), type: "line", data: data, color: tone, symbol: "circle", symbolSize: dense ? 0 : 6.5, z: 3,
+        showSymbol: !dense, lineStyle: { width: dense ? 1.4 : 1.6, color: tone, type: name === owner(figure, name) ? "solid" : "dashed" },
+        connectNulls: false, emphasis: many(figure) ? { focus: "series" } : {},
       };
     });
+    return made.concat(Object.keys(figure.bands || {}).map((name) => band(figure, name, c, shown)));
+  }
+
+  // One shape for each stretch without a gap, drawn with the first point: pieces would show their seams.
+  function band(figure, name, c, shown) {
+    const rows = figure.x.map((x, j) => [figure.numeric ? x : j, ...figure.bands[name].map((side) => shown(side[j]))]);
+    const whole = (row) => row.every((value) => value !== null);
+    const runs = rows.reduce((made, row) => {
+      if (!whole(row)) made.push([]);
+      else made[made.length - 1].push(row);
+      return made;
+    }, [[]]).filter((run) => run.length > 1);
+    const tone = colour(figure, name, c);
+    const draw = (params, api) => {
+      if (params.dataIndex > 0) return undefined;
+      const children = runs.map((run) => {
+        const low = run.map((row) => api.coord([row[0], row[1]]));
+        const high = run.map((row) => api.coord([row[0], row[2]]));
+        return { type: "polygon", shape: { points: low.concat(high.reverse()) }, style: { fill: tone, opacity: 0.18 } };
+      });
+      return { type: "group", children: children };
+    };
+    const data = rows.map((row) => row.map((value) => (value === null ? "-" : value)));
+    return { name: name, type: "custom", data: data, renderItem: draw, encode: { x: 0, y: [1, 2] }, silent: true, color: tone, z: 2, clip: true };
   }
 
   function bars(figure, c) {
-    return Object.entries(figure.series).map(([name, values], i) => ({
-      name: name, type: "bar", data: values, color: c.series[name] || c.accent[i % c.accent.length], barMaxWidth: 16, barGap: "10%",
-    }));
+    const layout = { barMaxWidth: 16, barGap: "10%" };
+    const made = Object.entries(figure.series).map(([name, values]) =>
+      Object.assign({ name: name, type: "bar", data: values, color: colour(figure, name, c), emphasis: many(figure) ? { focus: "series" } : {} }, layout),
+    );
+    return made.concat(Object.keys(figure.bands || {}).map((name) => whisker(figure, name, c, layout)));
+  }
+
+  function whisker(figure, name, c, layout) {
+    const names = Object.keys(figure.series);
+    const data = figure.x.map((_, j) => [j, ...figure.bands[name].map((side) => (side[j] === null ? "-" : side[j]))]);
+    const draw = (_, api) => {
+      const [low, high] = [api.coord([api.value(0), api.value(1)]), api.coord([api.value(0), api.value(2)])];
+      if (!Number.isFinite(low[1]) || !Number.isFinite(high[1])) return undefined;
+      const x = low[0] + api.barLayout(Object.assign({ count: names.length }, layout))[names.indexOf(name)].offsetCenter;
+      return { type: "line", shape: { x1: x, y1: low[1], x2: x, y2: high[1] }, style: { stroke: c.ink, lineWidth: 1 } };
+    };
+    return { name: name, type: "custom", data: data, renderItem: draw, encode: { x: 0, y: [1, 2] }, silent: true, color: colour(figure, name, c), z: 4 };
+  }
+
+  // A logarithmic axis as long as what it shows, and not to the next powers of ten.
+  function fitted(figure, option) {
+    const values = Object.values(figure.series).concat(...Object.values(figure.bands)).flat().filter((value) => value > 0);
+    const step = (value) => 10 ** Math.floor(Math.log10(value));
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    if (values.length) Object.assign(option.yAxis, { min: Math.floor(low / step(low)) * step(low), max: Math.ceil(high / step(high)) * step(high) });
+  }
+
+  // A line of a tooltip for each series: its number, where it may lie, and what was predicted.
+  function ranged(figure) {
+    const told = (name, j) => {
+      const [low, high] = (figure.bands[name] || [[], []]).map((side) => side[j]);
+      const guess = Object.keys(figure.dashed).find((one) => figure.dashed[one] === name);
+      const range = low === undefined || low === null || high === null ? "" : " (" + format(low) + " to " + format(high) + ")";
+      return format(figure.series[name][j]) + range + (guess ? ", predicted " + format(figure.series[guess][j]) : "");
+    };
+    return (points) => {
+      const seen = new Map(points.map((point) => [point.seriesName, point]));
+      const rows = Array.from(seen, ([name, point]) => point.marker + name + "  " + told(name, points[0].dataIndex));
+      return [figure.numeric ? format(figure.x[points[0].dataIndex]) : figure.x[points[0].dataIndex], ...rows].join("\n");
+    };
   }
 
   // On a logarithmic axis a whisker to zero is left out, and a box that begins there is a gap.
   const positive = (row) => (row.slice(1).every((value) => value > 0) ? [row[0] > 0 ? row[0] : row[1], ...row.slice(1)] : row.map(() => "-"));
 
   function boxes(figure, c) {
-    return Object.entries(figure.series).map(([name, rows], i) => {
-      const colour = c.series[name] || c.accent[i % c.accent.length];
+    return Object.entries(figure.series).map(([name, rows]) => {
+      const tone = colour(figure, name, c);
       return {
-        name: name, type: "boxplot", data: figure.log ? rows.map(positive) : rows, boxWidth: [3, 13], color: colour,
-        itemStyle: { color: c.card, borderColor: colour, borderWidth: 1.4 },
+        name: name, type: "boxplot", data: figure.log ? rows.map(positive) : rows, boxWidth: [3, 13], color: tone,
+        itemStyle: { color: c.card, borderColor: tone, borderWidth: 1.4 },
       };
     });
   }
@@ -167,7 +253,8 @@
 
   const kinds = { lines: lines, bars: bars, boxes: boxes, heat: heat, sankey: sankey };
 
-  function height(figure, narrow) {
+  function height(figure, narrow, holder) {
+    if (many(figure)) return narrow ? "calc(19rem + " + below(figure, holder.clientWidth) + "px)" : Math.max(21, 4.5 + 1.35 * named(figure).length) + "rem";
     if (figure.kind === "heat" && figure.wide) return Math.max(13, 7.5 + 1.35 * Object.keys(figure.series).length) + "rem";
     return figure.kind === "sankey" ? (narrow ? 3 + 5.2 * figure.flow.heads.length + "rem" : "28rem") : "";
   }
@@ -175,9 +262,12 @@
   function draw(holder) {
     const figure = figures[holder.dataset.chart];
     const narrow = holder.clientWidth < 520;
-    holder.style.height = height(figure, narrow);
+    holder.style.height = height(figure, narrow, holder);
     const c = colours();
     const option = frame(figure, c, narrow);
+    if (many(figure)) crowd(figure, option, narrow, holder);
+    if (figure.bands && figure.log) fitted(figure, option);
+    if (figure.bands) option.tooltip.formatter = ranged(figure);
     option.series = kinds[figure.kind](figure, c, option, narrow, holder);
     if (drawn.has(holder)) drawn.get(holder).dispose();
     const chart = echarts.init(holder, null, { renderer: "canvas", devicePixelRatio: Math.max(2, window.devicePixelRatio) });

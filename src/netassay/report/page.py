@@ -20,6 +20,8 @@ from markupsafe import Markup
 
 from netassay.errors import BadInput
 from netassay.figures import Figure
+from netassay.figures.density import ends, top
+from netassay.figures.figure import base
 from netassay.report.notebook import cell
 from netassay.report.sections import Section, sections, seen
 from netassay.result import Claim, Result, Table, Verdict
@@ -49,7 +51,8 @@ def render(run: Run) -> str:
     """Return the page of a run; the same folder gives the same bytes on any day."""
     results = run.results
     built = sections(run, results)
-    script, style, chart = _asset("page.js"), _asset("page.css"), _asset("vendor/echarts.min.js")
+    scripts = [_asset(name) for name in ("vendor/echarts.min.js", "grid.js", "page.js")]
+    style = _asset("page.css")
     template = _environment().from_string(_asset("page.html.j2"))
     return template.render(
         run=run,
@@ -59,9 +62,10 @@ def render(run: Run) -> str:
         tiles=tiles(results),
         provenance=_provenance(run, results),
         charts=charts(built),
-        scripts=[Markup(chart), Markup(script)],
+        cells=cells(built),
+        scripts=[Markup(script) for script in scripts],
         style=Markup(style),
-        policy=_policy([chart, script], [style]),
+        policy=_policy(scripts, [style]),
     )
 
 
@@ -136,9 +140,31 @@ def _short(number: float) -> str:
 
 def charts(built: Sequence[Section]) -> dict[str, dict[str, Any]]:
     """Return what the script draws, each under the name of its holder; every part of a panel has one."""
-    made = {f"{section.key}-{figure.name}": figure for section in built for figure in section.figures}
-    parts = {f"{key}-{i}": part for key, figure in made.items() for i, part in enumerate(figure.parts)}
-    return {key: plain(figure) for key, figure in {**made, **parts}.items() if not figure.parts}
+    return {key: plain(figure) for key, figure in _drawn(built) if figure.kind != "density"}
+
+
+def cells(built: Sequence[Section]) -> dict[str, dict[str, Any]]:
+    """Return the histograms of grids, each under the name of its cell."""
+    return {key: _bars(figure) for key, figure in _drawn(built) if figure.kind == "density"}
+
+
+def _drawn(built: Sequence[Section]) -> list[tuple[str, Figure]]:
+    made = [(f"{section.key}-{figure.name}", figure) for section in built for figure in section.figures]
+    parts = [(f"{key}-{i}", part) for key, figure in made for i, part in enumerate(figure.parts)]
+    return [(key, figure) for key, figure in [*made, *parts] if not figure.parts]
+
+
+def _bars(part: Figure) -> dict[str, Any]:
+    """Return a cell: where its axis begins and how long it is, edges in shares of that, densities and its height."""
+    x = np.asarray(part.x, dtype=float)
+    start, span = float(x[0]), float(x[-1] - x[0])
+    return {
+        "from": start,
+        "span": span,
+        "at": [round(share, 4) for share in ((x - start) / span).tolist()],
+        "top": float(f"{top(part):.{DIGITS}g}"),
+        "series": [[name, [float(f"{v:.4g}") for v in values.tolist()]] for name, values in part.series.items()],
+    }
 
 
 def plain(figure: Figure) -> dict[str, Any]:
@@ -154,6 +180,9 @@ def plain(figure: Figure) -> dict[str, Any]:
         "limits": figure.limits,
         "marks": sorted(figure.marks),
     }
+    if figure.bands or figure.dashed:
+        told["bands"] = {name: [_rounded(side) for side in sides] for name, sides in figure.bands.items()}
+        told["dashed"] = {name: base(figure, name) for name in sorted(figure.dashed)}
     if figure.kind == "heat":
         told |= {"rows": list(figure.series), "wide": figure.wide, "ends": figure.ends, "cell": figure.cell}
     return told | ({"flow": _flow(figure)} if figure.flow is not None else {})
@@ -207,6 +236,7 @@ def _asset(name: str) -> str:
 def _environment() -> Environment:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["cell"] = cell
+    environment.filters["ends"] = ends
     environment.filters["json"] = _json
     environment.filters["rows"] = Table.rows
     environment.filters["short"] = lambda spec: spec.partition(":")[0] if "=" in spec else spec
