@@ -11,6 +11,7 @@ from netassay.errors import NothingToDraw, UnknownName
 from netassay.figures.distributions import WHEN, Numbers, chosen, density, gathered, measured
 from netassay.figures.figure import Figure
 from netassay.figures.layers import Results, last
+from netassay.figures.window import outside, window
 from netassay.result import Array
 
 COLUMNS, WRAPPED, ACROSS, POINTS = 10, 12, 4, 200
@@ -125,11 +126,12 @@ def loss(results: Results) -> Figure:
         title="Training loss",
         healthy="Healthy: a steady fall whose band stays narrow. A level line is a scheme from which nothing is "
         "learned. Lines are means over seeds, bands reach from the lowest seed to the highest; a line ends where a "
-        "seed's loss is no longer finite.",
+        "seed's loss is no longer finite." + outside(series),
         kind="lines",
         wide=True,
         x=x,
         series=series,
+        limits=window(series),
         x_label=f"step, means of {each}" if each > 1 else "step",
         y_label="training loss",
         log=True,
@@ -149,10 +151,12 @@ def depth(results: Results) -> Figure:
         name="depth",
         title="Signal against depth, at the start",
         healthy="Healthy: level, within a factor of ten or so over the whole depth, and on the dashed line, which is "
-        "what theory predicts. Bands reach from the lowest seed to the highest; what is zero has no place here.",
+        "what theory predicts. Bands reach from the lowest seed to the highest; what is zero has no place here."
+        + outside(columns["measured"]),
         kind="lines",
         wide=True,
         x=layers,
+        limits=window(columns["measured"]),
         series=columns["measured"] | predicted,
         x_label="layer, by depth",
         y_label="second moment of the pre-activation",

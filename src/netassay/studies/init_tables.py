@@ -145,10 +145,11 @@ def _signals(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     for scheme, seeds in by_scheme(outcomes).items():
         found = [one.named("signal") for one in seeds]
         for i, (layer, depth) in enumerate(zip(found[0]["layer"], found[0]["depth"], strict=True)):
-            measured, low, high = seed_interval([float(one["q_measured"][i]) for one in found])
+            measured = [float(one["q_measured"][i]) for one in found]
+            ends = {"measured": float(np.mean(measured)), "low": min(measured), "high": max(measured)}
             predicted = float(np.mean([one["q_predicted"][i] for one in found]))
             place = {"scheme": scheme, "layer": str(layer), "depth": int(depth)}
-            rows.append({**place, "measured": measured, "low": low, "high": high, "predicted": predicted})
+            rows.append({**place, **ends, "predicted": predicted})
     return rows
 
 
