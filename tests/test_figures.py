@@ -10,6 +10,7 @@ from torch import nn
 import netassay as na
 from netassay.errors import UnknownName
 from netassay.figures import BOX, FIGURES, SHADES, Figure, figure, figures
+from netassay.figures.window import outside, window
 from netassay.result import Result
 from tests.exchanged import exchange
 from tests.pages import X, Y, net
@@ -160,3 +161,18 @@ def test_a_study_without_figures_has_none():
         figure({"": Result("channel_profile")}, "gradiant")
     with pytest.raises(UnknownName, match="figure of other"):
         figure({"": Result("other")}, None)
+
+
+def test_an_axis_is_for_most_series():
+    """One series far above the middle one is cut off and named; without one the axis is left alone."""
+    series = {
+        "a": np.array([1.0, 2.0]),
+        "b": np.array([3.0, 4.0]),
+        "c": np.array([0.0, 2.0]),
+        "far": np.array([2.0, 1e6]),
+    }
+    low, high = window(series)
+    assert (low, high) == pytest.approx((1 / 1.5, 6.0))
+    assert outside(series) == " Off the top, in the numbers below: far."
+    near = {name: values for name, values in series.items() if name != "far"}
+    assert (window(near), outside(near), window({}), window({"zero": np.zeros(2)})) == (None, "", None, None)

@@ -30,10 +30,10 @@ HEAT = ("#14273d", "#1f5a74", "#3f9b8c", "#a9cf8c", "#f7efc9")
 def finish(axes: Axes, one: Figure) -> None:
     """Name and scale the axes, and say which series is which."""
     axes.set_title(one.y_label, loc="left", color="#5c646c")
-    if one.log:
-        _decades(axes)
     if one.limits is not None:
         axes.set_ylim(*one.limits)
+    if one.log:
+        _decades(axes)
     if any(one.series) and len(one.series) > 1:
         _legend(axes, one)
     if not isinstance(one.x, np.ndarray):

@@ -143,7 +143,9 @@
 
   // A logarithmic axis as long as what it shows, and not to the next powers of ten.
   function fitted(figure, option) {
-    const values = Object.values(figure.series).concat(...Object.values(figure.bands)).flat().filter((value) => value > 0);
+    const [least, most] = figure.limits || [0, Infinity];
+    const seen = (value) => value > 0 && value >= least && value <= most;
+    const values = Object.values(figure.series).concat(...Object.values(figure.bands)).flat().filter(seen);
     const step = (value) => 10 ** Math.floor(Math.log10(value));
     const [low, high] = [Math.min(...values), Math.max(...values)];
     if (values.length) Object.assign(option.yAxis, { min: Math.floor(low / step(low)) * step(low), max: Math.ceil(high / step(high)) * step(high) });
