@@ -10,7 +10,7 @@ from torch import nn
 import netassay as na
 from netassay.data import load_data
 from netassay.errors import BadInput
-from netassay.studies.init_looks import features, noise, parameters, some
+from netassay.studies.init_looks import features, noise, parameters
 from netassay.studies.init_symmetry import distinct, gradient_zeros, unmoved
 from tests.reference import looks as twin
 
@@ -71,12 +71,12 @@ def test_parameters_are_looked_at_whole():
         assert told(one) == pytest.approx(twin.shape(kept), rel=1e-6, nan_ok=True), name
 
 
-def test_some_are_the_first():
+def test_the_first_are_the_first():
     """The first samples, in the data's own order, and no more; all where there are fewer."""
     data = load_data((torch.arange(10.0)[:, None], torch.arange(10)), batch_size=4)
-    assert torch.cat([batch.x for batch in some(data, 6)]).flatten().tolist() == list(range(6))
-    assert [len(batch.y) for batch in some(data, 6)] == [4, 2]
-    assert (len(some(data, 6)), some(data, 6).n, some(data, 99).n) == (2, 6, 10)
+    assert torch.cat([batch.x for batch in data.first(6)]).flatten().tolist() == list(range(6))
+    assert [len(batch.y) for batch in data.first(6)] == [4, 2]
+    assert (len(data.first(6)), data.first(6).n, data.first(99).n) == (2, 6, 10)
 
 
 def test_noise_is_gaussian_and_repeats():

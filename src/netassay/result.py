@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from netassay.errors import BadInput, UnknownName
 from netassay.named import Array, Table, plain
 
-__all__ = ["Array", "Claim", "Result", "Table", "Verdict", "plain"]
+__all__ = ["Array", "Claim", "Decision", "Result", "Table", "Verdict", "plain"]
 
 Decision = Literal["holds", "does not hold", "undecided"]
 Severity = Literal["finding", "warning", "note"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from netassay import front, terminal
 from netassay.commands.showing import code, show
 from netassay.options import MADE, SHOWN, AtOnce, Differentiated, Made, Numbers, Patterns, Shown
-from netassay.studies.init_study import E2, INPUTS, init_study
+from netassay.studies.init_study import COMPARED, INPUTS, init_study
 
 
 def examine(
@@ -59,7 +59,7 @@ def init(
     /,
     *,
     data: str = "digits:normalize=half",
-    schemes: Patterns = E2,
+    schemes: Patterns = COMPARED,
     epochs: int = 10,
     seeds: int = 3,
     inputs: Patterns = INPUTS,

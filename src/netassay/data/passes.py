@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from netassay.data.batches import Batch, as_batch
@@ -61,3 +62,19 @@ class Data:
         shuffles as it does itself, its generators seeded for this pass.
         """
         return replace(self, order=(seed, epoch))
+
+    def first(self, samples: int) -> Data:
+        """Return the first `samples` of this data, all where there are fewer."""
+        n = samples if self.n is None else min(self.n, samples)
+        return replace(self, passes=partial(_cut, self.passes, samples), n=n, batches=None)
+
+
+def _cut(passes: Pass, samples: int, batch_size: int, order: Order) -> Iterator[Batch]:
+    seen = 0
+    for item in passes(batch_size, order):
+        batch = as_batch(item, seen)
+        batch = Batch._make(None if part is None else part[: samples - seen] for part in batch)
+        seen += len(batch.x)
+        yield batch
+        if seen >= samples:
+            return

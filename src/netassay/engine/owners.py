@@ -32,7 +32,7 @@ def myself() -> Owner:
 def alive(owner: Owner) -> bool:
     """Say whether an owner lives: its lease runs, and on this host its process does."""
     here = owner.host == host() and owner.begun is not None
-    return owner.lease > time.time() and not (here and begun(owner.pid) != owner.begun)
+    return owner.lease > time.time() and not (here and begun(owner.pid) not in (None, owner.begun))
 
 
 def host() -> str:
@@ -72,9 +72,10 @@ def _from_proc(pid: int) -> str:
 
 def _from_ps(pid: int) -> str | None:
     try:
-        done = subprocess.run(
-            ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-        )
+        # The time of day is told by the reader's clock and language: they must be the same for all.
+        words = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
+        command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=words)
     except OSError:
         return None
     state, _, start = done.stdout.strip().partition(" ")

@@ -96,7 +96,8 @@ class Course:
     def _begin(self) -> None:
         while self._pending and self._place.room:
             key = self._pending.popleft()
-            if self._book.again(key) if key in self._deaths else self._book.claim(key):
+            # A claim that was lost meanwhile, its lease having run out, is made anew.
+            if (key in self._deaths and self._book.again(key)) or self._book.claim(key):
                 self._running[self._place.submit(key)] = key
             else:
                 self._elsewhere.append(key)

@@ -97,20 +97,20 @@ def fixed_point(phi: str | Activation, sigma_w2: float, sigma_b2: float = 0.0, s
 def critical(phi: str | Activation, sigma_b2: float = 0.0) -> float:
     """Return the sigma_w^2 at which chi = 1 at the fixed point: the edge of chaos.
 
-    Schoenholz et al. 2017 (arXiv 1611.01232), figure 1. Without bias the fixed point is q* = 0; where no finite
-    fixed point is critical, as for ReLU with a bias, the limit of a large one is returned.
+    Schoenholz et al. 2017 (arXiv 1611.01232), figure 1. Without bias the fixed point is q* = 0 if phi(0) = 0;
+    where no finite fixed point is critical, as for ReLU with a bias, the limit of a large one is returned.
 
     >>> round(critical("tanh"), 4), round(critical("tanh", 0.05), 4)
     (1.0, 1.761)
     """
-    if sigma_b2 == 0:
+    if sigma_b2 == 0 and moments(phi, LEAST).second <= 2 * LEAST:
         return 1 / moments(phi, LEAST).slope
 
     def below(q: float) -> float:
         there = moments(phi, q)
         return 1 - (q - sigma_b2) * there.slope / there.second
 
-    here = 2 * sigma_b2
+    here = 2 * sigma_b2 or 1.0
     while below(here) > 0:
         here *= 2
         if here > 1e12:

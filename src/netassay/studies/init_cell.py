@@ -13,7 +13,7 @@ from torch import nn
 from netassay.data import Data, load_data, splits
 from netassay.inits import initialize
 from netassay.spec import parse
-from netassay.studies.init_looks import features, noise, parameters, some
+from netassay.studies.init_looks import features, noise, parameters
 from netassay.studies.init_payload import END, START, Payload, packed
 from netassay.studies.init_symmetry import distinct, gradient_zeros, unmoved
 from netassay.studies.signal import signal
@@ -22,6 +22,7 @@ from netassay.zoo import build, fitted
 
 POINTS = 200
 """Points of a loss curve; each is the mean over as many steps."""
+SIGNAL = ("layer", "depth", "q_measured", "q_predicted", "anchored")
 ALONE = threading.Lock()
 HOW = ("epochs", "optimizer", "lr", "weight_decay", "schedule", "seed")
 
@@ -49,7 +50,7 @@ def _cell(asked: Mapping[str, Any]) -> Payload:
         diverged = error.step
         diary.look(END)
     arrays = packed(diary.distributions) | diary.facts() | curve.arrays()
-    again = drawn(asked, learn)
+    again = drawn(asked, learn)  # and not a copy kept through the training: the optimizer's memory is free by now
     seconds = np.array([time.perf_counter() - began, diary.seconds])
     return arrays | unmoved(again, model) | {"diverged": np.array(diverged), "seconds": seconds}
 
@@ -106,14 +107,14 @@ def source(name: str, asked: Mapping[str, Any], learn: Data, test: Data) -> Data
     if name == "noise":
         return noise(tuple(learn.input_shape or ()), samples, each, asked["seed"])
     known = {"train": learn, "valid": test}
-    return some(known[name] if name in known else load_data(name, batch_size=each), samples)
+    return (known[name] if name in known else load_data(name, batch_size=each)).first(samples)
 
 
 def beginnings(model: nn.Module, learn: Data) -> Payload:
     """Return what is asked at the start only: theory beside measurement, zero gradients, distinct channels."""
     batch = next(iter(learn))
     layers = signal(model, [batch]).tables["layers"].columns
-    theory = {f"signal/{name}": np.asarray(layers[name]) for name in ("layer", "depth", "q_measured", "q_predicted")}
+    theory = {f"signal/{name}": np.asarray(layers[name]) for name in SIGNAL}
     return theory | gradient_zeros(model, batch) | distinct(model, START)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from netassay.inference import seed_interval
-from netassay.result import Claim
+from netassay.result import Claim, Decision
 from netassay.shape import Distribution, gaussian_distance, log_variance_ratio
 from netassay.studies.init_payload import END, START, Outcome
 
@@ -29,7 +29,7 @@ class Statement:
     """What is claimed, of which schemes (groups, of which each must be there), and one number that a seed has to say.
 
     It holds where the interval of `effect` lies above `null`, or below it where `below`; `exact` where each seed's
-    number is `null` itself.
+    number is `null` itself, and one that is not is enough to say that it does not.
     """
 
     text: str
@@ -54,13 +54,13 @@ def claims(outcomes: Sequence[Outcome]) -> tuple[Claim, ...]:
     schemes = list(dict.fromkeys(one.scheme for one in outcomes))
     asked = [(one, one.groups_in(schemes)) for one in STATEMENTS]
     asked = [(one, groups) for one, groups in asked if all(groups)]
-    return tuple(
-        _tested(one, [one.effect(seed, groups) for seed in seeds.values()], len(asked)) for one, groups in asked
-    )
+    tests = sum(not one.exact for one, _ in asked)
+    effects = [(one, [one.effect(seed, groups) for seed in seeds.values()]) for one, groups in asked]
+    return tuple(_tested(one, values, 1 if one.exact else tests) for one, values in effects)
 
 
 def _tested(one: Statement, values: list[float], tests: int) -> Claim:
-    level = 1 - ERROR / tests
+    level = 1 - ERROR / max(tests, 1)
     effect, low, high = seed_interval(values, level)
     few = len(values) < FEWEST
     holds, fails = (high < one.null, low > one.null) if one.below else (low > one.null, high < one.null)
@@ -73,29 +73,28 @@ def _tested(one: Statement, values: list[float], tests: int) -> Claim:
         interval=(low, high),
         n=len(values),
         counted="seeds, too few to decide" if few else "seeds",
-        decision="undecided" if few or not (holds or fails) else "holds" if holds else "does not hold",
+        decision=decided(holds and not few, fails and (one.exact or not few)),
         unit=one.unit,
         level=level,
         tests=tests,
-        correction="Bonferroni",
+        correction="none" if one.exact else "Bonferroni",
     )
 
 
-def _loss(one: Outcome) -> float:
-    """Return the mean training loss over all steps."""
-    curve = one.named("curve")
-    return float(np.average(curve["loss"], weights=np.diff(curve["step"], prepend=0)))
+def decided(holds: bool, fails: bool) -> Decision:
+    """Return the word for it."""
+    return "holds" if holds else "does not hold" if fails else "undecided"
 
 
 def _faster(seed: Seed, groups: list[list[str]]) -> float:
     """Return by how much the first group's mean training loss is below the second's."""
-    first, second = (np.mean([_loss(seed[scheme]) for scheme in group]) for group in groups)
+    first, second = (np.mean([seed[scheme].training_loss for scheme in group]) for group in groups)
     return float(second - first)
 
 
 def _higher(seed: Seed, groups: list[list[str]]) -> float:
     """Return by how much the first group's mean training loss is above the highest of the second."""
-    first, second = ([_loss(seed[scheme]) for scheme in group] for group in groups)
+    first, second = ([seed[scheme].training_loss for scheme in group] for group in groups)
     return min(first) - max(second)
 
 
@@ -110,8 +109,18 @@ def _moved(seed: Seed, groups: list[list[str]]) -> float:
 
 def _apart(seed: Seed, groups: list[list[str]]) -> float:
     """Return how many channels too many the most varied hidden layer has; 0 where each acts as one."""
-    found = [seed[scheme].named("distinct")[END][:-1] for scheme in groups[0]]
-    return float(np.concatenate(found).max(initial=1) - 1)
+    found = []
+    for scheme in groups[0]:
+        told = seed[scheme].named("distinct")
+        found += [n for layer, n in zip(told["layer"], told[END], strict=True) if layer != _head(seed[scheme])]
+    return float(max(found, default=1) - 1)
+
+
+def _head(one: Outcome) -> str:
+    """Return the layer that makes the logits."""
+    return next(
+        name.removesuffix(" logits").split("#")[0] for _, name, _ in one.distributions if name.endswith(" logits")
+    )
 
 
 def _matrices(one: Outcome) -> list[str]:
@@ -160,18 +169,29 @@ def _slope(end: np.ndarray) -> float:
 
 
 def _remaining(start: Distribution, end: Distribution) -> float:
-    return gaussian_distance(end) / gaussian_distance(start)
+    return _over(gaussian_distance(end), gaussian_distance(start))
+
+
+def _off(start: Distribution, end: Distribution) -> float:
+    return _over(abs(end.mean), end.std)
+
+
+def _over(a: float, b: float) -> float:
+    return a / b if b else float("nan")
 
 
 STATEMENTS = (
     Statement(
-        "Orthogonal weights converge faster than Kaiming's",
+        "Orthogonal weights learn faster than Kaiming's: a lower mean training loss",
         "nats of mean training loss",
         (("orthogonal",), KAIMING),
         _faster,
     ),
     Statement(
-        "Kaiming's weights converge faster than Xavier's", "nats of mean training loss", (KAIMING, XAVIER), _faster
+        "Kaiming's weights learn faster than Xavier's: a lower mean training loss",
+        "nats of mean training loss",
+        (KAIMING, XAVIER),
+        _faster,
     ),
     Statement(
         "With zeros no weight ever moves",
@@ -194,15 +214,15 @@ STATEMENTS = (
         exact=True,
     ),
     Statement(
-        "Weights keep a mean of about 0: below a tenth of their standard deviation, on average over layers",
+        "Random weights keep a mean of about 0: below a tenth of their standard deviation, on average over layers",
         "standard deviations",
         ((),),
-        _of_weights(lambda start, end: abs(end.mean) / end.std, np.mean),
+        _of_weights(_off, np.mean),
         null=0.1,
         below=True,
     ),
     Statement(
-        "The variance of weights grows in every layer",
+        "The variance of random weights grows in every layer",
         "least ln(variance at the end / at the start) of a layer",
         ((),),
         _of_weights(log_variance_ratio, min),
@@ -216,7 +236,7 @@ STATEMENTS = (
         below=True,
     ),
     Statement(
-        "The standard deviation of features is about 1 at the start: within a factor of 2, on average over layers",
+        "Random weights give features a standard deviation of about 1 at the start: within a factor of 2, on average",
         "mean |log2 std|",
         ((),),
         _of_features(lambda start, end: float(np.abs(start).mean())),
@@ -224,13 +244,13 @@ STATEMENTS = (
         below=True,
     ),
     Statement(
-        "Training makes the standard deviation of features grow",
+        "Training from random weights makes the standard deviation of features grow",
         "mean log2(std at the end / at the start)",
         ((),),
         _of_features(lambda start, end: float((end - start).mean())),
     ),
     Statement(
-        "After training, features have a larger standard deviation the deeper the layer",
+        "After training from random weights, features have a larger standard deviation the deeper the layer",
         "log2 std per layer",
         ((),),
         _of_features(lambda start, end: _slope(end)),

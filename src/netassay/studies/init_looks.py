@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -79,29 +78,6 @@ def _last(model: nn.Module, data: Data, layers: list[Layer]) -> Key:
     if not watch.forward:
         raise BadInput(f"features of {type(model).__name__}", "no layer with a weight runs", "give a network")
     return watch.forward[-1].key
-
-
-def some(data: Data, samples: int) -> Data:
-    """Return the first `samples` of a data set, in its own order."""
-    n = samples if data.n is None else min(samples, data.n)
-    each = data.batch_size
-    return replace(data, passes=_First(data, n), n=n, batches=-(-n // each), spec=data.spec, order=None)
-
-
-@dataclass(frozen=True)
-class _First:
-    """Passes that stop after some samples."""
-
-    data: Data
-    n: int
-
-    def __call__(self, batch_size: int, order: object) -> Iterator[Batch]:
-        left = self.n
-        for batch in replace(self.data, batch_size=batch_size):
-            yield Batch._make(None if part is None else part[:left] for part in batch)
-            left -= len(batch.x)
-            if left <= 0:
-                return
 
 
 def noise(shape: tuple[int, ...], samples: int, batch_size: int, seed: int) -> Data:

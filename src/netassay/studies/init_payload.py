@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from netassay.engine import Payload
 from netassay.shape import Distribution
+from netassay.studies.change import END, START
 
-Payload = dict[str, np.ndarray]
+__all__ = ["END", "START", "Key", "Outcome", "Payload", "packed"]
+
 Key = tuple[str, str, str]
 """When, of what ("conv1.weight" or "conv1 before"), and over which input ("" for parameters)."""
-START, END = "start", "end"
 
 
 def packed(distributions: Mapping[Key, Distribution]) -> Payload:
@@ -46,6 +48,14 @@ class Outcome:
     def diverged(self) -> int:
         """The step at which the loss was no longer finite, -1 where it stayed so."""
         return int(self.arrays["diverged"])
+
+    @property
+    def training_loss(self) -> float:
+        """Mean over all steps; NaN where the training did not come to its end."""
+        curve = self.named("curve")
+        if self.diverged >= 0:
+            return float("nan")
+        return float(np.average(curve["loss"], weights=np.diff(curve["step"], prepend=0)))
 
     def named(self, what: str) -> dict[str, np.ndarray]:
         """Return the arrays of one table, such as "curve/step" and "curve/loss" of "curve"."""

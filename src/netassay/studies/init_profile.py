@@ -15,6 +15,9 @@ from netassay.studies.init_symmetry import distinct
 from netassay.studies.init_tables import densities, numbers
 from netassay.studies.provenance import describe
 
+OWNER = ("layer", "parameter", "kind")
+"""Whose weights they are; attention has three matrices in one parameter."""
+
 
 def init_profile(start: nn.Module, end: nn.Module) -> Result:
     """Compare a network's parameters with those of another, its start: shapes of distributions and how they shifted.
@@ -47,9 +50,13 @@ def init_profile(start: nn.Module, end: nn.Module) -> Result:
 def _schemes(start: nn.Module, end: nn.Module) -> list[dict[str, Any]]:
     """Put the schemes that predict each layer's weights side by side."""
     before, after = (identify_init(model).tables["layers"] for model in (start, end))
-    later = {row["layer"]: row["schemes"] for row in after.rows()}
+    later = {(row["layer"], row["parameter"]): row["schemes"] for row in after.rows()}
     return [
-        {"layer": row["layer"], "kind": row["kind"], START: row["schemes"], END: later.get(row["layer"], "")}
+        {
+            **{name: row[name] for name in OWNER},
+            START: row["schemes"],
+            END: later.get((row["layer"], row["parameter"]), ""),
+        }
         for row in before.rows()
     ]
 

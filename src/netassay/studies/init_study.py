@@ -23,7 +23,7 @@ from netassay.studies.init_tables import arrays, tables
 from netassay.studies.provenance import describe
 from netassay.training import Diverged, train
 
-E2 = (
+COMPARED = (
     "kaiming_normal",
     "kaiming_uniform",
     "xavier_normal",
@@ -38,7 +38,7 @@ INPUTS = ("train", "valid", "noise")
 
 def init_study(
     model: str = "cnn",
-    schemes: Sequence[str] = E2,
+    schemes: Sequence[str] = COMPARED,
     data: str = "digits:normalize=half",
     epochs: int = 10,
     seeds: int | Sequence[int] = 3,

@@ -85,10 +85,8 @@ def _schemes(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 
 def _scores(one: Outcome) -> Iterator[dict[str, Any]]:
-    curve = one.named("curve")
-    mean = float(np.average(curve["loss"], weights=np.diff(curve["step"], prepend=0))) if len(curve["step"]) else np.nan
     for row in _rows(one, "score"):
-        yield {**row, "training_loss": mean, "diverged_at": one.diverged}
+        yield {**row, "training_loss": one.training_loss, "diverged_at": one.diverged}
 
 
 def _rows(one: Outcome, what: str) -> Iterator[dict[str, Any]]:
@@ -149,7 +147,7 @@ def _signals(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             ends = {"measured": float(np.mean(measured)), "low": min(measured), "high": max(measured)}
             predicted = float(np.mean([one["q_predicted"][i] for one in found]))
             place = {"scheme": scheme, "layer": str(layer), "depth": int(depth)}
-            rows.append({**place, **ends, "predicted": predicted})
+            rows.append({**place, **ends, "predicted": predicted, "anchored": bool(found[0]["anchored"][i])})
     return rows
 
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from netassay.capturing import visit, watchable
-from netassay.data import Batch, Data, load_data
-from netassay.data.batches import as_batch
-from netassay.data.passes import Order, Pass
+from netassay.data import Batch, load_data
 from netassay.errors import BadInput, listing
 from netassay.layers import Layer, has_weight, named_layers
 from netassay.objectives import Objective, find
@@ -60,7 +55,7 @@ def signal(
     model = build(model) if isinstance(model, str) else model
     if samples < 2:
         raise BadInput(f"signal of samples={samples}", "correlation needs two samples", "samples=256")
-    loaded = _first(load_data(data, batch_size=batch_size), samples)
+    loaded = load_data(data, batch_size=batch_size).first(samples)
     layers, sizes = _weighted(watchable(model)), Sizes()
     outcome = sweep(
         model,
@@ -109,21 +104,3 @@ def _weighted(model: nn.Module) -> list[Layer]:
     if not found:
         raise BadInput(f"signal of {type(model).__name__}", "no layer with a weight", "give a model with layers")
     return found
-
-
-def _first(data: Data, samples: int) -> Data:
-    """Cut data after its first samples."""
-    n = samples if data.n is None else min(data.n, samples)
-    return replace(data, passes=partial(_cut, data.passes, samples), n=n, batches=None)
-
-
-def _cut(passes: Pass, samples: int, batch_size: int, order: Order) -> Iterator[Batch]:
-    seen = 0
-    items: Iterable[Any] = passes(batch_size, order)
-    for item in items:
-        batch = as_batch(item, seen)
-        batch = Batch._make(None if part is None else part[: samples - seen] for part in batch)
-        seen += len(batch.x)
-        yield batch
-        if seen >= samples:
-            return

@@ -59,11 +59,11 @@ SHAPE_WORDS = {
     "Wasserstein distance": "How far numbers must be moved on average to turn one distribution into the other.",
     "ln of the variance ratio": "Natural logarithm of the variance at the end over that at the start: 0.69 is twice "
     "as much.",
-    "distinct channels": "Channels of a layer whose weights and bias differ from those of all others by more than 1e-5 "
-    "of their norm.",
+    "distinct channels": "Output channels; those whose weights and bias are the same, to 1e-5 of their norm, count "
+    "as one.",
 }
 STUDY_WORDS = {
-    "scheme": "What weights are drawn by; each network by one, biases zero.",
+    "scheme": "What weights are drawn by, each network by one; biases are zero but for the scheme default.",
     "before, after": "A weight layer's output before the nonlinearity, and what the nonlinearity makes of it.",
     "penultimate, logits": "What goes into the last weight layer, and what comes out of it.",
     "interval": "Over seeds, by Student's t: the mean lies in it with 95 %, if seeds scatter as a Gaussian does.",
