@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -45,6 +46,28 @@ def study(schemes: Sequence[str] = SCHEMES, seeds: int = 3, parameters: Sequence
     tables["shift"] = Table.of([_shift(draw, s, p) for s in schemes for p in parameters])
     told = {**ASKED, "schemes": list(schemes), "seeds": list(range(seeds))}
     return Result("init_study", tables, arrays, provenance=told)
+
+
+def study_of_two() -> Result:
+    """Return a small study: two schemes, two seeds, three parameters."""
+    return study(("kaiming_normal", "zeros"), 2, PARAMETERS[:2] + PARAMETERS[-1:])
+
+
+def oddly(result: Result) -> Result:
+    """Return a result whose first owner is nothing but NaN, and whose tables of numbers say so."""
+    arrays, tables = {}, {}
+    for name, array in result.arrays.items():
+        values = np.array(array)
+        values[0] = np.nan
+        arrays[name] = Array(values, **array.axes)
+    for name, table in result.tables.items():
+        first = next(iter(table.columns.values()))
+        held = {key: values.copy() for key, values in table.columns.items()}
+        for values in held.values():
+            if values.dtype.kind == "f" and name != "shift":
+                values[first == first[0]] = np.nan
+        tables[name] = Table(held)
+    return replace(result, arrays=arrays, tables=tables)
 
 
 def profile(parameters: Sequence[str] = PARAMETERS) -> Result:

@@ -13,6 +13,7 @@ from netassay.figures import BOX, FIGURES, SHADES, Figure, figure, figures
 from netassay.figures.window import outside, window
 from netassay.result import Result
 from tests.exchanged import exchange
+from tests.initialised import profile, study_of_two
 from tests.pages import X, Y, net
 
 
@@ -107,18 +108,24 @@ def test_structure_is_in_per_cent_of_the_totals():
 def test_every_figure_has_a_table_of_its_numbers(profiles, study):
     """Each figure's table has a row for each x (row of a heat map, link of a sankey), and every one of its numbers."""
     made = {
-        "summary": {"": na.summary(net(), input_size=(1, 64))},
-        "exchange_map": {"": exchange()},
-        "signal": {"": na.signal(net(), (X, Y))},
+        "summary": lambda: na.summary(net(), input_size=(1, 64)),
+        "exchange_map": exchange,
+        "signal": lambda: na.signal(net(), (X, Y)),
+        "init_study": study_of_two,
+        "init_profile": profile,
     }
-    results = made.get(study, profiles)
+    results = {"": made[study]()} if study in made else profiles
     assert [one.name for one in figures(results)] == list(FIGURES[study])
     for one in figures(results):
         table, drawn = one.table(), one.parts or (one,)
         rows = {"heat": len(one.series), "sankey": len(one.flow.links) if one.flow else 0}
+        rows["grid"] = sum(len(part.numbers) for part in one.parts)
         assert len(table) == rows.get(one.kind, sum(len(part.x) for part in drawn))
         numbers = [values for values in table.columns.values() if values.dtype.kind == "f"]
-        assert sum(map(np.size, numbers)) == sum(np.size(values) for part in drawn for values in part.series.values())
+        drawn = [values for part in drawn for values in (part.numbers or part.series).values()]
+        drawn = [list(one.values()) if isinstance(one, dict) else one for one in drawn] + list(one.bands.values())
+        drawn += [one.x] if isinstance(one.x, np.ndarray) else []
+        assert sum(map(np.size, numbers)) == sum(map(np.size, drawn))
         assert one.healthy.endswith(".")
 
 

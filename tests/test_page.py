@@ -132,7 +132,7 @@ def test_a_layers_name_stays_a_name(tmp_path, name):
     assert name in read.text["td"]
     charts = json.loads("".join(read.text["script"][:1]))
     assert charts["channels-gradient"]["x"] == ["first", name, "head"]
-    assert len(read.attributes("script")) == 3
+    assert len(read.attributes("script")) == 5
 
 
 def test_what_a_user_typed_stays_text(tmp_path):

@@ -17,6 +17,7 @@ from netassay import plots
 from netassay.errors import UnknownName
 from netassay.figures import FIGURES, Figure, figure
 from tests.exchanged import exchange
+from tests.initialised import oddly, profile, study
 from tests.pages import WEIRD, X, Y, net
 
 ALL = [(study, name) for study, made in FIGURES.items() for name in made]
@@ -52,6 +53,22 @@ MAPS = {
     "one layer": lambda: exchange([("model", 10, 64, "trunk")], residual=["model"]),
 }
 
+ODD = ("a$\\frac$ {b}", '"><b>', 60 * "e")
+STUDIES = {
+    "plain": lambda: study(("kaiming_normal", "ones", "zeros"), 2, ("conv1.weight", "conv1.bias")),
+    "weird names": lambda: study(ODD, 1, ODD),
+    "silent": lambda: study(("zeros", "kaiming_normal"), 2, ("fc2.bias", "fc2.weight")),
+    "not a number": lambda: oddly(study(("kaiming_normal", "orthogonal"), 2, ("conv1.weight", "fc1.weight"))),
+    "one layer": lambda: study(("orthogonal",), 1, ("weight",)),
+}
+OWN = {
+    "plain": profile,
+    "weird names": lambda: profile(ODD),
+    "silent": lambda: profile(("fc2.weight",)),
+    "not a number": lambda: oddly(profile(("conv1.weight", "fc1.weight"))),
+    "one layer": lambda: profile(("weight",)),
+}
+
 
 @pytest.fixture(scope="module")
 def results():
@@ -59,7 +76,12 @@ def results():
     summaries = {name: na.summary(make(), input_size=(1, 64)) for name, make in MODELS.items()}
     maps = {name: make() for name, make in MAPS.items()}
     signals = {name: na.signal(make(), (X, Y)) for name, make in MODELS.items()}
-    return {"channel_profile": profiles, "summary": summaries, "exchange_map": maps, "signal": signals}
+    studies = {name: make() for name, make in STUDIES.items()}
+    own = {name: make() for name, make in OWN.items()}
+    return {
+        "channel_profile": profiles, "summary": summaries, "exchange_map": maps, "init_study": studies,
+        "init_profile": own, "signal": signals,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("study", "name"), ALL)
@@ -70,7 +92,7 @@ def test_every_figure_is_drawn_for_every_model(results, study, name, model):
     out = io.BytesIO()
     canvas.savefig(out, format="png")
     assert out.getvalue().startswith(b"\x89PNG")
-    assert canvas.axes[0].has_data() or canvas.axes[0].collections
+    assert any(axes.has_data() or axes.collections for axes in canvas.axes)
 
 
 def test_a_network_without_parameters_has_an_empty_figure():

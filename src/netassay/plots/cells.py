@@ -19,9 +19,9 @@ OTHER = ("#5c646c", "#33393f")
 Line = tuple[str, str]
 """Words and their colour."""
 HEAD, TITLE, SIDE, EDGE, GAP, TALLEST, LONGEST = 0.46, 0.12, 0.24, 0.07, 0.09, 0.6, 9.0
-"""Inches: above the cells, for a title of each, left of them where rows are headed, around, between, and most for a plot and for a page."""
-WIDTH, PITCH, LARGEST = 0.58, 1.28, 5.2
-"""A letter's width and a line's height in font sizes, and the largest font size of what is said."""
+"""Inches: above the cells, for a title of each, beside them for heads of rows, around, between; of a plot, a page."""
+WIDTH, BOLD, PITCH, LARGEST, SMALLER = 0.58, 0.72, 1.28, 5.2, 4.2
+"""A letter's width, a bold one's and a line's height in font sizes; the largest size of words, and in many rows."""
 
 
 def height(one: Figure, wide: float) -> float:
@@ -49,10 +49,10 @@ def _width(one: Figure, wide: float) -> float:
 def _words(one: Figure, wide: float) -> tuple[list[list[Line]], float]:
     """Return the lines below each cell and their size: in two where they would be too small in one."""
     room, said = 72 * _width(one, wide), [part.said for part in one.parts]
-    whole = _fitting([line for told in said for line in told], room)
-    apart = whole < LARGEST - 0.4
+    apart = _fitting([line for told in said for line in told], room) < LARGEST - 0.4
     lines = [[(piece, _ink(line)) for line in told for piece in _pieces(line, apart)] for told in said]
-    return lines, _fitting([line for told in lines for line, _ in told], room)
+    most = LARGEST if _rows(one) < 10 else SMALLER
+    return lines, min(most, _fitting([line for told in lines for line, _ in told], room))
 
 
 def _pieces(line: str, apart: bool) -> list[str]:
@@ -100,10 +100,15 @@ def grid(canvas: Canvas, one: Figure) -> None:
         if not headed or row == 0:
             _title(axes, part.title, 72 * width)
         if headed and column == 0:
-            told: dict[str, Any] = {"rotation": 90, "ha": "center", "va": "center", "parse_math": False}
-            fits = min(6.0, 72 * _row(one, wide) / (WIDTH * len(part.y_label)))
-            middle = above - (plot + _below(one, wide)) / 2
-            canvas.text(SIDE / 3 / wide, middle / tall, part.y_label, fontsize=fits, fontweight="bold", **told)
+            _side(canvas, part.y_label, above - _row(one, wide) / 2 + GAP / 2, 72 * _row(one, wide))
+
+
+def _side(canvas: Canvas, head: str, middle: float, room: float) -> None:
+    """Write the head of a row, upwards, as large as there is room."""
+    wide, tall = canvas.get_size_inches()
+    told: dict[str, Any] = {"rotation": 90, "ha": "center", "va": "center", "parse_math": False}
+    fits = min(6.0, room / (BOLD * len(head)))
+    canvas.text(SIDE / 3 / wide, middle / tall, head, fontsize=fits, fontweight="bold", **told)
 
 
 def cell(axes: Axes, part: Figure) -> None:
@@ -136,7 +141,7 @@ def _say(axes: Axes, line: str, down: float, size: float, colour: str) -> None:
 
 def _title(axes: Axes, title: str, room: float) -> None:
     """Write a cell's title, in two lines where it is too long for one, and its end where it is for two."""
-    most = max(6, int(room / (1.08 * WIDTH * 5.5)))
+    most = max(6, int(room / (0.63 * 5.5)))
     layer, _, last = title.rpartition(".")
     rows = [title] if len(title) <= most or not layer else [layer, last]
     shown = "\n".join(row if len(row) <= most else "…" + row[1 - most :] for row in rows)

@@ -47,9 +47,13 @@ def _legend(axes: Axes, one: Figure) -> None:
         axes.plot([], [], "--", color="#5c646c", linewidth=0.9, label="predicted")
     named = len(axes.get_legend_handles_labels()[1])
     if named > MANY:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.05), fontsize=6, borderaxespad=0, labelspacing=0.35)
+        made = axes.legend(
+            loc="upper left", bbox_to_anchor=(1.01, 1.05), fontsize=6, borderaxespad=0, labelspacing=0.35
+        )
     else:
-        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=named, borderaxespad=0.2)
+        made = axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=named, borderaxespad=0.2)
+    for text in made.get_texts():
+        text.set_parse_math(False)
 
 
 def _decades(axes: Axes) -> None:

@@ -97,7 +97,7 @@ def _counted(claims: Sequence[Claim]) -> str:
     """Say how many claims hold."""
     if not claims:
         return "What was drawn, and what training made of it."
-    count = Counter(claim.decision for claim in claims)
+    count = Counter[str](claim.decision for claim in claims)
     rest = [f"{count[said]} {told}" for said, told in DECISIONS.items() if count[said]]
     return f"Of {len(claims)} claims about initialisations {', '.join(rest)}."
 

@@ -50,15 +50,12 @@ def init_profile(start: nn.Module, end: nn.Module) -> Result:
 def _schemes(start: nn.Module, end: nn.Module) -> list[dict[str, Any]]:
     """Put the schemes that predict each layer's weights side by side."""
     before, after = (identify_init(model).tables["layers"] for model in (start, end))
-    later = {(row["layer"], row["parameter"]): row["schemes"] for row in after.rows()}
-    return [
-        {
-            **{name: row[name] for name in OWNER},
-            START: row["schemes"],
-            END: later.get((row["layer"], row["parameter"]), ""),
-        }
-        for row in before.rows()
-    ]
+    later = {tuple(row[name] for name in OWNER): row["schemes"] for row in after.rows()}
+    rows = []
+    for row in before.rows():
+        owner = {name: row[name] for name in OWNER}
+        rows.append({**owner, START: row["schemes"], END: later.get(tuple(owner.values()), "")})
+    return rows
 
 
 def _symmetry(start: nn.Module, end: nn.Module) -> list[dict[str, Any]]:

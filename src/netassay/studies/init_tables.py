@@ -146,7 +146,7 @@ def _signals(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             measured = [float(one["q_measured"][i]) for one in found]
             ends = {"measured": float(np.mean(measured)), "low": min(measured), "high": max(measured)}
             predicted = float(np.mean([one["q_predicted"][i] for one in found]))
-            place = {"scheme": scheme, "layer": str(layer), "depth": int(depth)}
+            place: dict[str, Any] = {"scheme": scheme, "layer": str(layer), "depth": int(depth)}
             rows.append({**place, **ends, "predicted": predicted, "anchored": bool(found[0]["anchored"][i])})
     return rows
 
