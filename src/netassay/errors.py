@@ -79,7 +79,7 @@ def closest(name: str, names: Iterable[str]) -> list[str]:
     >>> closest("layer3.conv1", ["fc", "layer3.0.conv1", "layer1.bn"])[0]
     'layer3.0.conv1'
     """
-    return difflib.get_close_matches(name, list(names), n=3, cutoff=0.4)
+    return difflib.get_close_matches(str(name), list(names), n=3, cutoff=0.4)
 
 
 def listing(names: Iterable[str], most: int = 8) -> str:

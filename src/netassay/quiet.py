@@ -10,6 +10,8 @@ from torch import nn
 
 from netassay.seeds import as_found
 
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+
 
 @contextmanager
 def modes(model: nn.Module, training: bool | None) -> Iterator[None]:
@@ -28,12 +30,15 @@ def modes(model: nn.Module, training: bool | None) -> Iterator[None]:
 def quiet(model: nn.Module, *, training: bool | None = False) -> Iterator[None]:
     """Put `model` into eval mode (train mode; None: neither) and restore, whatever happens, what running it may change.
 
-    Restored: each module's own training flag, buffers (bit by bit), and the states of Python's, numpy's and torch's
-    random generators. `.grad` is not touched, since studies use `torch.autograd.grad`.
+    Restored: each module's own training flag, buffers and embeddings with `max_norm` (bit by bit), and the states of
+    Python's, numpy's and torch's random generators. `.grad` is not touched, since studies use `torch.autograd.grad`.
     """
     eager = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
     buffers = [(module, dict(module._buffers)) for module in eager]
-    copies = {id(b): (b, b.clone()) for _, named in buffers for b in named.values() if b is not None}
+    written = [b for _, named in buffers for b in named.values() if b is not None]
+    # With a largest norm, an embedding's forward pass scales the rows that it reads.
+    written += [one.weight for one in eager if isinstance(one, EMBEDDINGS) and one.max_norm is not None]
+    copies = {id(b): (b, b.detach().clone()) for b in written}
     with as_found(), modes(model, training):
         try:
             yield

@@ -148,6 +148,9 @@ def _algorithm(name: str, parameters: list[nn.Parameter], **settings: float | No
     if not 0 < chosen["lr"] < math.inf:
         found = "the rate must be positive and finite"
         raise BadInput(f"train with lr={chosen['lr']}", found, f"lr={recipe.settings['lr']}")
+    if not 0 <= chosen["weight_decay"] < math.inf:
+        found = "decay must be finite and not negative"
+        raise BadInput(f"train with weight_decay={chosen['weight_decay']}", found, "weight_decay=0")
     return recipe.make(parameters, **chosen)
 
 

@@ -10,8 +10,9 @@ Rooms: `folder`, `database` (the file in it), `lock` (who is alive), `encoding` 
 `writer`, `run`, `export`.
 """
 
+from netassay.store.clearing import clear
 from netassay.store.folder import fresh, vacant
 from netassay.store.run import Run, open_run, runs
 from netassay.store.writer import Writer, create
 
-__all__ = ["Run", "Writer", "create", "fresh", "open_run", "runs", "vacant"]
+__all__ = ["Run", "Writer", "clear", "create", "fresh", "open_run", "runs", "vacant"]

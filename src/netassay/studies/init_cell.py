@@ -22,6 +22,8 @@ from netassay.zoo import build, fitted
 
 POINTS = 200
 """Points of a loss curve; each is the mean over as many steps."""
+INPUTS = ("train", "valid", "noise")
+"""Inputs with a name of their own; any data spec is one, too."""
 SIGNAL = ("layer", "depth", "q_measured", "q_predicted", "anchored")
 ALONE = threading.Lock()
 HOW = ("epochs", "optimizer", "lr", "weight_decay", "schedule", "seed")
@@ -39,7 +41,7 @@ def cell(asked: Mapping[str, Any]) -> Payload:
 def _cell(asked: Mapping[str, Any]) -> Payload:
     began = time.perf_counter()
     learn, test = splits(asked["data"], batch_size=asked["batch_size"])
-    model = drawn(asked, learn)
+    model, untouched = drawn(asked, learn)
     diary = Diary(model, asked, learn, test)
     curve = Curve(asked["epochs"] * length(learn))
     diverged = -1
@@ -50,17 +52,18 @@ def _cell(asked: Mapping[str, Any]) -> Payload:
         diverged = error.step
         diary.look(END)
     arrays = packed(diary.distributions) | diary.facts() | curve.arrays()
-    again = drawn(asked, learn)  # and not a copy kept through the training: the optimizer's memory is free by now
+    again, _ = drawn(asked, learn)  # and not a copy kept through the training: the optimizer's memory is free by now
     seconds = np.array([time.perf_counter() - began, diary.seconds])
-    return arrays | unmoved(again, model) | {"diverged": np.array(diverged), "seconds": seconds}
+    facts = {"diverged": np.array(diverged), "untouched": np.array(untouched, dtype=str), "seconds": seconds}
+    return arrays | unmoved(again, model) | facts
 
 
-def drawn(asked: Mapping[str, Any], learn: Data) -> nn.Module:
-    """Build the network that fits the data, and draw it by the cell's scheme and seed."""
+def drawn(asked: Mapping[str, Any], learn: Data) -> tuple[nn.Module, list[str]]:
+    """Build the network that fits the data, and draw it by the cell's scheme and seed; return what no rule reached."""
     spec = fitted(parse(asked["model"]), learn.input_shape, learn.classes)
     model = build(str(spec), seed=asked["seed"])
-    initialize(model, asked["scheme"], asked["seed"], data=next(iter(learn)).x)
-    return model
+    done = initialize(model, asked["scheme"], asked["seed"], data=next(iter(learn)).x)
+    return model, done.untouched
 
 
 class Diary:

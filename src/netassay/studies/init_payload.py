@@ -50,6 +50,11 @@ class Outcome:
         return int(self.arrays["diverged"])
 
     @property
+    def untouched(self) -> list[str]:
+        """Parameters that the scheme did not reach."""
+        return [str(name) for name in self.arrays["untouched"]]
+
+    @property
     def training_loss(self) -> float:
         """Mean over all steps; NaN where the training did not come to its end."""
         curve = self.named("curve")
