@@ -236,10 +236,11 @@ def test_a_study_without_features_draws_the_rest(made):
 
 
 def test_nothing_in_a_grid_overlaps(made):
-    """Seventy cells on a page: no word of a cell reaches into the next one, or leaves the paper."""
+    """Seventy cells on a page: no word of a cell reaches into the next one, leaves the paper, or is tiny."""
     canvas = figure_of(made, "weights")
     words = [text for axes in canvas.axes for text in [*axes.texts, axes.title, axes._left_title] if text.get_text()]
     words += canvas.texts
+    assert min(text.get_fontsize() for text in words) >= 3.5
     boxes = [(text.get_text(), text.get_window_extent().extents) for text in words]
     inches = canvas.get_size_inches() * canvas.dpi
     for name, (x0, y0, x1, y1) in boxes:
