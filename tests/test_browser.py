@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
 
 import netassay as na
+from netassay.figures import figures
+from netassay.report import page as written
 from netassay.report import write_page
+from netassay.report.sections import Section
 from netassay.store import create, open_run
 from tests.exchanged import exchange
+from tests.initialised import profile, study
 from tests.pages import WEIRD, X, Y, net
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed", exc_type=ImportError)
@@ -69,7 +74,19 @@ def pages(tmp_path_factory):
     maps = {"exchange": {"start": exchange(seed=1), "end": exchange()}, "odd": {"end": odd}}
     maps["mixed"] = {"end": exchange([("fc", 70, 8, "trunk")], residual=[])}
     made = {"trained": trained.page, "weird": weird.page}
-    return made | {name: stored(folder / name, results) for name, results in maps.items()}
+    made |= {name: stored(folder / name, results) for name, results in maps.items()}
+    return made | {"init": initialised(folder / "init")}
+
+
+def initialised(folder):
+    """Write a page of an initialisation study, and of a model beside its own initialisation."""
+    with create(folder, model="m") as writer:
+        writer.add("init_profile", profile(("weight",)))
+    asked = [("init", "Initialisation", study()), ("own", "Its own initialisation", profile())]
+    built = [Section(key, title, "Seen.", figures=tuple(figures({"": one}))) for key, title, one in asked]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(written, "sections", lambda run, results: built)
+        return write_page(open_run(folder))
 
 
 def stored(folder, results):
@@ -121,7 +138,7 @@ def visit(browser, pages):
         context.close()
 
 
-CHARTS = {"trained": 17, "weird": 13, "exchange": 12, "odd": 10}
+CHARTS = {"trained": 17, "weird": 13, "exchange": 12, "odd": 10, "init": 4}
 
 
 @pytest.mark.parametrize("name", CHARTS)
@@ -156,7 +173,7 @@ def test_colours_follow_the_reader(visit):
     seen.all_is_well()
 
 
-@pytest.mark.parametrize("name", ["trained", "exchange"])
+@pytest.mark.parametrize("name", ["trained", "exchange", "init"])
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_a_page_prints(visit, colours, name):
     """On paper it is light, charts fit and are one canvas each, tables are left out; the PDF has several pages."""
@@ -222,6 +239,68 @@ def test_a_flow_tells_its_widths_under_the_pointer(visit, viewport):
         seen.page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
         seen.page.wait_for_timeout(300)
         assert any(told in text for text in chart.evaluate(TEXTS))
+    seen.all_is_well()
+
+
+GRID = """
+() => [...document.querySelectorAll('[data-cell]')].map(one => {
+  const box = one.getBoundingClientRect(), bins = [...one.querySelectorAll('.bins')];
+  const said = one.parentElement.getBoundingClientRect();
+  const inside = [...one.parentElement.querySelectorAll('.line span')];
+  const out = inside.filter(span => span.getBoundingClientRect().right > said.right + 1).length;
+  return [bins.length, box.width > 40, box.height > 30, out, getComputedStyle(bins[0]).fill];
+})
+"""
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+def test_cells_of_a_grid_are_drawn_and_keep_their_words(visit, viewport):
+    """Every cell has its two histograms, and its words stay in it; a phone scrolls a wide grid inside its own box."""
+    seen = visit("init", viewport=viewport, color_scheme="light")
+    cells = seen.page.evaluate(GRID)
+    assert len(cells) == 70 + 2 * 21 + 10
+    assert {tuple(one[:4]) for one in cells} == {(2, True, True, 0)}
+    wide = seen.page.evaluate("(one => one.scrollWidth - one.clientWidth)(document.querySelector('.dense'))")
+    assert (wide > 200) == (viewport is PHONE)
+    assert seen.page.evaluate(OVERFLOW) == [0, []]
+    seen.page.emulate_media(color_scheme="dark")
+    assert seen.page.evaluate(GRID)[0][-1] != cells[0][-1]
+    seen.all_is_well()
+
+
+def test_a_grid_is_printed_whole(visit):
+    """On paper it is light, and no cell is cut off, though the screen is dark."""
+    seen = visit("init", viewport={"width": PAPER, "height": 900}, color_scheme="dark")
+    seen.page.emulate_media(media="print", color_scheme="dark")
+    seen.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    cells = seen.page.evaluate(GRID)
+    assert ({one[3] for one in cells}, cells[0][-1]) == ({0}, "rgb(192, 138, 62)")
+    boxes = [one.bounding_box() for one in seen.page.query_selector_all("[data-cell]")]
+    assert max(box["x"] + box["width"] for box in boxes) <= PAPER
+    seen.all_is_well()
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+def test_a_grid_and_its_lines_tell_their_numbers(visit, viewport):
+    """Over a cell its bin and densities, over a line its range and what was predicted; the legend names no more."""
+    seen = visit("init", viewport=viewport)
+    cell = seen.page.query_selector("[data-cell=init-weights-0]")
+    cell.scroll_into_view_if_needed()
+    box = cell.bounding_box()
+    seen.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    told = seen.page.inner_text(".tip").split("\n")
+    assert " to " in told[0]
+    assert [line.split(" density ")[0] for line in told[1:]] == ["start:", "end:"]
+    seen.page.mouse.move(0, 0)
+    assert not seen.page.is_visible(".tip")
+    chart = seen.page.query_selector("[data-chart=init-depth]")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    seen.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 120)
+    seen.page.wait_for_timeout(300)
+    texts = "".join(chart.evaluate(TEXTS))
+    assert texts.count("predicted") == 7
+    assert re.search(r"orthogonal  [\d.e-]+ \([\d.e-]+ to [\d.e-]+\), predicted", texts)
     seen.all_is_well()
 
 

@@ -102,7 +102,7 @@ def test_a_layers_name_stays_a_name(tmp_path, name):
     assert name in read.text["td"]
     assert read.attributes("img") == []
     assert charts(read)["exchange-coherence"]["x"] == ["first", name]
-    assert len(read.attributes("script")) == 3
+    assert len(read.attributes("script")) == 5
 
 
 def test_a_deep_map_is_a_small_page(tmp_path):

@@ -49,7 +49,7 @@ DIRECTIONS = {
     "front": "objectives report store studies",
     "terminal": "report result store verdicts",
     "options": "errors store zoo",
-    "commands": "front objectives options quiet report result spec store studies terminal",
+    "commands": "errors front objectives options quiet report result spec store studies terminal",
     "cli": "errors",
     "testing": "rules",
     "__main__": "cli",

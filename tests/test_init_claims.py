@@ -74,7 +74,9 @@ def test_every_claim_can_hold():
     found = claims(study())
     assert [claim.statement for claim in found] == [one.text for one in STATEMENTS]
     assert {claim.decision for claim in found} == {"holds"}
-    assert {(claim.tests, claim.correction, claim.n) for claim in found} == {(11, "Bonferroni", SEEDS)}
+    exact = {claim.statement: claim.tests for claim in found if claim.correction == "none"}
+    assert exact == {STILL: 1, ONE: 1}
+    assert {(claim.tests, claim.n) for claim in found if claim.correction == "Bonferroni"} == {(9, SEEDS)}
 
 
 FAILURES = {
@@ -120,6 +122,36 @@ def test_the_effect_is_the_mean_over_seeds():
     claim = claims(study())[0]
     assert claim.effect == pytest.approx(0.2)
     assert claim.interval == pytest.approx((0.2, 0.2))
+
+
+@pytest.mark.parametrize("scheme", ["orthogonal", "ones"])
+def test_a_training_that_broke_off_says_nothing(scheme):
+    """Claims about a scheme that diverged in one seed are undecided; the others are made as before."""
+    outcomes = study()
+    broken = next(one for one in outcomes if one.scheme == scheme)
+    broken.arrays["diverged"] = np.array(0)
+    broken.arrays["curve/step"] = broken.arrays["curve/loss"] = np.zeros(0)
+    found = decided(outcomes)
+    about = {"orthogonal": {FASTER, WORSE, MEAN, GROWS, ABOUT_1, SPREADS, DEEPER}, "ones": {WORSE, ONE}}[scheme]
+    assert {text for text, word in found.items() if word == "undecided"} == about
+    assert set(found.values()) == {"holds", "undecided"}
+
+
+def test_one_seed_is_enough_against_what_is_exact():
+    """That no weight moves is told to be wrong by a single seed; that it holds needs three."""
+    assert decided(study(seeds=1, zeros={"unmoved": 0.5}))[STILL] == "does not hold"
+    assert decided(study(seeds=1))[STILL] == "undecided"
+
+
+def test_weights_without_spread_leave_claims_undecided():
+    """A constant matrix where a random one was expected has no ratio: no number, no error."""
+    outcomes = study()
+    for one in outcomes:
+        if one.scheme == "kaiming_uniform":
+            for when in ("start", "end"):
+                one.distributions[when, "a.weight", ""] = Distribution.of(np.full(9, 2.0))
+    found = decided(outcomes)
+    assert {found[MEAN], found[GAUSSIAN], found[GROWS]} == {"undecided"}
 
 
 def test_scatter_between_seeds_leaves_a_claim_undecided():

@@ -39,7 +39,7 @@ ASKED = {
 def loop(asked):
     """Train as a script would; return the network, what was left after an epoch, and every step's loss."""
     learn, _ = splits(asked["data"], batch_size=asked["batch_size"])
-    net = drawn(asked, learn)
+    net, _ = drawn(asked, learn)
     optimizer = torch.optim.Adam(net.parameters(), asked["lr"])
     losses, between = [], {}
     for epoch in range(asked["epochs"]):
@@ -177,8 +177,63 @@ def test_a_training_that_diverges_is_told():
     assert "the loss was not finite at step" in result.notes[0]
 
 
+def test_one_that_dies_at_once_leaves_the_others(tmp_path):
+    """Thirty layers of ones overflow before the first step: the study ends with what it has."""
+    deep = "mlp[" + ",".join(["64"] * 30) + "]"
+    result = na.init_study(deep, ["kaiming_normal", "ones"], DATA, 1, 1, ["train"], samples=20, workers=0)
+    rows = {row["scheme"]: row for row in result.table("schemes")}
+    assert np.isnan(rows["ones"]["training_loss"])
+    assert np.isfinite(rows["kaiming_normal"]["training_loss"])
+
+
+class Bare(nn.Module):
+    """Has a parameter that no scheme reaches."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift, self.head = nn.Parameter(torch.ones(64)), nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.head(x.flatten(1) + self.shift)
+
+
+def test_what_a_scheme_did_not_reach_is_told():
+    """A parameter of a module's own is compared as it was built, and the notes name it; so is data without a split."""
+    asked = {"data": "digits:split=train,n=60", "epochs": 1, "samples": 20}
+    result = na.init_study("tests.test_init_study:Bare", "ones", **asked, seeds=1, inputs="train", workers=0)
+    assert result.notes == (
+        "the data has no split: valid and accuracy are of what the networks learned from",
+        "ones: kept as built: shift",
+    )
+
+
+def test_another_network_under_the_same_name_is_another_question(monkeypatch, tmp_path):
+    """A ledger refuses cells of a factory that was changed."""
+    asked = {"model": "tests.test_init_study:dropping", "data": DATA, "epochs": 1, "samples": 20, "inputs": "train"}
+    na.init_study(**asked, schemes="ones", seeds=1, workers=0, ledger=tmp_path / "grid.db")
+    monkeypatch.setattr("tests.test_init_study.dropping", lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+    with pytest.raises(BadInput, match="model_hash"):
+        na.init_study(**asked, schemes="ones", seeds=2, workers=0, ledger=tmp_path / "grid.db")
+
+
 REFUSED = {
     "scheme 'kaiming'": (UnknownName, {"schemes": ["kaiming"]}),
+    "scheme 'one'": (UnknownName, {"schemes": "one"}),
+    "3 is no name": (BadInput, {"schemes": [3]}),
+    "schemes=\\[\\]": (BadInput, {"schemes": []}),
+    "'ones' is there twice": (BadInput, {"schemes": ["ones", "ones"]}),
+    "0 is there twice": (BadInput, {"seeds": [0, 0]}),
+    "seeds=1.5": (BadInput, {"seeds": 1.5}),
+    "seeds=-1": (BadInput, {"seeds": [0, -1]}),
+    "a seed is a whole number": (BadInput, {"seeds": [2**70]}),
+    "at=1.5": (BadInput, {"at": [1.5]}),
+    "at=True": (BadInput, {"at": [True]}),
+    "epochs=1.0": (BadInput, {"epochs": 1.0}),
+    "inputs=\\[\\]": (BadInput, {"inputs": []}),
+    "input 'trian'": (UnknownName, {"inputs": "trian"}),
+    "lr='x'": (BadInput, {"lr": "x"}),
+    "weight_decay=-1": (BadInput, {"weight_decay": -1}),
+    "e.g. 'digits'": (BadInput, {"data": (1, 2)}),
     "which another process cannot build": (BadInput, {"model": nn.Linear(2, 2)}),
     "data set 'digitz'": (UnknownName, {"data": "digitz"}),
     "seeds=0": (BadInput, {"seeds": 0}),
@@ -192,10 +247,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("sentence", REFUSED)
-def test_what_does_not_fit_is_refused_before_anything_is_trained(sentence, monkeypatch, tmp_path):
-    """Each with a sentence that names it; no cell runs, no ledger is made."""
+def test_what_does_not_fit_is_refused_before_anything_is_trained(sentence, monkeypatch):
+    """Each with a sentence that names it; no cell runs."""
     kind, changed = REFUSED[sentence]
     monkeypatch.setattr("netassay.studies.init_study.grid", lambda *_, **__: pytest.fail("it began"))
     with pytest.raises(kind, match=sentence):
-        na.init_study(**{**SMALL, "schemes": ["orthogonal"], "seeds": 1, **changed}, ledger=tmp_path / "grid.db")
-    assert not list(tmp_path.iterdir())
+        na.init_study(**{**SMALL, "schemes": ["orthogonal"], "seeds": 1, **changed})

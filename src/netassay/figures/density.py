@@ -51,8 +51,8 @@ def top(part: Figure) -> float:
 
 def _height(values: np.ndarray) -> float:
     """Return the highest bar, or half as much again as the second where the highest is three times that."""
-    second, first = np.sort(np.append(values, 0.0))[-2:].tolist()
-    return float(first if first <= LONE * second else 1.5 * second)
+    second, first = (float(value) for value in np.sort(np.append(values, 0.0))[-2:])
+    return first if first <= LONE * second else 1.5 * second
 
 
 def ends(part: Figure) -> tuple[str, str]:

@@ -38,8 +38,9 @@ STYLE: dict[Any, Any] = {
 def draw(result: Result | Results, name: str | None = None, **options: Any) -> Canvas:
     """Draw one figure of a result, or of several of one study under names; the study's first figure by default.
 
-    `options` are the figure's: `layers` and `channels` of "panel", `layer` of "blocks", `block` of "sankey". Returns
-    the matplotlib figure: `.savefig("figure.pdf")`. Needs matplotlib.
+    `options` are the figure's: `layers` and `channels` of "panel", `layer` of "blocks", `block` of "sankey",
+    `parameters` of "weights" and "shift", `place` of "features". Returns the matplotlib figure:
+    `.savefig("figure.pdf")`. Needs matplotlib.
     """
     results = {"": result} if isinstance(result, Result) else result
     return drawing(figure(results, name, **options))
