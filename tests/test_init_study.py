@@ -180,7 +180,8 @@ def test_a_training_that_diverges_is_told():
 def test_one_that_dies_at_once_leaves_the_others(tmp_path):
     """Thirty layers of ones overflow before the first step: the study ends with what it has."""
     deep = "mlp[" + ",".join(["64"] * 30) + "]"
-    result = na.init_study(deep, ["kaiming_normal", "ones"], DATA, 1, 1, ["train"], samples=20, workers=0)
+    data = "digits:normalize=none,n=300"
+    result = na.init_study(deep, ["kaiming_normal", "ones"], data, 1, 1, ["train"], samples=20, workers=0)
     rows = {row["scheme"]: row for row in result.table("schemes")}
     assert np.isnan(rows["ones"]["training_loss"])
     assert np.isfinite(rows["kaiming_normal"]["training_loss"])

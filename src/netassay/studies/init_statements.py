@@ -179,7 +179,7 @@ STATEMENTS = (
         "The variance of random weights grows in every layer",
         "least ln(variance at the end / at the start) of a layer",
         ((),),
-        _of_weights(log_variance_ratio, min),
+        _of_weights(log_variance_ratio, np.min),
     ),
     Statement(
         "Uniform weights become Gaussian: less than half of the distance is left, on average over layers",

@@ -60,7 +60,8 @@ def init_study(
 
     Tables "schemes", "scores", "weights", "features", "shift", "feature_shift", "curves", "signal", "symmetry" and
     "movement"; arrays "weights/density" (scheme, parameter, when, bin) and "features/density" (scheme, place, input,
-    when, bin) with their "edges". Two calls with the same arguments give the same tables bit for bit, also over another executor.
+    when, bin) with their "edges". Two calls with the same arguments give the same tables bit for bit, also over
+    another executor.
 
     Raises `BadInput` for a spec, scheme, epoch or seed that does not fit, before anything is trained.
 
