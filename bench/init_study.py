@@ -32,7 +32,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.perf_count
 PROGRAMS = {
     "training alone": """
 learn, _ = splits(asked["data"], batch_size=asked["batch_size"])
-train(drawn(asked, learn), learn, **{name: asked[name] for name in HOW})
+train(drawn(asked, learn)[0], learn, **{name: asked[name] for name in HOW})
 seconds = 0
 """,
     "with looks": """
@@ -53,7 +53,7 @@ def cells(options):
     asked = {
         "model": options.model, "data": options.data, "epochs": options.epochs, "inputs": ["train", "valid", "noise"],
         "at": [], "samples": 1000, "batch_size": 64, "optimizer": "adam", "lr": 1e-4, "weight_decay": 0.0,
-        "schedule": "constant", "scheme": "orthogonal", "seed": 0,
+        "schedule": "constant", "device": None, "scheme": "orthogonal", "seed": 0,
     }  # fmt: skip
     found = {name: [] for name in PROGRAMS}
     for _ in range(options.rounds):

@@ -87,8 +87,8 @@ def column(result, table, name, layer):
     return columns[name][columns["layer"] == layer]
 
 
-def near(found, wanted, tolerance=1e-5):
-    np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=1e-9 * np.nanmax(np.abs(wanted)))
+def near(found, wanted, tolerance=1e-5, least=1e-9):
+    np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=least * np.nanmax(np.abs(wanted)))
 
 
 QUANTITIES = {
@@ -108,7 +108,8 @@ def test_every_channel_is_what_the_definition_says(result, parts, name, layer):
     read = lambda what: column(result, table, f"{name}_{what}", layer)  # noqa: E731
     near(read("mean"), values.mean(0))
     near(read("std"), values.std(0), 1e-4)
-    near(read("low"), values.min(0))
+    # What cancels in float32 is off by 1e-7 of what met, in which a coherence is counted.
+    near(read("low"), values.min(0), least=1e-6 if name == "coherence" else 1e-9)
     near(read("high"), values.max(0))
     for q, told in ((0.25, "q25"), (0.5, "median"), (0.75, "q75")):
         near(read(told), np.quantile(values, q, axis=0, method="inverted_cdf"), 0.008)

@@ -31,6 +31,7 @@ ASKED = {
     "lr": 1e-3,
     "weight_decay": 0.0,
     "schedule": "constant",
+    "device": None,
     "scheme": "xavier_uniform",
     "seed": 3,
 }
@@ -232,6 +233,7 @@ REFUSED = {
     "epochs=1.0": (BadInput, {"epochs": 1.0}),
     "inputs=\\[\\]": (BadInput, {"inputs": []}),
     "input 'trian'": (UnknownName, {"inputs": "trian"}),
+    "device 'tpu9'": (BadInput, {"device": "tpu9"}),
     "lr='x'": (BadInput, {"lr": "x"}),
     "weight_decay=-1": (BadInput, {"weight_decay": -1}),
     "e.g. 'digits'": (BadInput, {"data": (1, 2)}),

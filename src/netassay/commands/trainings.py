@@ -76,6 +76,7 @@ def init(
     schedule: str = "constant",
     workers: int = 2,
     seed: int = 0,
+    device: str | None = None,
     shown: Shown = SHOWN,
 ) -> int:
     """Compare initialisations: draw a network by each scheme and seed, train it, look before and after.
@@ -112,6 +113,8 @@ def init(
         Processes that train at the same time, one thread each; 0: this one.
     seed
         The first seed.
+    device
+        Where to run, e.g. cuda.
     """
     ledger = None if shown.out is None else _ledger(shown.out)
     shown.check()
@@ -129,6 +132,7 @@ def init(
         lr=lr,
         weight_decay=weight_decay,
         schedule=schedule,
+        device=device,
         ledger=ledger,
         workers=workers,
     )

@@ -18,7 +18,7 @@ from netassay.studies.init_payload import END, START, Payload, packed
 from netassay.studies.init_symmetry import distinct, gradient_zeros, unmoved
 from netassay.studies.signal import signal
 from netassay.training import Diverged, evaluate, length, train
-from netassay.zoo import build, fitted
+from netassay.zoo import build, fitted, placed
 
 POINTS = 200
 """Points of a loss curve; each is the mean over as many steps."""
@@ -62,6 +62,7 @@ def drawn(asked: Mapping[str, Any], learn: Data) -> tuple[nn.Module, list[str]]:
     """Build the network that fits the data, and draw it by the cell's scheme and seed; return what no rule reached."""
     spec = fitted(parse(asked["model"]), learn.input_shape, learn.classes)
     model = build(str(spec), seed=asked["seed"])
+    model = placed(model, asked["device"])
     done = initialize(model, asked["scheme"], asked["seed"], data=next(iter(learn)).x)
     return model, done.untouched
 

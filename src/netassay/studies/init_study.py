@@ -44,6 +44,7 @@ def init_study(
     lr: float = 1e-4,
     weight_decay: float = 0.0,
     schedule: str = "constant",
+    device: str | None = None,
     ledger: str | Path | None = None,
     executor: Executor | None = None,
     workers: int = 2,
@@ -73,7 +74,7 @@ def init_study(
         {
             "model": model, "data": data, "epochs": epochs, "inputs": inputs, "at": at, "samples": samples,
             "batch_size": batch_size, "optimizer": optimizer, "lr": lr, "weight_decay": weight_decay,
-            "schedule": schedule,
+            "schedule": schedule, "device": device,
         }
     )  # fmt: skip
     chosen, numbers = schemes_of(schemes), seeds_of(seeds)
