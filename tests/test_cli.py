@@ -190,6 +190,30 @@ def test_an_error_of_netassay_is_one_line_or_a_traceback(monkeypatch, capsys):
     assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
+def test_a_study_killed_while_its_run_was_written_goes_on(capsys, monkeypatch):
+    """The same command clears the beginning of a run, trains nothing anew, and ends; a run that ended is refused."""
+    words = [*COMMANDS["init"], "--out", "kept"]
+    assert main(words) == 0
+    for name in ("run.db", "index.html"):
+        os.remove(f"kept/{name}")
+    with open("kept/run.db", "wb"):
+        pass
+    capsys.readouterr()
+    monkeypatch.setattr("netassay.studies.init_cell._cell", lambda asked: pytest.fail("it trained again"))
+    assert main(words) == 0
+    assert na.open_run("kept").page.exists()
+    assert main(words) == 2
+    assert "it holds a run already" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_refused(capsys):
+    """A file in its way is a sentence and no traceback, before anything is trained."""
+    with open("file", "w"):
+        pass
+    assert main([*COMMANDS["init"], "--out", "file/kept"]) == 2
+    assert "it cannot be made" in capsys.readouterr().err
+
+
 def test_help_lists_every_command_and_option(capsys):
     """The front page names every command, and each command's help its options."""
     assert main(["--help"]) == 0

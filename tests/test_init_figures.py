@@ -306,3 +306,22 @@ def test_colours_are_those_of_the_style_sheet():
     light, dark, printed = (dict(sheet) for sheet in sheets[:3])
     assert list(light.values()) == list(printed.values()) == list(COLOURS)
     assert (list(dark), len(set(dark.values()))) == (list(light), 13)
+
+
+def test_a_curve_that_broke_off_tears_no_other():
+    """The last step of a training that diverged lies between the others' steps, and leaves them whole."""
+    made = study(SCHEMES[:2], seeds=1)
+    rows = [row for row in made.table("curves") if row["scheme"] == SCHEMES[0]]
+    broken = [{**row, "scheme": SCHEMES[1]} for row in rows[:3]] + [{**rows[0], "scheme": SCHEMES[1], "step": 2.5}]
+    drawn = figure({"": replace(made, tables={"curves": Table.of(rows + broken)})}, "loss")
+    assert np.isfinite(drawn.series[SCHEMES[0]]).all()
+
+
+def test_a_prediction_that_begins_anew_says_where():
+    """Layers behind what theory has no rule for are named below the figure."""
+    made = study(SCHEMES[:2], seeds=1)
+    columns = dict(made.tables["signal"].columns)
+    columns["anchored"] = columns["layer"] == "conv2"
+    drawn = figure({"": replace(made, tables={"signal": Table(columns)})}, "depth")
+    assert "At conv2 it begins anew from what is measured before." in drawn.healthy
+    assert "begins anew" not in figure({"": made}, "depth").healthy

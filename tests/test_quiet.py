@@ -93,3 +93,12 @@ def test_check_stream_can_fail():
     check_stream(Moments, values, [1, 3])
     with pytest.raises(AssertionError):
         check_stream(Forgetful, values, [1, 3])
+
+
+@pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])
+def test_embeddings_with_a_largest_norm_stay_as_they_were(kind):
+    """Their forward pass scales the rows it reads; a look puts them back."""
+    model = nn.Sequential(kind(9, 4, max_norm=0.1), nn.Flatten(), nn.Linear(4, 2))
+    x = torch.arange(6)[:, None]
+    with check_quiet(model), quiet(model):
+        model(x)

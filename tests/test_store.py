@@ -16,7 +16,7 @@ import pytest
 
 from netassay.errors import BadInput, UnknownName
 from netassay.result import Array, Claim, Result, Table, Verdict
-from netassay.store import Run, create, fresh, open_run, runs
+from netassay.store import Run, clear, create, fresh, open_run, runs
 
 SCHEMA = """\
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID
@@ -388,3 +388,22 @@ def test_the_verdicts_of_a_run_are_those_of_each_studys_last_result(tmp_path):
         writer.add("other", Result("other", verdicts=(Verdict("odd", "c", "it is odd", **told),)))
     run = open_run(tmp_path / "run")
     assert [verdict.layer for verdict in run.verdicts] == ["b", "c"] == [verdict.layer for verdict in run.findings]
+
+
+def test_only_what_never_ended_is_cleared(tmp_path):
+    """A run that ended, or is being written, stays; one that failed, or was killed before its first commit, goes."""
+    with create(tmp_path / "done") as writer:
+        clear(tmp_path / "done")
+        assert open_run(tmp_path / "done").status == "running"
+        writer.note(seed=1)
+    clear(tmp_path / "done")
+    assert open_run(tmp_path / "done").status == "finished"
+    with pytest.raises(ValueError, match="broke"), create(tmp_path / "failed"):
+        raise ValueError("broke")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "run.db").write_bytes(b"")
+    for name in ("failed", "empty"):
+        (tmp_path / name / "grid.db").write_text("kept")
+        clear(tmp_path / name)
+        assert [file.name for file in (tmp_path / name).iterdir()] == ["grid.db"]
+    clear(tmp_path / "nowhere")

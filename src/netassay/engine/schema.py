@@ -1,6 +1,7 @@
 """The file `grid.db`: its schema, how it is opened, and what is said of one that cannot be read.
 
-A rollback journal, not a write-ahead log: several processes may write to it, and it may lie on a network disk.
+A rollback journal, not a write-ahead log: several processes may write to it. On a network disk that
+is as safe as the locks of that disk are.
 """
 
 from __future__ import annotations

@@ -21,13 +21,13 @@ from netassay.figures.initialisation import (
     depth,
     features,
     features_before,
-    loss,
     own_shift,
     own_weights,
     shift,
     weights,
 )
 from netassay.figures.layers import Results
+from netassay.figures.loss import loss
 from netassay.figures.residual import sankey
 from netassay.figures.signal import backward_by_layer, correlation_by_layer, moment_by_layer
 from netassay.figures.structure import parameters_by_layer

@@ -14,8 +14,8 @@ from netassay.figures.layers import Results, last
 from netassay.figures.window import outside, window
 from netassay.result import Array
 
-COLUMNS, WRAPPED, ACROSS, POINTS = 10, 12, 4, 200
-"""Parameters of a study's grid, of a profile's and in one of its rows, and points of a loss curve."""
+COLUMNS, WRAPPED, ACROSS = 10, 12, 4
+"""Parameters of a study's grid, of a profile's and in one of its rows."""
 SAID = "Below each: mean ± standard deviation and skewness"
 CUT = "every cell has its own axes, and a bar far above the rest is cut."
 
@@ -103,42 +103,6 @@ def features_before(results: Results) -> Figure:
     return replace(features(results, _place(values.axes["place"], None, "before")), name="features_before")
 
 
-def loss(results: Results) -> Figure:
-    """Draw the training loss of each scheme: its mean over seeds, and the lowest and highest of them."""
-    table, _ = measured(last(results), "loss", "curves")
-    told = table.columns
-    steps, at = np.unique(told["step"], return_inverse=True)
-    each = -(-len(steps) // POINTS)
-    bins = np.arange(0, len(steps), each)
-    x = np.add.reduceat(steps.astype(float), bins) / np.diff([*bins, len(steps)])
-    series, bands = {}, {}
-    for scheme in dict.fromkeys(told["scheme"].tolist()):
-        rows = told["scheme"] == scheme
-        seeds, run = np.unique(told["seed"][rows], return_inverse=True)
-        curves = np.full((len(seeds), len(steps)), np.nan)
-        curves[run, at[rows]] = told["loss"][rows]
-        curves[~np.isfinite(curves)] = np.nan
-        means = np.add.reduceat(curves, bins, axis=1) / np.diff([*bins, len(steps)])
-        series[scheme] = means.mean(0)
-        bands[scheme] = (np.fmin.reduce(means, 0), np.fmax.reduce(means, 0))
-    return Figure(
-        name="loss",
-        title="Training loss",
-        healthy="Healthy: a steady fall whose band stays narrow. A level line is a scheme from which nothing is "
-        "learned. Lines are means over seeds, bands reach from the lowest seed to the highest; a line ends where a "
-        "seed's loss is no longer finite." + outside(series),
-        kind="lines",
-        wide=True,
-        x=x,
-        series=series,
-        limits=window(series),
-        x_label=f"step, means of {each}" if each > 1 else "step",
-        y_label="training loss",
-        log=True,
-        bands=bands,
-    )
-
-
 def depth(results: Results) -> Figure:
     """Draw the second moment of each layer's pre-activation at the start, measured and predicted."""
     table, _ = measured(last(results), "depth", "signal")
@@ -152,6 +116,7 @@ def depth(results: Results) -> Figure:
         title="Signal against depth, at the start",
         healthy="Healthy: level, within a factor of ten or so over the whole depth, and on the dashed line, which is "
         "what theory predicts. Bands reach from the lowest seed to the highest; what is zero has no place here."
+        + _anew(told)
         + outside(columns["measured"]),
         kind="lines",
         wide=True,
@@ -164,6 +129,12 @@ def depth(results: Results) -> Figure:
         bands={one: (columns["low"][one], columns["high"][one]) for one in schemes},
         dashed=frozenset(predicted),
     )
+
+
+def _anew(told: Mapping[str, np.ndarray]) -> str:
+    """Say where a prediction does not come all the way from the input."""
+    names = list(dict.fromkeys(told["layer"][told["anchored"]].tolist())) if "anchored" in told else []
+    return f" At {', '.join(names)} it begins anew from what is measured before." if names else ""
 
 
 def _pivot(told: Mapping[str, np.ndarray], key: str, labels: Sequence[str], column: str) -> dict[str, np.ndarray]:
