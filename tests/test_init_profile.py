@@ -88,3 +88,17 @@ def test_an_examination_has_it_on_its_page(tmp_path):
     schemes = {row["layer"]: row["start"] for row in run.result("initialisation").table("schemes")}
     assert "kaiming_normal" in schemes["fc1"]
     assert [row["layer"] for row in run.result("signal/start").table("layers")] == ["fc1", "head"]
+
+
+def test_attentions_three_matrices_are_told_apart():
+    """Each projection of an attention layer has its own row, and its own answer at the end."""
+    start = nn.Sequential(nn.MultiheadAttention(64, 2))
+    na.initialize(start, "kaiming_normal")
+    end = copy.deepcopy(start)
+    with torch.no_grad():
+        end[0].in_proj_weight[:64] = 1
+    told = {row["parameter"]: row for row in init_profile(start, end).table("schemes")}
+    stacked = [name for name in told if "in_proj" in name]
+    assert len(stacked) == 3
+    assert [told[name]["end"] for name in stacked][0] == "ones"
+    assert all("kaiming_normal" in told[name]["end"] for name in stacked[1:])

@@ -180,3 +180,13 @@ def test_refusals_say_what_to_give():
         mf.correlation_map("relu", 0.5, 0.0)
     with pytest.raises(BadInput, match="chi of 0 or more"):
         mf.depth_scale(-1.0)
+
+
+@pytest.mark.parametrize("sigma_b2", [0.0, 0.05])
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+def test_the_edge_of_chaos_has_chi_one_where_the_map_rests(name, sigma_b2):
+    """Also where phi(0) is not 0, so that the fixed point lies above 0 without any bias."""
+    edge = critical(name, sigma_b2)
+    rests = fixed_point(name, edge, sigma_b2)
+    at = rests if rests > 0 else 1e-12
+    assert gradient_factor(name, at, edge) == pytest.approx(1, abs=1e-6)
