@@ -100,5 +100,5 @@ def test_attentions_three_matrices_are_told_apart():
     told = {row["parameter"]: row for row in init_profile(start, end).table("schemes")}
     stacked = [name for name in told if "in_proj" in name]
     assert len(stacked) == 3
-    assert [told[name]["end"] for name in stacked][0] == "ones"
+    assert told[stacked[0]]["end"] == "ones"
     assert all("kaiming_normal" in told[name]["end"] for name in stacked[1:])

@@ -186,7 +186,7 @@ def test_refusals_say_what_to_give():
 @pytest.mark.parametrize("name", ["sigmoid", "tanh"])
 def test_the_edge_of_chaos_has_chi_one_where_the_map_rests(name, sigma_b2):
     """Also where phi(0) is not 0, so that the fixed point lies above 0 without any bias."""
-    edge = critical(name, sigma_b2)
-    rests = fixed_point(name, edge, sigma_b2)
+    edge = mf.critical(name, sigma_b2)
+    rests = mf.fixed_point(name, edge, sigma_b2)
     at = rests if rests > 0 else 1e-12
-    assert gradient_factor(name, at, edge) == pytest.approx(1, abs=1e-6)
+    assert mf.gradient_factor(name, at, edge) == pytest.approx(1, abs=1e-6)

@@ -16,7 +16,7 @@ import pytest
 
 from netassay.errors import BadInput, UnknownName
 from netassay.result import Array, Claim, Result, Table, Verdict
-from netassay.store import Run, clear, create, fresh, open_run, runs
+from netassay.store import Run, clear, create, fresh, lock, open_run, runs
 
 SCHEMA = """\
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID
@@ -407,3 +407,9 @@ def test_only_what_never_ended_is_cleared(tmp_path):
         clear(tmp_path / name)
         assert [file.name for file in (tmp_path / name).iterdir()] == ["grid.db"]
     clear(tmp_path / "nowhere")
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "run.db").write_bytes(b"")
+    descriptor = lock.hold(tmp_path / "begun")
+    clear(tmp_path / "begun")
+    assert (tmp_path / "begun" / "run.db").exists() == (descriptor is not None)
+    lock.release(descriptor)
