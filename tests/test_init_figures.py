@@ -325,3 +325,14 @@ def test_a_prediction_that_begins_anew_says_where():
     drawn = figure({"": replace(made, tables={"signal": Table(columns)})}, "depth")
     assert "At conv2 it begins anew from what is measured before." in drawn.healthy
     assert "begins anew" not in figure({"": made}, "depth").healthy
+
+
+def test_weights_come_before_what_has_few_numbers():
+    """Where there are too many parameters for a grid, biases and gains are what is left out."""
+    names = tuple(f"layer{i}.{kind}" for i in range(20) for kind in ("weight", "bias"))
+    made = study(("ones",), 1, names)
+    columns = dict(made.tables["weights"].columns)
+    columns["n"] = np.where(np.char.endswith(columns["parameter"], "weight"), 900, 30)
+    shown = figure({"": replace(made, tables={**made.tables, "weights": Table(columns)})}, "weights").parts
+    assert {part.title.partition(".")[2] for part in shown} == {"weight"}
+    assert (len(shown), shown[0].title, shown[-1].title) == (10, "layer0.weight", "layer19.weight")

@@ -87,8 +87,21 @@ def spoken(when: str, told: Mapping[str, float] | None) -> str:
     return f"{when} {short(middle, 4)} ± {short(std, 2)}{shape}{more}"
 
 
-def chosen(labels: Sequence[str], wanted: Sequence[str] | None, most: int, kind: str) -> list[str]:
+def sizes(table: Table) -> dict[str, float]:
+    """Return how many numbers each parameter has."""
+    return dict(zip(table.columns["parameter"].tolist(), table.columns["n"].tolist(), strict=True))
+
+
+def chosen(
+    labels: Sequence[str],
+    wanted: Sequence[str] | None,
+    most: int,
+    kind: str,
+    sizes: Mapping[str, float] | None = None,
+) -> list[str]:
     """Return the labels that are asked for, or the first, the last and some evenly in between.
+
+    Where there are too many, those of less than the middle of `sizes` stay behind: biases and gains before weights.
 
     >>> chosen(["a", "b", "c", "d"], None, 2, "parameter"), chosen(["a", "b"], ["b"], 2, "parameter")
     (['a', 'd'], ['b'])
@@ -98,4 +111,7 @@ def chosen(labels: Sequence[str], wanted: Sequence[str] | None, most: int, kind:
             raise UnknownName(kind, name, labels)
     if wanted is not None:
         return list(wanted)
+    if len(labels) > most and sizes is not None:
+        middle = float(np.median([sizes[label] for label in labels]))
+        labels = [label for label in labels if sizes[label] >= middle]
     return [labels[i] for i in np.unique(np.linspace(0, len(labels) - 1, min(most, len(labels))).round().astype(int))]

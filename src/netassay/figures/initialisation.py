@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from netassay.errors import NothingToDraw, UnknownName
-from netassay.figures.distributions import WHEN, Numbers, chosen, density, gathered, measured
+from netassay.figures.distributions import WHEN, Numbers, chosen, density, gathered, measured, sizes
 from netassay.figures.figure import Figure
 from netassay.figures.layers import Results, last
 from netassay.figures.window import outside, window
@@ -29,7 +29,7 @@ def weights(results: Results, parameters: Sequence[str] | None = None) -> Figure
     table, (values, edges) = measured(result, "weights", "weights", "weights/density", "weights/edges")
     told = gathered(table, *(table.columns[name].tolist() for name in ("scheme", "parameter", "when")))
     names = list(values.axes["parameter"])
-    columns = chosen(names, parameters, COLUMNS, "parameter of init_study")
+    columns = chosen(names, parameters, COLUMNS, "parameter of init_study", sizes(table))
     parts = [
         density(
             name, scheme, edges[i, names.index(name)], *_cell(values[i, names.index(name)], values, told, scheme, name)
@@ -185,7 +185,7 @@ def own_weights(results: Results, parameters: Sequence[str] | None = None) -> Fi
     table, (values, edges) = measured(result, "weights", "weights", "weights/density", "weights/edges")
     told = gathered(table, *(table.columns[name].tolist() for name in ("parameter", "when")))
     names = list(values.axes["parameter"])
-    shown = chosen(names, parameters, WRAPPED, "parameter of init_profile")
+    shown = chosen(names, parameters, WRAPPED, "parameter of init_profile", sizes(table))
     places = [(name, names.index(name)) for name in shown]
     return Figure(
         name="weights",
