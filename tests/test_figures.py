@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import netassay as na
-from netassay.errors import UnknownName
+from netassay.errors import NothingToDraw, UnknownName
 from netassay.figures import BOX, FIGURES, SHADES, Figure, figure, figures
 from netassay.figures.window import outside, window
 from netassay.result import Result
@@ -171,7 +171,7 @@ def test_a_study_without_figures_has_none():
     assert figures({"": Result("other")}) == []
     with pytest.raises(UnknownName, match="use 'gradient'"):
         figure({"": Result("channel_profile")}, "gradiant")
-    with pytest.raises(UnknownName, match="figure of other"):
+    with pytest.raises(NothingToDraw, match=r"no figures of other\n.*result\.table"):
         figure({"": Result("other")}, None)
 
 

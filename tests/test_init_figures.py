@@ -121,7 +121,7 @@ def test_the_ends_of_an_axis_are_told_apart():
 def test_features_are_of_the_place_that_is_asked_for(made):
     """Before the logits by default; by name any other; an unknown one is answered with those there are."""
     drawn = figure({"": made}, "features")
-    assert drawn.title.endswith("fc1 penultimate")
+    assert drawn.title == "What goes into fc1, the last weight layer"
     assert [part.title for part in drawn.parts[:3]] == list(INPUTS)
     chosen = figure({"": made}, "features", place="conv1 after")
     density = made.array("features/density")
@@ -129,7 +129,7 @@ def test_features_are_of_the_place_that_is_asked_for(made):
     rows = [row for row in made.table("features") if (row["scheme"], row["place"]) == (SCHEMES[1], "after")]
     stds = [row["std"] for row in rows if (row["input"], row["when"]) == ("valid", "end")]
     assert chosen.parts[4].numbers["end"]["std"] == pytest.approx(np.mean(stds))
-    assert figure({"": made}, "features_before").title.endswith("conv1 before")
+    assert figure({"": made}, "features_before").title == "Output of conv1, before its nonlinearity"
     with pytest.raises(UnknownName, match="use 'conv1 after'"):
         figure({"": made}, "features", place="conv1 afer")
 

@@ -85,7 +85,9 @@ def figure(results: Results, name: str | None, **options: Any) -> Figure:
     """Make one figure by name, the study's first by default; some take options, such as `layer`."""
     study = next(iter(results.values())).study
     known = FIGURES.get(study, {})
-    wanted = name or next(iter(known), "")
+    if not known:
+        raise NothingToDraw(name or study, f"no figures of {study}", "read its tables: result.table(name)")
+    wanted = name or next(iter(known))
     if wanted not in known:
         raise UnknownName(f"figure of {study}", wanted, known)
     takes = [one for one in signature(known[wanted]).parameters if one != "results"]

@@ -17,6 +17,12 @@ from netassay.result import Array
 COLUMNS, WRAPPED, ACROSS = 10, 12, 4
 """Parameters of a study's grid, of a profile's and in one of its rows."""
 SAID = "Below each: mean ± standard deviation and skewness"
+TITLES = {
+    "before": "Output of {}, before its nonlinearity",
+    "after": "Output of {}, a nonlinearity",
+    "penultimate": "What goes into {}, the last weight layer",
+    "logits": "Logits, out of {}",
+}
 CUT = "every cell has its own axes, and a bar far above the rest is cut."
 
 Told = Mapping[tuple[str, ...], Mapping[str, float]]
@@ -41,7 +47,8 @@ def weights(results: Results, parameters: Sequence[str] | None = None) -> Figure
         name="weights",
         title="Weights and biases at the start, and what training made of them",
         healthy="Healthy: the mean stays about zero, and the end is wider than the start by a little in every layer; "
-        f"an end that lies on its start has not learned. {SAID}, averaged over seeds; {CUT}",
+        f"an end that lies on its start may have moved all the same. {SAID}, averaged over seeds; {CUT}"
+        + _some(columns, names),
         kind="grid",
         wide=True,
         x=(),
@@ -76,7 +83,7 @@ def features(results: Results, place: str | None = None) -> Figure:
     ]
     return Figure(
         name="features",
-        title=f"Features, {at}",
+        title=_titled(at),
         healthy="Healthy: a spread that training widens, and noise that looks different from images. All in one bar: "
         f"the layer says the same whatever it is shown. {SAID}, averaged over seeds; {CUT}",
         kind="grid",
@@ -137,6 +144,19 @@ def _anew(told: Mapping[str, np.ndarray]) -> str:
     return f" At {', '.join(names)} it begins anew from what is measured before." if names else ""
 
 
+def _titled(place: str) -> str:
+    """Say in words what a place is."""
+    layer, _, where = place.rpartition(" ")
+    return TITLES[where].format(layer) if where in TITLES else f"Features, {place}"
+
+
+def _some(shown: Sequence[str], names: Sequence[str]) -> str:
+    """Say how many parameters are drawn, where that is not all."""
+    return (
+        f" {len(shown)} of {len(names)} parameters, those with many numbers first." if len(shown) < len(names) else ""
+    )
+
+
 def _pivot(told: Mapping[str, np.ndarray], key: str, labels: Sequence[str], column: str) -> dict[str, np.ndarray]:
     """Return a column along labels for each scheme, NaN where there is no row or its number is not finite."""
     at = np.array([labels.index(one) if one in labels else -1 for one in told[key].tolist()])
@@ -167,7 +187,7 @@ def _shift(told: Mapping[str, np.ndarray], wanted: Sequence[str] | None, study: 
     return Figure(
         name="shift",
         title="How much training changed the spread of the weights",
-        healthy="Healthy: a little above zero everywhere. At 0 the variance is what it was, at 0.7 twice that, below 0 "
+        healthy="Healthy: about zero or a little above. At 0 the variance is what it was, at 0.7 twice that, below 0 "
         f"it shrank. {whiskers}What began constant has no ratio and is left out.",
         kind="bars",
         wide=True,
@@ -191,7 +211,7 @@ def own_weights(results: Results, parameters: Sequence[str] | None = None) -> Fi
         name="weights",
         title="The weights beside their own initialisation",
         healthy="Healthy: the mean stays about zero, and the end is wider than the start by a little in every layer; "
-        f"an end that lies on its start has not learned. {SAID}; {CUT}",
+        f"an end that lies on its start may have moved all the same. {SAID}; {CUT}" + _some(shown, names),
         kind="grid",
         wide=True,
         x=(),

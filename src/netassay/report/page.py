@@ -210,7 +210,8 @@ def _provenance(run: Run, results: Mapping[str, Result]) -> dict[str, str]:
     examined = list(results.values())[-1:] or [Result("")]
     told = {**run.meta, **examined[0].provenance}
     versions = told.pop("versions", {})
-    flat = {key: value for key, value in told.items() if not isinstance(value, dict | list)}
+    told |= {key: ", ".join(map(str, value)) for key, value in told.items() if isinstance(value, list)}
+    flat = {key: value for key, value in told.items() if value != "" and not isinstance(value, dict)}
     return {key: str(value) for key, value in {**flat, **versions}.items() if key not in HIDDEN and value is not None}
 
 

@@ -137,13 +137,13 @@ def _over(a: float, b: float) -> float:
 STATEMENTS = (
     Statement(
         "Orthogonal weights learn faster than Kaiming's: a lower mean training loss",
-        "nats of mean training loss",
+        "nats, the mean of both Kaiming schemes less orthogonal",
         (("orthogonal",), KAIMING),
         _faster,
     ),
     Statement(
         "Kaiming's weights learn faster than Xavier's: a lower mean training loss",
-        "nats of mean training loss",
+        "nats, the mean of Xavier's schemes less that of Kaiming's",
         (KAIMING, XAVIER),
         _faster,
     ),
@@ -156,7 +156,7 @@ STATEMENTS = (
     ),
     Statement(
         "With ones the loss is higher than with any random scheme",
-        "nats of mean training loss",
+        "nats of mean training loss, ones less the highest other",
         (("ones",), ()),
         _higher,
     ),

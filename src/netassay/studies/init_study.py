@@ -13,7 +13,7 @@ from netassay.engine import grid
 from netassay.result import Result
 from netassay.studies.init_asked import begun, plainly, schemes_of, seeds_of
 from netassay.studies.init_cell import INPUTS, cell
-from netassay.studies.init_claims import claims
+from netassay.studies.init_claims import FEWEST, claims
 from netassay.studies.init_payload import Outcome
 from netassay.studies.init_tables import arrays, tables
 
@@ -91,7 +91,7 @@ def init_study(
 def _cost(outcomes: Sequence[Outcome]) -> dict[str, float]:
     """Return what the study took in all, and which share of it went into looking."""
     seconds = np.sum([one.arrays["seconds"] for one in outcomes], axis=0)
-    return {"seconds": float(seconds[0]), "looking_share": float(seconds[1] / seconds[0])}
+    return {"seconds": round(float(seconds[0]), 1), "looking_share": round(float(seconds[1] / seconds[0]), 3)}
 
 
 def _notes(outcomes: Sequence[Outcome], split: bool) -> tuple[str, ...]:
@@ -101,5 +101,6 @@ def _notes(outcomes: Sequence[Outcome], split: bool) -> tuple[str, ...]:
         f"{one.scheme}, seed {one.seed}: the loss was not finite at step {one.diverged}; its end is the state then"
         for one in stopped
     ]
+    few = () if len({one.seed for one in outcomes}) >= FEWEST else (f"fewer than {FEWEST} seeds: no claim can hold",)
     same = () if split else ("the data has no split: valid and accuracy are of what the networks learned from",)
-    return (*same, *sorted(kept), *ends)
+    return (*few, *same, *sorted(kept), *ends)

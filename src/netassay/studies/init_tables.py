@@ -15,6 +15,8 @@ from netassay.studies.init_payload import END, START, Key, Outcome
 
 BINS = 48
 QUANTILES = {"q01": 0.01, "q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95, "q99": 0.99}
+LIMITS = {"accuracy": (0.0, 1.0), "loss": (0.0, np.inf), "training_loss": (0.0, np.inf)}
+"""What a number cannot be below or above, whatever Student says."""
 SHIFTS: Mapping[str, Callable[[Distribution, Distribution], float]] = {
     "wasserstein": wasserstein,
     "log_variance_ratio": log_variance_ratio,
@@ -79,7 +81,7 @@ def _schemes(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         last = [list(_scores(one))[-1] for one in seeds]
         row: dict[str, Any] = {"scheme": scheme}
         for name in ("training_loss", "accuracy", "loss"):
-            row |= _interval(name, [one[name] for one in last])
+            row |= _interval(name, [one[name] for one in last], *LIMITS.get(name, ()))
         rows.append({**row, "diverged": sum(one.diverged >= 0 for one in seeds), "n": len(seeds)})
     return rows
 
@@ -132,8 +134,9 @@ def _shifts(
     return rows
 
 
-def _interval(name: str, values: Sequence[float]) -> dict[str, float]:
-    mean, low, high = seed_interval(values)
+def _interval(name: str, values: Sequence[float], least: float = -np.inf, most: float = np.inf) -> dict[str, float]:
+    mean, *ends = seed_interval(values)
+    low, high = np.clip(ends, least, most).tolist()
     return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
 
