@@ -138,7 +138,7 @@ def visit(browser, pages):
         context.close()
 
 
-CHARTS = {"trained": 21, "weird": 17, "exchange": 12, "odd": 10, "init": 4}
+CHARTS = {"trained": 21, "weird": 17, "exchange": 12, "odd": 10, "init": 5}
 
 
 @pytest.mark.parametrize("name", CHARTS)

@@ -230,7 +230,7 @@ def test_a_study_without_features_draws_the_rest(made):
     """What was not measured is left out; asked for by name, a sentence says what is missing."""
     arrays = {name: array for name, array in made.arrays.items() if not name.startswith("features")}
     without = replace(made, arrays=arrays, tables={**made.tables, "signal": Table({})})
-    assert [one.name for one in figures({"": without})] == ["weights", "loss", "shift"]
+    assert [one.name for one in figures({"": without})] == ["weights", "loss", "accuracy", "shift"]
     with pytest.raises(BadInput, match="holds no features"):
         figure({"": without}, "features")
 
@@ -336,3 +336,11 @@ def test_weights_come_before_what_has_few_numbers():
     shown = figure({"": replace(made, tables={**made.tables, "weights": Table(columns)})}, "weights").parts
     assert {part.title.partition(".")[2] for part in shown} == {"weight"}
     assert (len(shown), shown[0].title, shown[-1].title) == (10, "layer0.weight", "layer19.weight")
+
+
+def test_accuracies_are_those_of_the_schemes_with_their_intervals(made):
+    """A bar for each scheme, and a whisker from the lower end of its interval to the upper."""
+    drawn, table = figure({"": made}, "accuracy"), made.tables["schemes"].columns
+    assert list(drawn.x) == table["scheme"].tolist()
+    np.testing.assert_array_equal(drawn.series[""], table["accuracy"])
+    np.testing.assert_array_equal(drawn.bands[""], (table["accuracy_low"], table["accuracy_high"]))

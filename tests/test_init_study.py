@@ -119,6 +119,15 @@ def test_the_same_again_on_another_executor(studied):
         same(studied, na.init_study(schemes=["orthogonal", "ones", "zeros"], seeds=[0, 1], executor=executor, **SMALL))
 
 
+def test_the_same_again_on_dask(studied):
+    """Equal tables, bit for bit, from a Dask client's executor."""
+    distributed = pytest.importorskip("distributed")
+    options = {"processes": False, "dashboard_address": None, "n_workers": 1, "threads_per_worker": 2}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        executor = client.get_executor()
+        same(studied, na.init_study(schemes=["orthogonal", "ones", "zeros"], seeds=2, executor=executor, **SMALL))
+
+
 def test_a_ledger_keeps_what_is_done(studied, tmp_path):
     """More seeds later: the first are not trained again, and the tables are those of one call."""
     file = tmp_path / "grid.db"

@@ -27,7 +27,7 @@ from netassay.figures.initialisation import (
     weights,
 )
 from netassay.figures.layers import Results
-from netassay.figures.loss import loss
+from netassay.figures.loss import accuracy, loss
 from netassay.figures.residual import sankey
 from netassay.figures.signal import backward_by_layer, correlation_by_layer, moment_by_layer
 from netassay.figures.structure import parameters_by_layer
@@ -59,6 +59,7 @@ FIGURES: Mapping[str, Mapping[str, Callable[..., Figure]]] = {
         "features": features,
         "features_before": features_before,
         "loss": loss,
+        "accuracy": accuracy,
         "depth": depth,
         "shift": shift,
     },

@@ -1,4 +1,4 @@
-"""Loss: the training loss of each scheme, over seeds."""
+"""Learning of each scheme: the training loss along the way, and the accuracy at the end, over seeds."""
 
 from __future__ import annotations
 
@@ -59,3 +59,22 @@ def _whole(told: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
     steps = told["step"][[owner == longest for owner in owners]]
     kept = np.isin(told["step"], steps)
     return {name: values[kept] for name, values in told.items()}
+
+
+def accuracy(results: Results) -> Figure:
+    """Draw each scheme's accuracy at the end: its mean over seeds, and the interval."""
+    table, _ = measured(last(results), "accuracy", "schemes")
+    told = table.columns
+    return Figure(
+        name="accuracy",
+        title="Accuracy after training",
+        healthy="Healthy: well above what always naming one class would give. Schemes whose whiskers, intervals over "
+        "seeds, overlap by much have not been told apart.",
+        kind="bars",
+        wide=True,
+        x=told["scheme"].tolist(),
+        series={"": told["accuracy"]},
+        x_label="scheme",
+        y_label="share of samples it gets right",
+        bands={"": (told["accuracy_low"], told["accuracy_high"])},
+    )
