@@ -15,7 +15,7 @@ from torch import nn
 
 import netassay as na
 from netassay.errors import BadInput, UnknownName
-from netassay.inits import INITS, Law, Scheme, fans, initialize, reset
+from netassay.inits import INITS, Law, Scheme, fans, identify_init, initialize, reset
 from netassay.inits.laws import own_law
 from netassay.zoo import build
 from tests.reference import inits as twin
@@ -439,3 +439,20 @@ def test_facts_about_defaults():
         assert variance == pytest.approx(own_law(model, name).scale, rel=0.03)
         scaled = {nn.Embedding: 1, nn.MultiheadAttention: 0.5}.get(type(model), 1 / 3)
         assert own_law(model, name).scale * columns == pytest.approx(scaled)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: initialize("mlp[8]", "ones"), "str, which is no torch.nn.Module"),
+        (lambda: identify_init(None), "NoneType, which is no torch.nn.Module"),
+        (lambda: initialize(nn.Linear(2, 2), None), "scheme None"),
+        (lambda: initialize(nn.Linear(2, 2), ["ones"]), r"scheme \['ones'\]"),
+        (lambda: initialize(nn.Linear(2, 2), "ones", 1.5), "seed=1.5"),
+        (lambda: initialize(nn.Linear(2, 2), "ones", True), "seed=True"),
+    ],
+)
+def test_what_is_no_model_no_scheme_and_no_seed_is_refused(call, sentence):
+    """Each with a sentence, and nothing is drawn."""
+    with pytest.raises(BadInput, match=sentence):
+        call()

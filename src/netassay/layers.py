@@ -82,7 +82,8 @@ def select(model: nn.Module, pattern: str | Sequence[str] = "*", *, order: Seque
 
 
 def shaped(model: nn.Module, asked: str) -> None:
-    """Refuse a lazy model: its first batch would give it weights, which is no look."""
+    """Refuse what is no model, and a lazy one: its first batch would give it weights, which is no look."""
+    named_layers(model)
     lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
     if lazy:
         found = f"parameter {lazy[0]!r} has no shape yet"

@@ -109,7 +109,7 @@ def _restore(states: State) -> None:
 
 def check(seed: int) -> None:
     """Refuse a seed that one of the generators would refuse."""
-    if not 0 <= seed < WORD**2:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < WORD**2:
         raise BadInput(f"seed={seed}", "a seed is a whole number from 0 to 2**64 - 1", "seed=0")
 
 

@@ -100,7 +100,7 @@ def initialize(model: nn.Module, scheme: str | Scheme, seed: int = 0, *, data: A
       1.weight  one        std 0
       1.bias    zero       std 0
     """
-    found = INITS[scheme] if isinstance(scheme, str) else scheme
+    found = scheme if isinstance(scheme, Scheme) else INITS[scheme]
     check(seed)
     shaped(model, "initialize")
     _real(model)

@@ -72,7 +72,7 @@ class Schemes(Mapping[str, Scheme]):
         self._known = {scheme.name: scheme for scheme in schemes}
 
     def __getitem__(self, name: str) -> Scheme:
-        if name not in self._known:
+        if not isinstance(name, str) or name not in self._known:
             raise UnknownName("scheme", name, self._known, f"use one of {', '.join(self._known)}")
         return self._known[name]
 
