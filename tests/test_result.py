@@ -129,3 +129,18 @@ def test_a_notebook_shows_findings_and_tables_escaped():
     assert "a&lt;b" in html
     assert "a<b" not in html
     assert html.count("<tr>") == 3
+
+
+@pytest.mark.parametrize(
+    ("interval", "word"),
+    [
+        ((-2.0, -1.0), "holds"),
+        ((1.0, 2.0), "does not hold"),
+        ((-1.0, 1.0), "undecided"),
+        ((np.nan, np.nan), "undecided"),
+    ],
+)
+def test_a_claim_below_is_one_above_turned_round(interval, word):
+    """It holds where the whole interval lies below the null, and says the opposite where it lies above."""
+    claim = Claim.below(0, statement="a < b", effect=0.0, interval=interval, n=3, counted="seeds")
+    assert claim.decision == word

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar
 
 from netassay.errors import BadInput, UnknownName
@@ -49,6 +49,17 @@ class Claim:
         elif high < null:
             decision = "does not hold"
         return cls(decision=decision, **fields)
+
+    @classmethod
+    def below(cls, null: float, /, **fields: Any) -> Claim:
+        """Decide a claim "the effect is below `null`" by where its interval lies.
+
+        >>> Claim.below(0, statement="a < b", effect=2.0, interval=(1.0, 3.0), n=9, counted="layers").decision
+        'does not hold'
+        """
+        opposite: dict[Decision, Decision] = {"holds": "does not hold", "does not hold": "holds"}
+        claim = cls.above(null, **fields)
+        return replace(claim, decision=opposite.get(claim.decision, claim.decision))
 
     def __str__(self) -> str:
         low, high = self.interval

@@ -59,9 +59,7 @@ def schemes_of(given: Any) -> list[str]:
 
 def seeds_of(given: Any) -> list[int]:
     """Return seeds, each once: those given, or as many from 0."""
-    if isinstance(given, Sequence | range) and not isinstance(given, str):
-        numbers = [whole("seeds", one, 0) for one in given]
-    elif hasattr(given, "__len__"):
+    if hasattr(given, "__len__"):
         numbers = [whole("seeds", one, 0) for one in several(given)]
     else:
         numbers = list(range(whole("seeds", given)))

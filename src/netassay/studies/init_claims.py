@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from netassay.inference import seed_interval
 from netassay.result import Claim, Decision
+from netassay.studies.change import ERROR
 from netassay.studies.init_payload import Outcome
 from netassay.studies.init_statements import STATEMENTS, Seed, Statement
 
-ERROR = 0.05
-"""How often one interval or more misses; shared out over the claims that are made together (Bonferroni)."""
 FEWEST = 3
 """Seeds below which nothing is decided."""
 
@@ -33,27 +33,29 @@ def _tested(one: Statement, values: list[float], tests: int) -> Claim:
     level = 1 - ERROR / max(tests, 1)
     effect, low, high = seed_interval(values, level)
     few = len(values) < FEWEST
-    holds, fails = (high < one.null, low > one.null) if one.below else (low > one.null, high < one.null)
-    if one.exact:
-        holds = all(value == one.null for value in values)
-        fails = any(value != one.null and not math.isnan(value) for value in values)
-    return Claim(
+    decide = Claim.below if one.below else Claim.above
+    claim = decide(
+        one.null,
         statement=one.text,
         effect=effect,
         interval=(low, high),
         n=len(values),
         counted="seeds, too few to decide" if few else "seeds",
-        decision=decided(holds and not few, fails and (one.exact or not few)),
         unit=one.unit,
         level=level,
         tests=tests,
         correction="none" if one.exact else "Bonferroni",
     )
+    if one.exact:
+        return replace(claim, decision=_exactly(one.null, values, few))
+    return replace(claim, decision="undecided") if few else claim
 
 
-def decided(holds: bool, fails: bool) -> Decision:
-    """Return the word for it."""
-    return "holds" if holds else "does not hold" if fails else "undecided"
+def _exactly(null: float, values: list[float], few: bool) -> Decision:
+    """Decide what must be so in each seed: one that speaks against it is enough."""
+    if any(value != null and not math.isnan(value) for value in values):
+        return "does not hold"
+    return "holds" if not few and all(value == null for value in values) else "undecided"
 
 
 def _said(one: Statement, seed: Seed, groups: list[list[str]]) -> float:

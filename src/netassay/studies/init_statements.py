@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from netassay.shape import Distribution, gaussian_distance, log_variance_ratio
+from netassay.studies.init_looks import BEFORE, LOGITS
 from netassay.studies.init_payload import END, START, Outcome
+from netassay.studies.init_tables import placed
 
 CONSTANT = ("ones", "zeros")
 KAIMING, XAVIER = ("kaiming_normal", "kaiming_uniform"), ("xavier_normal", "xavier_uniform")
@@ -72,9 +74,8 @@ def _apart(seed: Seed, groups: list[list[str]]) -> float:
 
 def _head(one: Outcome) -> str:
     """Return the layer that makes the logits."""
-    return next(
-        name.removesuffix(" logits").split("#")[0] for _, name, _ in one.distributions if name.endswith(" logits")
-    )
+    places = (placed(name) for _, name, source in one.distributions if source)
+    return next(place["layer"] for place in places if place["place"] == LOGITS).partition("#")[0]
 
 
 def _matrices(one: Outcome) -> list[str]:
@@ -109,7 +110,7 @@ def _stds(one: Outcome) -> tuple[np.ndarray, np.ndarray]:
     """Return log2 of the standard deviation of each weight layer's output, in order of execution, start and end."""
     source = next(source for _, _, source in one.distributions if source)
     names = [name for when, name, of in one.distributions if when == START and of == source]
-    names = [name for name in names if name.endswith((" before", " logits"))]
+    names = [name for name in names if placed(name)["place"] in (BEFORE, LOGITS)]
     with np.errstate(divide="ignore"):
         start, end = (np.log2([one.distributions[when, name, source].std for name in names]) for when in (START, END))
     return start, end
