@@ -53,7 +53,7 @@ def swallowed(readings: Readings) -> Iterator[Found]:
         )
         cause += "it would be without"
         numbers = {"adam": float(factor[at]), "update_ratio": ratio, "parameters": float(len(chosen))}
-        severity = "finding" if ratio < 100 * RATIO_LOW else "warning"
+        severity = "finding" if ratio < 10 * RATIO_LOW else "warning"
         cause += "" if severity == "finding" else f", and still {ratio:.2g} of the weight"
         yield Found(str(readings.parameters["layer"][at]), cause, severity, numbers, seen(part))  # type: ignore[arg-type]
 
@@ -127,19 +127,17 @@ def unused(readings: Readings) -> Iterator[Found]:
     steps = stepped(readings)
     chosen = np.flatnonzero(trained(readings) & steps.any(0) & (none | ~steps).all(0))
     ran = {name: i for i, name in enumerate(readings.calls["name"].tolist())}
-    reached = np.nan_to_num(readings.signals["gradient"]).max(0, initial=0) > 0
-    first = int(np.flatnonzero(reached & (readings.calls["role"] != "input")).min(initial=len(reached)))
-    before = [i for i in chosen.tolist() if ran.get(str(facts["layer"][i]), first) < first]
-    never = [i for i in chosen.tolist() if facts["layer"][i] not in ran]
-    aside = [i for i in chosen.tolist() if i not in before and i not in never]
-    numbers = {"steps": float(steps.any(1).sum())}
-    if before and first < len(reached):
-        last = max(before, key=lambda i: ran[str(facts["layer"][i])])
-        cause = f"gradient ends here: none (None) at {_names(readings, before)}, while it arrives at "
-        cause += f"{readings.calls['layer'][first]} behind: a detach() or no_grad between"
-        yield Found(str(facts["layer"][last]), cause, "finding", numbers, seen(readings))
-    elif before:
-        aside = [*before, *aside]
+    reached = np.flatnonzero(np.nan_to_num(readings.signals["gradient"]).max(0, initial=0) > 0)
+    final = int(reached.max(initial=-1))
+    at = {i: ran.get(str(facts["layer"][i]), -1) for i in chosen.tolist()}
+    before = sorted((i for i in at if 0 <= at[i] < final), key=lambda i: at[i])
+    never, aside = [i for i in at if at[i] < 0], [i for i in at if at[i] > final]
+    numbers = {"steps": float(steps.any(1).sum()), "parameters": float(len(chosen))}
+    if before:
+        behind = readings.calls["layer"][reached[reached > at[before[-1]]][0]]
+        cause = f"gradient ends here: none (None) at {_names(readings, before)}, while it arrives at {behind} behind:"
+        cause += " a detach() or no_grad between, or an output that nobody takes"
+        yield Found(str(facts["layer"][before[-1]]), cause, "finding", numbers, seen(readings))
     for group, why in ((aside, "ran, but nothing leads from it to the loss"), (never, "did not run in the steps read")):
         if group:
             cause = f"unused: no gradient (None) in any step for {_names(readings, group)}: it {why}"
