@@ -41,8 +41,8 @@ DIRECTIONS = {
     "zoo": "errors seeds spec",
     "data": "errors seeds spec",
     "engine": "errors progress",
-    "studies": "axes capturing data engine errors exchange hooks inference inits layers meanfield objectives progress "
-    "quiet records result rules seeds shape spec streams training verdicts zoo",
+    "studies": "axes capturing data engine errors exchange flow hooks inference inits layers meanfield objectives "
+    "progress quiet records result rules seeds shape spec streams training verdicts watching zoo",
     "store": "errors result",
     "figures": "errors result",
     "plots": "errors figures result",
