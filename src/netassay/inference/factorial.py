@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, permutations, product
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ Kind = Literal["main", "interaction", "simple", "single"]
 Factors = Mapping[str, Sequence[str]]
 Change = tuple[int, int]
 """A level, and the one that it is compared with."""
+Asked = list[tuple[dict[int, Change], dict[int, int]]]
+"""Axes that change, and axes that are held."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def contrast(
     >>> contrast([[[1.0], [2.0]], [[3.0], [7.0]]], {0: (1, 0), 1: (1, 0)})  # (7 - 3) - (2 - 1)
     array([3.])
     """
-    left = np.array(values, dtype=np.float64)
+    left: Any = np.array(values, dtype=np.float64)
     left[~np.isfinite(left)] = np.nan
     for axis in reversed(range(left.ndim - 1)):
         if axis in changed:
@@ -67,7 +69,7 @@ def contrast(
             left = left.take(within[axis], axis)
         else:
             left = left.mean(axis)
-    return left
+    return np.asarray(left)
 
 
 def factorial(
@@ -90,9 +92,11 @@ def factorial(
     made = _checked(values, factors)
     axes = range(len(factors))
     groups = [group for size in range(1, order + 1) for group in combinations(axes, size)]
-    joint = [({axis: (level, 0) for axis, level in one}, {}) for group in groups for one in _levels(group, factors)]
+    joint: Asked = [
+        ({axis: (level, 0) for axis, level in one}, {}) for group in groups for one in _levels(group, factors)
+    ]
     pairs = [(one, other) for one, other in permutations(axes, 2)]
-    simple = [
+    simple: Asked = [
         ({one: (level, 0)}, {other: at})
         for one, other in pairs
         for at in range(made.shape[other])
@@ -142,7 +146,7 @@ def _levels(group: Sequence[int], factors: Factors) -> Iterator[tuple[tuple[int,
 def _effects(
     values: np.ndarray,
     factors: Factors,
-    asked: Sequence[tuple[Mapping[int, Change], Mapping[int, int]]],
+    asked: Asked,
     confidence: float,
     kind: Kind | None = None,
 ) -> tuple[Effect, ...]:
