@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import permutations
 
 from netassay.inference import Effect
 from netassay.studies.flow_effects import decision
@@ -20,11 +21,11 @@ def answer(found: Mapping[str, Sequence[Effect]]) -> str:
 
 def _about(name: str, every: Sequence[Effect]) -> str:
     title, unit = SAID[name], MEASURES[name].unit
+    joint = [one for one in _of(every, "interaction") if decision(one) != "undecided"]
     parts = [f"{title}, on average over the other switches: {_ranked(_of(every, 'main'), unit)}"]
-    joint = [one for one in _of(every, "interaction") if decision(one) != "undecided"][:MOST]
     if joint:
-        parts.append(f"Together beyond that: {'; '.join(_said(one, unit) for one in joint)}")
-        parts += _within(every, joint, unit)
+        parts.append(f"Together, beyond the sum of each: {'; '.join(_said(one, unit) for one in joint[:MOST])}")
+    parts += [sentence for one in joint if len(one.changed) == 2 for sentence in _within(every, one, unit)]
     return ". ".join([*parts, _alone(every, unit)]) + "."
 
 
@@ -35,27 +36,22 @@ def _of(every: Sequence[Effect], kind: str) -> list[Effect]:
 
 def _ranked(mains: Sequence[Effect], unit: str) -> str:
     clear = [_said(one, unit) for one in mains if decision(one) != "undecided"]
-    open = [_said(one, unit) for one in mains if decision(one) == "undecided"]
-    unclear = [f"not told from 0: {'; '.join(open)}"] if open else []
-    return "; ".join([*clear, *unclear])
+    unclear = [_said(one, unit) for one in mains if decision(one) == "undecided"]
+    return "; ".join(clear + [f"not told from 0: {one}" for one in ["; ".join(unclear)] if one])
 
 
-def _within(every: Sequence[Effect], joint: Sequence[Effect], unit: str) -> list[str]:
-    """Say what the later switch of each pair that acts together does at each level of the other."""
-    told_of = []
-    for pair in (one.changed for one in joint if len(one.changed) == 2):
-        for first, second in (tuple(pair), tuple(pair)[::-1]):
-            change = {first: pair[first]}
-            ways = [one for one in every if one.kind == "simple" and one.changed == change and second in one.within]
-            if any(decision(one) == "undecided" for one in ways):
-                inside = "; ".join(f"with {told(one.within)} {_number(one, unit)}" for one in ways)
-                told_of.append(f"{told(change)} does {inside}")
-    return told_of
+def _within(every: Sequence[Effect], pair: Effect, unit: str) -> Iterator[str]:
+    """Say of two switches that act together what one does at each level of the other, where it does nothing at one."""
+    for first, second in permutations(pair.changed):
+        change = {first: pair.changed[first]}
+        ways = [one for one in every if one.kind == "simple" and one.changed == change and second in one.within]
+        if any(decision(one) == "undecided" for one in ways):
+            yield f"{told(change)}: {'; '.join(f'with {told(one.within)} {_number(one, unit)}' for one in ways)}"
 
 
 def _alone(every: Sequence[Effect], unit: str) -> str:
     singles = _of(every, "single")
-    cell = {**singles[0].references, **singles[0].within}
+    cell = {name: level for one in every if one.kind == "single" for name, level in one.references.items()}
     changes = "; ".join(_said(one, unit) for one in singles)
     return f"One change alone where gradient is farthest from kept ({told(cell)}): {changes}"
 

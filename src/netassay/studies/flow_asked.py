@@ -13,6 +13,7 @@ from netassay.errors import BadInput
 from netassay.inits import INITS
 from netassay.spec import Spec, parse
 from netassay.studies.flow_cell import HOW, made
+from netassay.studies.flow_tables import told
 from netassay.studies.init_asked import basics, identity, whole, words
 from netassay.training import Diverged, train
 from netassay.zoo import expanded
@@ -63,20 +64,22 @@ def switched(asked: Question, levels: Mapping[str, str]) -> Question:
     return asked
 
 
-def begun(asked: Question, every: Sequence[Question]) -> dict[str, Any]:
-    """Build each combination and train it on a batch, so that what does not fit is refused; return what it is about."""
-    seen: dict[str, Any] = {}
+def begun(every: Sequence[Question]) -> tuple[dict[str, Any], list[Question]]:
+    """Build each combination and train it on a batch, so that what does not fit is refused; say what they are about.
+
+    Each cell takes a hash of its network as the factory makes it and of its first batches: another factory or file
+    under the same name is another cell of a ledger.
+    """
+    about: dict[str, Any] = {}
+    hashes: dict[str, str] = {}
     for cell in every:
         if cell["seed"] == every[0]["seed"]:
             learn, test = splits(cell["data"], batch_size=cell["batch_size"])
             with suppress(Diverged):
-                how = {name: cell[name] for name in HOW}
-                train(made(cell, learn), [next(iter(learn))], epochs=1, **how)
-            told = identity(cell["model"], learn, test)
-            seen.setdefault("split", learn is not test)
-            seen |= {name: told[name] for name in ("versions", "dtype")}
-            seen.setdefault("hashes", []).append(told["model_hash"] + told["data_hash"])
-    return seen
+                train(made(cell, learn), [next(iter(learn))], epochs=1, **{name: cell[name] for name in HOW})
+            about = identity(cell["model"], learn, test) | {"split": learn is not test}
+            hashes[told(cell["levels"])] = about.pop("model_hash") + about.pop("data_hash")
+    return about, [{**cell, "hash": hashes[told(cell["levels"])]} for cell in every]
 
 
 def _option(asked: Question, name: str, level: str) -> Question:

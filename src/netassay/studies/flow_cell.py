@@ -62,10 +62,9 @@ def law(model: nn.Module, data: Data) -> Payload:
             found.setdefault(record.key, []).append(float(norm))
 
     outcome = sweep(model, data, named_layers(model), objective=find("cross_entropy"), on_backward=note, training=True)
-    trunk = {
-        call.place.depth: key for key, call in outcome.calls.items() if call.place.path == "trunk" and key in found
-    }
-    weights = [key for key, call in outcome.calls.items() if has_weight(call.layer.module) and key in found]
+    calls = {key: call for key, call in outcome.calls.items() if key in found and call.place.depth > 0}
+    trunk = {call.place.depth: key for key, call in calls.items() if call.place.path == "trunk"}
+    weights = [key for key, call in calls.items() if has_weight(call.layer.module)]
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log([found[key] for key in trunk.values()])
         slope = float(np.polyfit(list(trunk), logs.mean(1), 1)[0]) if np.isfinite(logs).all() else math.nan

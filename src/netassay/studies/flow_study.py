@@ -68,8 +68,8 @@ def flow_study(
         }
     )  # fmt: skip
     levels, numbers = switches_of(switches), seeds_of(seeds)
-    every = cells(asked, levels, numbers)
-    question = {**asked, **begun(asked, every)}
+    about, every = begun(cells(asked, levels, numbers))
+    question = {**asked, **about}
     given = grid(cell, every, ledger=ledger, question=question, executor=executor, workers=workers, task="flow study")
     trials = [Trial(one["levels"], one["seed"], payload) for one, payload in zip(every, given, strict=True)]
     found = effects(trials, levels)
