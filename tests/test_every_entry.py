@@ -148,6 +148,7 @@ WITHOUT_MODEL = {
     "Run",
     "Verdict",
     "build",
+    "compare",
     "load_data",
     "open_run",
 }

@@ -22,6 +22,7 @@ PUBLIC = {
     "build": "netassay.zoo",
     "capture": "netassay.capturing",
     "channel_profile": "netassay.studies.channel_profile",
+    "compare": "netassay.comparing",
     "emission": "netassay.exchange",
     "examine": "netassay.front",
     "exchange_map": "netassay.studies.exchange_map",
