@@ -16,7 +16,7 @@ from netassay.result import Result, Table, Verdict, plain
 ALWAYS = ("model", "data", "seed")
 CHANCE = 0.05
 CAVEATS = {
-    "limits": "intervals from limits speak of what these were taken over, such as samples; one seed does not tell of others",
+    "limits": "intervals from limits speak of what these were taken over, such as samples, and not of other seeds",
     "stretches": "intervals over stretches tell how steady these two trainings are, not what other seeds would give",
 }
 BOTH, ONLY_A, ONLY_B = "both", "only a", "only b"
