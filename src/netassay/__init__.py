@@ -31,6 +31,7 @@ PUBLIC = {
     "initialize": "netassay.inits",
     "load_data": "netassay.data",
     "open_run": "netassay.store",
+    "prescribe": "netassay.studies.prescribe",
     "select": "netassay.layers",
     "signal": "netassay.studies.signal",
     "summary": "netassay.studies.summary",

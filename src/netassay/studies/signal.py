@@ -75,7 +75,9 @@ def signal(
     back = tape.backward(ends, {place: sizes.gradient(key) for key, place in at.items()})
     table = layer_table(outcome, sizes, tape, at, back)
     told = describe_pass(model, loaded, outcome.seen, objective=objective, training=training)
-    return Result("signal", {"layers": table}, notes=notes(model, outcome, sizes, tape, at, training=training), provenance=told)
+    return Result(
+        "signal", {"layers": table}, notes=notes(model, outcome, sizes, tape, at, training=training), provenance=told
+    )
 
 
 def taped(
@@ -91,7 +93,12 @@ def taped(
         if place >= 0:
             at[record.key] = place
 
-    with quiet(model, training=training), torch.inference_mode(False), torch.no_grad(), visit(model, layers, on_forward=note):
+    with (
+        quiet(model, training=training),
+        torch.inference_mode(False),
+        torch.no_grad(),
+        visit(model, layers, on_forward=note),
+    ):
         x = batch.x.clone()
         tape.begin(x)
         with tape:
