@@ -129,11 +129,15 @@ def claims(trials: Sequence[Trial]) -> tuple[Claim, ...]:
     )
 
 
+def _statement(name: str) -> str:
+    return f"With {name} the loss falls further than as it is"
+
+
 def _claim(name: str, falls: Sequence[float], level: float, tests: int) -> Claim:
     few = len(falls) < FEWEST
     effect, low, high = seed_interval(falls, level)
     told: Mapping[str, Any] = {
-        "statement": f"With {name} the loss falls further than as it is",
+        "statement": _statement(name),
         "effect": effect,
         "interval": (math.nan, math.nan) if few else (low, high),
         "n": len(falls),
@@ -149,24 +153,25 @@ def _claim(name: str, falls: Sequence[float], level: float, tests: int) -> Claim
 def notes(trials: Sequence[Trial], case: Case) -> tuple[str, ...]:
     """Say first what to do, then what to know."""
     rows = {row["remedy"]: row for row in _ranked(trials)}
-    few = [f"fewer than {FEWEST} seeds: no claim can hold"] if rows[AS_IT_IS]["n"] < FEWEST else []
-    gone = [
-        f"{name}: the loss was not finite in {row['diverged']} of {row['n']} seeds"
-        for name, row in rows.items()
-        if row["diverged"]
-    ]
+    lacking = [f"fewer than {FEWEST} seeds: no claim can hold"] if rows[AS_IT_IS]["n"] < FEWEST else []
+    ended = [(name, row["diverged"], row["n"]) for name, row in rows.items() if row["diverged"]]
+    gone = [f"{name}: the loss was not finite in {some} of {n} seeds" for name, some, n in ended]
     same = [] if isinstance(case.model, str) else ["one network was given: as it is, seeds order the data alone"]
-    return (advice(rows), *few, *gone, *same)
+    return (advice(rows, claims(trials)), *lacking, *gone, *same)
 
 
-def advice(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the recommendation in one sentence."""
-    best, now = next(iter(rows.values())), rows[AS_IT_IS]
-    if math.isnan(best["loss_end"]):
-        return "Nothing that was tried kept the loss finite in all seeds."
-    others = [name for name, row in rows.items() if row["together"] and row is not best]
-    beside = f"; not told apart from it: {', '.join(others)}" if others else ""
-    if best is now or now["together"]:
-        return f"Leave it as it is: no remedy is told apart from that (best: {best['remedy']}){beside}."
+def advice(rows: Mapping[str, Mapping[str, Any]], tested: Sequence[Claim]) -> str:
+    """Return the recommendation in one sentence: the best remedy of which it is sure that it helps."""
+    surely = {claim.statement for claim in tested if claim.decision == "holds"}
+    helps = [row for name, row in rows.items() if _statement(name) in surely]
+    now = rows[AS_IT_IS]
+    if not helps:
+        first = next(iter(rows))
+        lowest = "leaving it so" if first == AS_IT_IS else f"{first}, not surely"
+        return f"No remedy is told apart from the network as it is; the lowest loss came with {lowest}."
+    best = helps[0]
     fall = f"the loss falls by {best['loss_fall']:.3g} nats, as it is by {now['loss_fall']:.3g}"
-    return f"Type {best['what']}: {fall}; chi is {best['chi']:.3g}, as it is {now['chi']:.3g}{beside}."
+    law = f"chi is {best['chi']:.3g}, as it is {now['chi']:.3g}"
+    others = [row["remedy"] for row in helps[1:] if row["loss_fall_high"] >= best["loss_fall_low"]]
+    beside = f"; these help too, and are not told apart from it: {', '.join(others)}" if others else ""
+    return f"Type {best['what']}: {fall}; {law}{beside}."
