@@ -149,6 +149,7 @@ WITHOUT_MODEL = {
     "Run",
     "Verdict",
     "build",
+    "compare",
     "load_data",
     "open_run",
 }
