@@ -122,12 +122,14 @@ def _ratio(above: float | None, below: float | None) -> float:
     return above / below if above is not None and below else math.nan
 
 
-def notes(model: nn.Module, outcome: Outcome, sizes: Sizes, tape: Tape, at: Mapping[Key, int]) -> tuple[str, ...]:
+def notes(
+    model: nn.Module, outcome: Outcome, sizes: Sizes, tape: Tape, at: Mapping[Key, int], *, training: bool
+) -> tuple[str, ...]:
     """Say what was pooled how, where the prediction was anchored anew, and what it rests on."""
     labels = {place: outcome.calls[key].label for key, place in at.items() if key in outcome.calls}
     odd = [labels.get(place, "a function") for place in tape.notes]
     unseen = [call.label for key, call in outcome.calls.items() if key not in at]
-    fresh = list(fresh_norms(model))
+    fresh = [] if training else list(fresh_norms(model))
     told = [
         (tape.anchors, f"anchored: the prediction goes on from what is measured after {_counted(tape.anchors)}"),
         (tape.correlations, f"anchored: only the correlation is measured after {_counted(tape.correlations)}"),
