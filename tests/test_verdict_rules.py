@@ -326,15 +326,15 @@ def test_a_detach_is_where_gradient_ends():
     assert "gradient ends here" in str(found)
 
 
-def test_what_nobody_uses_is_a_warning():
+def test_what_nobody_uses_is_a_note():
     """A last layer whose output is thrown away, and one that never ran."""
     spare = put(chain(), "fc8", gradient=np.nan, gradient_entries=0)
     spare = step(spare, ["fc8.weight", "fc8.bias"], gradient=np.nan)
-    assert told(spare, "warning") == [("unused parameters", "fc8")]
+    assert told(spare, "note") == [("unused parameters", "fc8")]
     facts = {**chain().parameters, "layer": chain().parameters["layer"].astype(object)}
     facts["layer"][:2] = "spare"
     never = step(replace(chain(), parameters=facts), ["fc1.weight", "fc1.bias"], gradient=np.nan)
-    assert "did not run" in str(only(never, "unused parameters", "warning"))
+    assert "did not run" in str(only(never, "unused parameters", "note"))
 
 
 def test_copies_of_a_channel():
@@ -358,10 +358,10 @@ def test_steps_that_the_scaler_skips(skipped, fires):
 
 
 @pytest.mark.parametrize(
-    ("dead", "severity"), [(16, None), (20, "warning"), (31, "warning"), (32, "finding"), (64, "finding")]
+    ("dead", "severity"), [(16, None), (20, "note"), (31, "note"), (32, "finding"), (64, "finding")]
 )
 def test_dead_channels_by_their_share(dead, severity):
-    """A quarter is let pass, up to a half is a warning, from a half on a finding; the channels are named."""
+    """A quarter is let pass, up to a half is a note, from a half on a finding; the channels are named."""
     sick = channels(chain(), "act2", silenced(64, slice(0, dead)))
     found = [v for v in judge(sick).verdicts if v.rule == "dead channels"]
     assert [(v.layer, v.severity) for v in found] == ([("act2", severity)] if severity else [])
@@ -487,7 +487,7 @@ def test_a_layer_that_is_used_without_being_called_is_dismissed():
     facts["layer"][:2] = "attention.out_proj"
     read = replace(chain(), parameters=facts, told={"steps": 120, "never_ran": ("attention.out_proj",)})
     assert row(read, "never called")["where"] == "attention.out_proj"
-    assert told(read) == told(read, "warning") == []
+    assert told(read) == told(read, "note") == []
 
 
 def test_gradients_that_go_with_the_loss_are_dismissed():

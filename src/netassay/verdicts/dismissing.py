@@ -11,7 +11,7 @@ from netassay.flow import Readings, law
 from netassay.flow.law import points
 from netassay.flow.tables import middle, share
 from netassay.verdicts.evidence import naming, over, shares, trained, zero_at_start
-from netassay.verdicts.thresholds import INVARIANT
+from netassay.verdicts.thresholds import INVARIANT, SETTLED
 
 Dismissed = dict[str, str]
 BATCH_NORMS = re.compile(r"(Sync)?BatchNorm|InstanceNorm")
@@ -71,7 +71,7 @@ def _zero_ends(readings: Readings) -> Iterator[Dismissed]:
     facts = readings.parameters
     last = middle(readings.updates["weight"][-1:])
     started = zero_at_start(readings) & np.isin(facts["role"], ("matrix", "gain"))
-    chosen = np.flatnonzero(started & ((last > 0) | (len(readings) == 1)))
+    chosen = np.flatnonzero(started & ((last > 0) | (len(readings) < SETTLED)))
     if len(chosen):
         first = readings.signals["gradient"][0]
         blocked = int(((first == 0) & (readings.signals["gradient_entries"][0] > 0)).sum())

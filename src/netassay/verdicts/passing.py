@@ -10,7 +10,7 @@ from netassay.flow import Readings, Slope, law, laws
 from netassay.flow.law import points
 from netassay.flow.tables import middle
 from netassay.verdicts.evidence import Found, effective, naming, over, seen, shares
-from netassay.verdicts.thresholds import ATTENUATION, SATURATED, SHRINKS, SPARSE, STEEPEST, SUBNORMAL
+from netassay.verdicts.thresholds import ATTENUATION, SATURATED, SETTLED, SHRINKS, SPARSE, STEEPEST, SUBNORMAL
 
 
 def vanishing(readings: Readings) -> Iterator[Found]:
@@ -128,7 +128,7 @@ def _stopped(readings: Readings, part: Readings, at: int, behind: int) -> Found 
         fitted = bool((part.loss == 0).all())
         return None if fitted else Found(layer, f"{told}: the loss itself gives none", "finding", numbers, seen(part))
     after = str(part.calls["layer"][behind])
-    if len(readings) == 1 and _zero_weight(part, behind):
+    if len(readings) < SETTLED and _zero_weight(part, behind):
         return None
     for closed, why, its_own in CLOSED:
         if closed(part, behind):

@@ -38,7 +38,7 @@ def _silent(readings: Readings, label: str, named: np.ndarray, samples: int, sha
     cause += "" if there is None else f"; {there} of them at the start" if there else "; none at the start"
     numbers = {"share": share, "dead": float(count), "channels": float(len(named))}
     numbers |= {} if there is None else {"at_the_start": float(there)}
-    return Found(label, cause, "finding" if surely else "warning", numbers, samples)
+    return Found(label, cause, "finding" if surely else "note", numbers, samples)
 
 
 def monotonous(state: str, readings: Readings) -> Iterator[Found]:

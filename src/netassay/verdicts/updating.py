@@ -21,14 +21,14 @@ from netassay.verdicts.evidence import (
     trained,
     zero_at_start,
 )
-from netassay.verdicts.thresholds import ADAM, LOST, RATIO_HIGH, RATIO_LOW, SETTLING, SKIPPED, SYMMETRIC
+from netassay.verdicts.thresholds import ADAM, LOST, RATIO_HIGH, RATIO_LOW, SETTLED, SETTLING, SKIPPED, SYMMETRIC
 
 
 def lost(readings: Readings) -> Iterator[Found]:
     """Find steps that rounding takes away."""
     part = active(readings)
     share = np.where(judged(readings), throughout(part.updates["lost"]), np.nan)
-    chosen = np.flatnonzero(share > LOST)
+    chosen = np.flatnonzero((share > LOST) & (len(part) >= SETTLED))
     if len(chosen):
         at = int(chosen[np.argmax(share[chosen])])
         kind, ratio = readings.parameters["dtype"][at], middle(update_ratio(part))[at]
@@ -44,7 +44,7 @@ def swallowed(readings: Readings) -> Iterator[Found]:
     """Find gradients that Adam's epsilon makes small."""
     part = active(readings)
     factor = np.where(judged(readings), -throughout(-adam(part)), np.nan)
-    chosen = np.flatnonzero(factor < ADAM)
+    chosen = np.flatnonzero((factor < ADAM) & (len(part) >= SETTLED))
     if len(chosen):
         at = int(chosen[np.argmin(factor[chosen])])
         ratio = float(np.nan_to_num(middle(update_ratio(part))[at]))
@@ -70,7 +70,7 @@ def ratio(readings: Readings) -> Iterator[Found]:
 
 
 def _outside(part: Readings, chosen: np.ndarray, value: np.ndarray, what: str) -> Iterator[Found]:
-    if len(chosen):
+    if len(chosen) and len(part) >= SETTLED:
         at = int(chosen[np.argmin(value[chosen])])
         size, rate = abs(float(value[at])), float(middle(part.updates["rate"])[at])
         cause = (
@@ -141,7 +141,7 @@ def unused(readings: Readings) -> Iterator[Found]:
     for group, why in ((aside, "ran, but nothing leads from it to the loss"), (never, "did not run in the steps read")):
         if group:
             cause = f"unused: no gradient (None) in any step for {_names(readings, group)}: it {why}"
-            yield Found(str(facts["layer"][group[0]]), cause, "warning", numbers, seen(readings))
+            yield Found(str(facts["layer"][group[0]]), cause, "note", numbers, seen(readings))
 
 
 def _names(readings: Readings, chosen: Sequence[int] | np.ndarray) -> str:
@@ -163,6 +163,6 @@ def unmoved(readings: Readings) -> Iterator[Found]:
     part = over(readings, "end")
     weight = middle(part.updates["weight"])
     still = zero_at_start(readings) & trained(readings) & (readings.parameters["role"] == "matrix") & (weight == 0)
-    for i in np.flatnonzero(still & (len(readings) > 1)):
+    for i in np.flatnonzero(still & (len(readings) >= SETTLED)):
         cause = f"{readings.parameters['parameter'][i]} started at 0 and is still 0 after {len(readings)} steps read"
         yield Found(str(readings.parameters["layer"][i]), cause, "finding", {"weight": 0.0}, seen(readings))
