@@ -110,7 +110,7 @@ def _read(
 
 
 def _predicted(
-    model: nn.Module, data: Data, objective: Objective, training: bool
+    model: nn.Module, data: Data, objective: str | Objective, training: bool
 ) -> tuple[Mapping[str, tuple[float, float]], tuple[str, ...]]:
     """Return what theory expects of each path, and why nothing where it has nothing to say."""
     try:
