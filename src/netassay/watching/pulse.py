@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SPREAD = 0.02
-"""Variance over mean square below which the difference of sums has lost the digits that are promised."""
+SPREAD, FEW = 0.02, 1 << 16
+"""Variance over mean square below which the difference of sums has lost the digits that are promised: ten times that
+where so few entries are added that their rounding does not average out."""
 SMALLEST, LARGEST = 1e-24, 1e24
 """Mean squares between which float32 squares neither underflow where it matters nor overflow."""
 ROW = 1024
@@ -147,7 +148,7 @@ def _spread(x: Tensor, squares: Tensor, scratch: Scratch) -> tuple[Tensor, Tenso
     mean = x.mean(0)
     total = squares.sum(0)
     m2 = total - N * _squares(mean[None], scratch)[0]
-    weak = torch.nonzero(m2 < SPREAD * total)[:, 0]
+    weak = torch.nonzero(m2 < (SPREAD if x.numel() > FEW else 10 * SPREAD) * total)[:, 0]
     if len(weak):
         part = x if len(weak) == len(m2) else x[:, :, weak]
         apart = part - part[:1]
