@@ -38,10 +38,11 @@ def signal(
     Table "layers", a row for each call of a layer with a weight matrix, in order of execution: `q`, the second moment
     of an entry of the output; `c`, the mean over pairs of samples of the cosine of their whole outputs; `g`, the
     second moment of an entry of the gradient there, each `_measured` over the first `samples` of `data` and
-    `_predicted`; `forward` and `backward`, the factors by which q goes from the call before to this one and g from
-    this one to the call before; `chi`, the factor that `backward` has between layers of one width; `anchored` and
-    `g_anchored`, where the prediction starts anew from what was measured. Gradients are of the objective's sum over
-    samples, per sample. The model runs in eval mode unless `training`. `model` may be a spec.
+    `_predicted`; `entries`, how many of them a sample has; `forward` and `backward`, the factors by which q goes from
+    the call before to this one and g from this one to the call before; `chi`, the factor that `backward` has between
+    layers of one width; `anchored` and `g_anchored`, where the prediction starts anew from what was measured. Gradients
+    are of the objective's sum over samples, per sample. The model runs in eval mode unless `training`. `model` may be a
+    spec.
 
     The prediction takes weights for independent, of mean 0 and the variance that they have, and what goes into an
     activation for Gaussian: Poole et al. 2016 (arXiv 1606.05340), equations 3 and 5, forward; Schoenholz et al. 2017
@@ -75,7 +76,9 @@ def signal(
     back = tape.backward(ends, {place: sizes.gradient(key) for key, place in at.items()})
     table = layer_table(outcome, sizes, tape, at, back)
     told = describe_pass(model, loaded, outcome.seen, objective=objective, training=training)
-    return Result("signal", {"layers": table}, notes=notes(model, outcome, sizes, tape, at, training=training), provenance=told)
+    return Result(
+        "signal", {"layers": table}, notes=notes(model, outcome, sizes, tape, at, training=training), provenance=told
+    )
 
 
 def taped(
@@ -91,7 +94,12 @@ def taped(
         if place >= 0:
             at[record.key] = place
 
-    with quiet(model, training=training), torch.inference_mode(False), torch.no_grad(), visit(model, layers, on_forward=note):
+    with (
+        quiet(model, training=training),
+        torch.inference_mode(False),
+        torch.no_grad(),
+        visit(model, layers, on_forward=note),
+    ):
         x = batch.x.clone()
         tape.begin(x)
         with tape:

@@ -25,7 +25,7 @@ class Cell:
     channel: int
     samples: int
     entries: int
-    pulse: Pulse
+    pulse: Pulse | None
     twins: list[Cell] = field(default_factory=list)
     hooked: bool = False
     arrived: bool = False
@@ -43,6 +43,7 @@ class Pass:
     """One forward pass; it counts once a gradient has come back to it."""
 
     samples: int
+    round: int
     cells: list[Cell] = field(default_factory=list)
     calls: dict[str, int] = field(default_factory=dict)
     counted: bool = False

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 
 from netassay.axes import Axes
 from netassay.layers import Layer, Place, has_weight, label, places
@@ -77,7 +78,9 @@ class Plan:
         self._order.append(key)
         if self._made.get(id(y), (_nothing,))[0]() is not y:
             self._made[id(y)] = (weakref.ref(y), key)
-        if y.grad_fn is not None:
+        if cell.layer is None and y.requires_grad:
+            self._sources.append(get_gradient_edge(y).node)
+        elif y.grad_fn is not None:
             self._nodes[key] = (y.grad_fn, cell.layer is not None and has_weight(cell.layer.module))
             if x is None or not x.requires_grad:
                 self._sources.append(y.grad_fn)

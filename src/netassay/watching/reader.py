@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,8 @@ from netassay.watching.stretches import Stretches
 from netassay.watching.views import view
 
 INPUT: Key = ("", 0)
+WAITING = 4096
+"""Calls without a graph that may yet get one by recomputation."""
 
 
 class Reader:
@@ -60,27 +61,23 @@ class Reader:
         self.stretches: dict[Key, Stretches] = {}
         self._handles: list[Any] = []
         self._layer_handles: list[Any] = []
+        self._input_handles: list[Any] = []
+        self.rooted, self.inside, self.round = False, None, 0
         self._forget()
 
     def _forget(self) -> None:
-        self.passes: list[Pass] = []
+        self.current: Pass | None = None
+        self.samples, self.round = 0, self.round + 1
         self.columns: dict[Key, Column] = {}
         self.waiting: list[Cell] = []
         self._last: tuple[Any, int, Cell] | None = None
         self._gradients: list[Any] = []
-        self.inside: bool | None = None
-        self.rooted = False
         self.cursor = -1
 
     @property
     def guard(self) -> Callable[..., None]:
         """What every hook runs through."""
         return self.guarded
-
-    @property
-    def samples(self) -> int:
-        """Samples of the passes that count so far."""
-        return sum(one.samples for one in self.passes if one.counted)
 
     @property
     def device(self) -> torch.device:
@@ -94,41 +91,45 @@ class Reader:
 
     def close(self) -> None:
         """Remove every hook, those on a graph that still stands included."""
-        _let_go(self._handles, self._layer_handles, self._gradients)
-        self._forget()
+        _let_go(self._handles, self._layer_handles, self._input_handles, self._gradients)
+        self.drop()
         self.on = False
 
     def turn(self, on: bool) -> None:
-        """Read from here on, or no longer; layers that are not read have no hooks."""
+        """Read from here on, or no longer; layers that are not read have no hooks, once the model itself is called."""
         self.on = on
-        if on and self._handles and not self._layer_handles:
-            self._layer_handles += at_layers(self.layers, self)
-            if not self.plan.complete:
-                leaves = [m for m in self.model.modules() if has_weight(m) or next(m.children(), None) is None]
-                self._layer_handles += at_inputs(leaves, self)
-        elif not on:
+        if not self._handles:
+            return
+        if not on and self.rooted:
             _let_go(self._layer_handles)
+        elif not self._layer_handles:
+            self._layer_handles += at_layers(self.layers, self)
+        if not on or self.plan.complete:
+            _let_go(self._input_handles)
+        elif not self._input_handles:
+            leaves = [one for one in self.model.modules() if has_weight(one) or next(one.children(), None) is None]
+            self._input_handles += at_inputs(leaves, self)
 
     # What the hooks call.
 
     def begin(self, args: Any, kwargs: Any) -> None:
         """A forward pass of the model begins."""
         self.inside = self.guarded.differentiable
-        if self.on_begin is not None:
-            self.on_begin(self.inside)
-        if not (self.on and self.inside):
-            return
-        self.rooted = True
-        self._start((args, kwargs))
+        self.rooted = self.rooted or self.inside
+        self._start((args, kwargs), self.inside)
 
-    def _start(self, given: Any) -> None:
-        self.passes = [one for one in self.passes if one.counted or one is self.passes[-1]]
-        current = Pass(_batch(given))
-        self.passes.append(current)
-        self._last = None
+    def _start(self, given: Any, differentiable: bool) -> None:
+        if self.on_begin is not None:
+            self.on_begin(differentiable)
+        if not (self.on and differentiable):
+            return
+        if self.current is not None and self.current.counted:
+            self._gradients.clear()
+        self.waiting = [cell for cell in self.waiting if not cell.hooked][-WAITING:]
+        self.current, self._last = Pass(_batch(given), self.round), None
         x = first_tensor(given)
         if x is not None:
-            self._cell(current, INPUT, None, x, x)
+            self._cell(self.current, INPUT, None, x, x)
 
     def end(self, output: Any) -> None:
         """The model's forward pass is over."""
@@ -143,17 +144,15 @@ class Reader:
 
     def read(self, layer: Layer, given: Any, output: Any) -> None:
         """Read what a layer made."""
-        if not self.on or self.inside is False:
-            return
         y = first_tensor(output)
         if torch._C._current_graph_task_id() != -1:
             self._again(layer, first_tensor(given), y)
             return
-        if self.inside is None and not self.guarded.differentiable:
+        if self.inside is None and self.guarded.differentiable and (self.current is None or self.current.counted):
+            self._start(given, True)  # Somebody calls the layers of the model, and not the model.
+        current = self.current
+        if not self.on or current is None or self.inside is False or not (self.inside or self.guarded.differentiable):
             return
-        if not self.passes or (self.inside is None and self.passes[-1].counted):
-            self._start(given)
-        current = self.passes[-1]
         number = current.calls.get(layer.name, 0)
         current.calls[layer.name] = number + 1
         current.weights += has_weight(layer.module)
@@ -207,12 +206,10 @@ class Reader:
     def back(self, cell: Cell, gradient: Tensor) -> None:
         """Read the gradient at what a layer made."""
         home = cell.home
-        if not self.on or home is None or not any(one is home for one in self.passes):
+        if not self.on or home is None or home.round != self.round:
             return
         if not home.counted:
-            home.counted = True
-            for one in home.cells:
-                self.column(one.key).y.add(one.pulse, one.samples, one.entries)
+            self._count(home)
         if cell.arrived:
             self.guarded.fault("gradient", "several backward passes through one forward pass: their squares add up")
         seen, found = view(gradient.detach(), cell.samples, cell.channel)
@@ -221,6 +218,15 @@ class Reader:
         for one in (cell, *cell.twins):
             one.arrived = True
             self.column(one.key).gy.add(told, one.samples, one.entries)
+
+    def _count(self, home: Pass) -> None:
+        home.counted = True
+        self.samples += home.samples
+        for cell in home.cells:
+            if cell.pulse is not None:
+                self.column(cell.key).y.add(cell.pulse, cell.samples, cell.entries)
+            cell.pulse = None
+        home.cells.clear()
 
     def column(self, key: Key) -> Column:
         """Return the sums of a call."""
@@ -242,15 +248,12 @@ class Reader:
         for key, column in self.columns.items():
             self._stretch(key, column)
         told = _signals(counts, rows, [self._bounded(key) for key in keys], self.samples, scale)
-        _let_go(self._gradients)
         self.drop()
         return told
 
     def drop(self) -> None:
         """Forget what was read since the last `take`."""
-        inside, rooted = self.inside, self.rooted
         self._forget()
-        self.inside, self.rooted = inside, rooted
 
     def _bounded(self, key: Key) -> bool:
         layer = self.plan.layers[key]
