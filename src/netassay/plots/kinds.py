@@ -200,8 +200,7 @@ def _heat(axes: Axes, one: Figure) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
     low, high = one.limits or (None, None)
-    colours = LinearSegmentedColormap.from_list("netassay", HEAT)
-    colours.set_extremes(under=NONE, bad=BAD)
+    colours = LinearSegmentedColormap.from_list("netassay", HEAT).with_extremes(under=NONE, bad=BAD)
     cells = np.array(list(one.series.values()))
     shown = np.where(np.isneginf(cells), (low or 0.0) - 1, cells)  # below the shades, or it would not be set apart
     image = axes.imshow(shown, aspect="auto", cmap=colours, vmin=low, vmax=high, interpolation="nearest")
