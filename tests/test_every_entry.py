@@ -144,6 +144,7 @@ ENTRIES = {
 }
 """Each entry, and the failures of user code that reach it."""
 WITHOUT_MODEL = {
+    "flow_study",
     "init_study",
     "Batch",
     "Claim",

@@ -25,7 +25,8 @@ DIRECTIONS = {
     "rules": "errors",
     "exchange": "rules",
     "inference": "errors",
-    "verdicts": "inference result",
+    "flow": "inference named result",
+    "verdicts": "flow inference named result",
     "meanfield": "errors",
     "layers": "errors",
     "quiet": "seeds",
@@ -40,8 +41,8 @@ DIRECTIONS = {
     "zoo": "errors seeds spec",
     "data": "errors seeds spec",
     "engine": "errors progress",
-    "studies": "axes capturing data engine errors exchange hooks inference inits layers meanfield objectives progress "
-    "quiet records result rules seeds shape spec streams training verdicts zoo",
+    "studies": "axes capturing data engine errors exchange flow hooks inference inits layers meanfield objectives "
+    "progress quiet records result rules seeds shape spec streams training verdicts watching zoo",
     "store": "errors result",
     "comparing": "errors inference result store",
     "figures": "errors result",
@@ -61,6 +62,7 @@ WITHOUT_TORCH = (
     "spec",
     "inference",
     "meanfield",
+    "flow",
     "verdicts",
     "engine",
     "store",

@@ -26,6 +26,7 @@ PUBLIC = {
     "emission": "netassay.exchange",
     "examine": "netassay.front",
     "exchange_map": "netassay.studies.exchange_map",
+    "flow_study": "netassay.studies.flow_study",
     "identify_init": "netassay.inits",
     "init_study": "netassay.studies.init_study",
     "initialize": "netassay.inits",

@@ -38,10 +38,11 @@ def signal(
     Table "layers", a row for each call of a layer with a weight matrix, in order of execution: `q`, the second moment
     of an entry of the output; `c`, the mean over pairs of samples of the cosine of their whole outputs; `g`, the
     second moment of an entry of the gradient there, each `_measured` over the first `samples` of `data` and
-    `_predicted`; `forward` and `backward`, the factors by which q goes from the call before to this one and g from
-    this one to the call before; `chi`, the factor that `backward` has between layers of one width; `anchored` and
-    `g_anchored`, where the prediction starts anew from what was measured. Gradients are of the objective's sum over
-    samples, per sample. The model runs in eval mode unless `training`. `model` may be a spec.
+    `_predicted`; `entries`, how many of them a sample has; `forward` and `backward`, the factors by which q goes from
+    the call before to this one and g from this one to the call before; `chi`, the factor that `backward` has between
+    layers of one width; `anchored` and `g_anchored`, where the prediction starts anew from what was measured. Gradients
+    are of the objective's sum over samples, per sample. The model runs in eval mode unless `training`. `model` may be a
+    spec.
 
     The prediction takes weights for independent, of mean 0 and the variance that they have, and what goes into an
     activation for Gaussian: Poole et al. 2016 (arXiv 1606.05340), equations 3 and 5, forward; Schoenholz et al. 2017
