@@ -129,6 +129,12 @@ ENTRIES = {
         lambda net, source, loss, folder: na.signal(net, source, objective=loss, batch_size=5),
         BACKWARD,
     ),
+    "prescribe": (
+        lambda net, source, loss, folder: na.prescribe(
+            net, source, objective=loss, steps=2, seeds=1, batch_size=6, remedies=["orthogonal", "lsuv", "lr x 10"]
+        ),
+        BACKWARD,
+    ),
     "one_batch": (lambda net, source, loss, folder: one_batch(net, source, objective=loss), BACKWARD),
     "evaluate": (lambda net, source, loss, folder: training.evaluate(net, [source]), FORWARD),
     "features": (lambda net, source, loss, folder: features(net, load_data(source)), FORWARD),
