@@ -95,6 +95,7 @@ def _forward(readings: Readings, row: int) -> Found | None:
 def _loss(readings: Readings, row: int) -> Found | None:
     loss = readings.loss[row]
     known = np.isfinite(readings.loss[: row + 1]).any() or np.isinf(loss)
+    known &= int(readings.steps[row]) not in readings.told.get("untold", ())
     if np.isfinite(loss) or not known or _skipped(readings, row):
         return None
     cause = f"the loss is {loss} at step {readings.steps[row]}, while every output is finite"

@@ -94,7 +94,9 @@ class Monitor:
 
     def close(self, error: BaseException | None = None) -> None:
         """Close the window that is open, remove every hook, and hand over to `on_exit`, with what the training raised."""
-        if self.window is not None and self.window.stepped:
+        # A training that raised may have done so before its step, because of what was read: that is looked at, too.
+        cut_off = error is not None and self.reader.samples > 0
+        if self.window is not None and (self.window.stepped or cut_off):
             self.guard("window", self._close)
         self.guard("scaler", self._drop_skipped)
         self.window = None
@@ -254,6 +256,7 @@ class Monitor:
             "steps": self.steps_done,
             "skipped": self.skipped,
             "faults": list(self.faults),
+            "untold": [row.step for row in self.series.rows if row.loss is None],
             "never_ran": self.reader.never_ran if self.series.rows else [],
             "seconds": round(self.guard.spent, 3),
         }

@@ -86,6 +86,7 @@ class Series:
         """Take up rows that were kept."""
         self.keys = [(str(name), int(call)) for name, call in state["keys"]]
         columns = [state[name].tolist() for name in ("steps", "epochs", "loss", "samples")]
+        columns[2] = [None if math.isnan(loss) else loss for loss in columns[2]]
         signals, updates = state["signals"].numpy(), state["updates"].numpy()
         self.rows = [
             Row(*one, signals[i].copy(), updates[i].copy()) for i, one in enumerate(zip(*columns, strict=True))
