@@ -74,10 +74,16 @@ def chosen(draw, model, kinds, but=()):
     return draw.choice(found)
 
 
+def named_leaves(model):
+    """Name the modules without children; torch's attention counts as one, since it calls none of its own."""
+    own = [(m, n) for n, m in model.named_modules() if not list(m.children()) or isinstance(m, nn.MultiheadAttention)]
+    return {module: name for module, name in own if not name.endswith("out_proj")}
+
+
 def order(training):
     """Names of the leaves in the order in which they first run; nothing is changed by it."""
     names, model = [], training.model
-    leaves = {m: n for n, m in model.named_modules() if not list(m.children()) or isinstance(m, nn.MultiheadAttention)}
+    leaves = named_leaves(model)
     hooks = [m.register_forward_hook(lambda m, x, y: names.append(leaves[m])) for m in leaves]
     x, _ = training.data(0)
     kept, state = model.training, torch.get_rng_state()
@@ -105,11 +111,12 @@ def before(model, place, training=None):
 def upstream(training):
     """Modules that run and at whose outputs no gradient arrives, or only zeros, and those of parameters without any."""
     model, reached = training.model, set()
-    leaves = {m: n for n, m in model.named_modules() if not list(m.children())}
+    leaves = named_leaves(model)
     calls = [(m, m.left) for m in model.modules() if hasattr(m, "left")]
 
     def look(module, x, y):
-        if isinstance(y, torch.Tensor) and y.requires_grad:
+        y = y[0] if isinstance(y, tuple) else y
+        if y.requires_grad:
             y.register_hook(lambda g: reached.add(leaves[module]) if g.any() else None)
 
     hooks, random = [m.register_forward_hook(look) for m in leaves], torch.get_rng_state()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import nn
 
 import netassay as na
 from labelled import nets
-from labelled.training import Training, digits, images, sentences
+from labelled.training import Training, images, sentences
 
 OPTIMIZERS = {
     "sgd": (lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9), (0.02, 0.08)),
@@ -62,9 +63,8 @@ def mlp_smooth(draw):
 
 
 def mlp_default(draw):
-    model = nets.mlp(
-        draw.randint(1, 3), draw.choice((32, 64, 128)), draw.choice(("relu", "tanh", "leaky")), init="default"
-    )
+    activation = draw.choice(("relu", "tanh", "leaky"))
+    model = nets.mlp(draw.randint(1, 3), draw.choice((32, 64, 128)), activation, init="default")
     return training(draw, model, "sgd", *ADAPTIVE)
 
 
@@ -102,11 +102,10 @@ def resnet_norm(draw):
 
 def resnet_zoo(draw):
     norm = draw.choice(("batch", "group"))
-    spec = f"resnet[1,{draw.randint(1, 2)}]:input=8,channels=1,classes=10,width={draw.choice((8, 16))},norm={norm}"
-    model = na.build(
-        spec + f",shortcut={draw.choice('AB')}" if norm == "batch" else spec.replace("=8,norm", "=32,norm")
-    )
-    return training(draw, model, "sgd", *ADAPTIVE, steps=60)
+    width = draw.choice((8, 16)) if norm == "batch" else 32
+    stages, shortcut = f"1,{draw.randint(1, 2)}", draw.choice("AB")
+    spec = f"resnet[{stages}]:input=8,channels=1,classes=10,width={width},norm={norm},shortcut={shortcut}"
+    return training(draw, na.build(spec, seed=draw.getrandbits(31)), "sgd", *ADAPTIVE, steps=60)
 
 
 def resnet_free(draw):
@@ -129,15 +128,11 @@ def vgg(draw):
 
 
 def transformer(draw, pre=True, attention=nets.Attention, **more):
+    worded = draw.random() < 0.5
     shape = {"dropout": draw.choice((0.0, 0.1)), "activation": draw.choice(("relu", "gelu"))}
-    shape |= (
-        {"words": WORDS["words"], "tokens": WORDS["tokens"], "classes": WORDS["classes"]}
-        if (worded := draw.random() < 0.5)
-        else {}
-    )
-    model = nets.Transformer(
-        draw.randint(1, 4), draw.choice((32, 48)), 4, pre=pre, attention=attention, **shape, **more
-    )
+    shape |= WORDS if worded else {}
+    blocks, width = draw.randint(1, 4), draw.choice((32, 48))
+    model = nets.Transformer(blocks, width, 4, pre=pre, attention=attention, **shape, **more)
     names = ("adam", "adamw", "nadam")
     return (spoken if worded else training)(draw, model, *names, factor=0.7, steps=draw.randint(100, 150))
 
@@ -165,11 +160,10 @@ def autoencoder(draw):
     wide, code, activation = draw.choice((32, 48)), draw.choice((8, 12)), draw.choice(("relu", "tanh", "gelu"))
     widths = (64, wide, code, wide)
     layers = {"flatten": nn.Flatten()}
-    for i, (features, width) in enumerate(zip(widths, widths[1:], strict=False), 1):
+    for i, (features, width) in enumerate(pairwise(widths), 1):
         layers |= {f"fc{i}": nn.Linear(features, width), f"act{i}": nets.act(activation)}
     layers |= {"head": nn.Linear(wide, 64)}
     model = nets.drawn(nets.named(layers), "xavier" if activation == "tanh" else "he")
-    x, _ = digits()
     data = images(draw, 64)
     own = training(draw, model, *ADAPTIVE, factor=1.5, steps=140, data=lambda step: (data(step)[0],) * 2)
     own.loss = lambda out, x: nn.functional.mse_loss(out, x.flatten(1))
@@ -249,10 +243,9 @@ def scheduled(draw):
 
 def fitted(draw):
     """Trained until hardly any loss is left, on few samples."""
-    model = draw.choice(
-        (nets.mlp(3, 128, "relu"), nets.cnn(3, 16, "relu", "batch"), nets.mlp(4, 64, "tanh", init="xavier"))
-    )
-    return training(draw, model, "sgd", "adam", data=images(draw, 32, n=draw.choice((32, 64))), steps=150)
+    models = nets.mlp(3, 128, "relu"), nets.cnn(3, 16, "relu", "batch"), nets.mlp(4, 64, "tanh", init="xavier")
+    data = images(draw, 32, n=draw.choice((32, 64)))
+    return training(draw, draw.choice(models), "sgd", "adam", data=data, steps=150)
 
 
 def spare(draw):
@@ -264,8 +257,9 @@ def spare(draw):
 KINDS = {
     one.__name__.replace("_", " "): one
     for one in (
-        mlp_relu, mlp_smooth, mlp_default, mlp_sigmoid, mlp_norm, cnn_plain, cnn_norm, resnet_norm, resnet_zoo, resnet_free,
-        densenet, vgg, transformer, transformer_post, transformer_torch, embeddings, recurrent, autoencoder, frozen, reused,
-        checkpointed, autocast, accumulated, scaled, clipped, two_optimizers, scheduled, fitted, spare,
+        mlp_relu, mlp_smooth, mlp_default, mlp_sigmoid, mlp_norm, cnn_plain, cnn_norm, resnet_norm, resnet_zoo,
+        resnet_free, densenet, vgg, transformer, transformer_post, transformer_torch, embeddings, recurrent,
+        autoencoder, frozen, reused, checkpointed, autocast, accumulated, scaled, clipped, two_optimizers, scheduled,
+        fitted, spare,
     )
 }  # fmt: skip

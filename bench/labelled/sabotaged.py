@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -11,11 +13,12 @@ from labelled.faults import after, before, chosen, order, put, upstream
 from labelled.healthy import ADAPTIVE, WORDS, log_uniform, spoken, training
 from labelled.training import Truth, images
 
-NOT_FINITE = {"not finite"}
-VANISHING, EXPLODING, LOST_INPUT = {"vanishing"}, {"exploding"}, {"input dependence lost"}
-DEAD, CONSTANT, SATURATED = {"silent channels"}, {"constant channels"}, {"saturated channels"}
-UPDATE, LOST, EPSILON = {"update ratio"}, {"lost updates"}, {"epsilon"}
-FROZEN, UNREACHED, SYMMETRY, ZERO = {"frozen"}, {"no gradient"}, {"symmetry"}, {"zero gradient"}
+NOT_FINITE, SYMMETRY = {"not finite"}, {"symmetry not broken"}
+VANISHING, EXPLODING, LOST_INPUT = {"vanishing gradient"}, {"exploding gradient"}, {"input dependence lost"}
+DEAD, CONSTANT, SATURATED = {"dead channels"}, {"constant channels"}, {"saturated", "saturated channels"}
+RATIO, LOST, EPSILON = {"update ratio"}, {"lost update"}, {"epsilon swallows the update"}
+FORGOTTEN, UNUSED = {"forgotten parameters"}, {"unused parameters"}
+ZERO, UNDERFLOW, STAYS = {"zero gradient"}, {"underflow"}, {"weights stay zero"}
 
 
 def truth(training, rules, layers, about):
@@ -126,7 +129,7 @@ def weight_poked(draw):
 def overflow(draw):
     model, rate = chain(draw, low=2), log_uniform(draw, 30, 1e5)
     own = started(draw, model, optimizers=[torch.optim.SGD(model.parameters(), rate, momentum=0.9)])
-    return truth(own, NOT_FINITE | EXPLODING | UPDATE | DEAD, None, f"SGD at {rate:.2g}")
+    return truth(own, NOT_FINITE | EXPLODING | RATIO | DEAD, None, f"SGD at {rate:.2g}")
 
 
 def scaled_weights(model, factor, places=None):
@@ -194,8 +197,11 @@ def biased(own, place, share, draw):
 def before_relu(own, draw):
     """Draw a layer with a bias that is directly before a ReLU."""
     names, modules = order(own), dict(own.model.named_modules())
-    pairs = zip(names, names[1:], strict=False)
-    found = [a for a, b in pairs if isinstance(modules[b], nn.ReLU) and getattr(modules[a], "bias", None) is not None]
+    found = [
+        a
+        for a, b in pairwise(names)
+        if isinstance(modules[b], nn.ReLU) and getattr(modules[a], "bias", None) is not None
+    ]
     return draw.choice(found)
 
 
@@ -222,7 +228,7 @@ def left_out(draw):
     left = {id(p) for p in model.get_submodule(place).parameters()}
     rest = [p for p in model.parameters() if id(p) not in left]
     optimizer = draw.choice((lambda: torch.optim.Adam(rest, 1e-3), lambda: torch.optim.SGD(rest, 0.03, momentum=0.9)))()
-    return truth(started(draw, model, optimizers=[optimizer]), FROZEN, {place}, f"{place} is not in the optimizer")
+    return truth(started(draw, model, optimizers=[optimizer]), FORGOTTEN, {place}, f"{place} is not in the optimizer")
 
 
 def detached(draw):
@@ -230,7 +236,7 @@ def detached(draw):
     places = [name for name in order(own)[1:-1] if isinstance(own.model.get_submodule(name), (*nets.WEIGHTED, nn.ReLU))]
     place = draw.choice(places)
     names = put(own.model, place, faults.Detach())
-    return truth(own, FROZEN | UNREACHED, names | upstream(own), f"detached after {place}")
+    return truth(own, UNUSED, names | upstream(own), f"detached after {place}")
 
 
 def zero_layer(draw):
@@ -238,7 +244,7 @@ def zero_layer(draw):
     place = before_zeroable(own, draw)
     for name, parameter in own.model.get_submodule(place).named_parameters():
         nn.init.zeros_(parameter) if name in ("weight", "bias") else None
-    rules = DEAD | SYMMETRY | LOST_INPUT | CONSTANT | ZERO
+    rules = DEAD | SYMMETRY | LOST_INPUT | CONSTANT | ZERO | STAYS
     return truth(own, rules, after(own, place) | following(own, place), f"{place} starts at zero, before a ReLU")
 
 
@@ -274,7 +280,7 @@ def lost_updates(draw):
     own = started(draw, model, optimizers=[make(model.parameters())])
     clean = own.data
     own.data = lambda step: (clean(step)[0].bfloat16(), clean(step)[1])
-    return truth(own, LOST | UPDATE, None, "weights in bfloat16 and a small rate")
+    return truth(own, LOST | RATIO, None, "weights in bfloat16 and a small rate")
 
 
 def epsilon(draw):
@@ -282,25 +288,25 @@ def epsilon(draw):
     if draw.random() < 0.5:
         eps = log_uniform(draw, 0.1, 10)
         own = started(draw, model, optimizers=[torch.optim.Adam(model.parameters(), 1e-3, eps=eps)])
-        return truth(own, EPSILON | UPDATE, None, f"Adam with epsilon {eps:.2g}")
+        return truth(own, EPSILON | RATIO, None, f"Adam with epsilon {eps:.2g}")
     factor = log_uniform(draw, 1e-11, 1e-9)
     own = started(draw, model, "adam", "adamw")
     plain = own.loss
     own.loss = lambda out, y: factor * plain(out, y)
-    return truth(own, EPSILON | UPDATE, None, f"the loss x {factor:.0e} under Adam")
+    return truth(own, EPSILON | RATIO, None, f"the loss x {factor:.0e} under Adam")
 
 
 def tiny_rate(draw):
     model, rate = host(draw), log_uniform(draw, 1e-9, 1e-7)
     if draw.random() < 0.5:
         made = draw.choice((torch.optim.Adam, torch.optim.SGD))(model.parameters(), rate)
-        return truth(started(draw, model, optimizers=[made]), UPDATE | LOST, None, f"a rate of {rate:.0e}")
+        return truth(started(draw, model, optimizers=[made]), RATIO | LOST, None, f"a rate of {rate:.0e}")
     place = chosen(draw, model, nets.WEIGHTED)
     slow = list(model.get_submodule(place).parameters())
     rest = [p for p in model.parameters() if all(p is not q for q in slow)]
     made = torch.optim.Adam([{"params": rest}, {"params": slow, "lr": rate}], 1e-3)
     return truth(
-        started(draw, model, optimizers=[made]), UPDATE | LOST | FROZEN, {place}, f"a rate of {rate:.0e} for {place}"
+        started(draw, model, optimizers=[made]), RATIO | LOST | FORGOTTEN, {place}, f"a rate of {rate:.0e} for {place}"
     )
 
 
@@ -342,7 +348,7 @@ def underflow(draw):
     places = [name for name in order(own)[1:-1] if isinstance(own.model.get_submodule(name), (*nets.WEIGHTED, nn.ReLU))]
     place = draw.choice(places)
     names = put(own.model, place, faults.Half())
-    return truth(own, ZERO | UNREACHED | VANISHING, names | upstream(own), f"gradients underflow to 0 after {place}")
+    return truth(own, ZERO | UNDERFLOW, names | upstream(own), f"gradients underflow to 0 after {place}")
 
 
 def words_dead(draw):
@@ -354,14 +360,14 @@ def words_dead(draw):
         return truth(own, DEAD, {"fc", "act"}, "all channels of fc pushed below zero")
     rest = [p for name, p in model.named_parameters() if not name.startswith("embed")]
     own = spoken(draw, model, steps=40, optimizers=[torch.optim.Adam(rest, 1e-3)])
-    return truth(own, FROZEN, {"embed"}, "the embedding is not in the optimizer")
+    return truth(own, FORGOTTEN, {"embed"}, "the embedding is not in the optimizer")
 
 
 KINDS = {
     one.__name__.replace("_", " "): one
     for one in (
-        nan_forward, nan_backward, nan_loss, nan_data, state_poked, weight_poked, overflow, small_weights, large_weights,
-        saturated, raw_input, dead_layer, dead_part, left_out, detached, zero_layer, constant, lost_updates, epsilon,
-        tiny_rate, gain_zero, deep_default, plain_deep, underflow, words_dead,
+        nan_forward, nan_backward, nan_loss, nan_data, state_poked, weight_poked, overflow, small_weights,
+        large_weights, saturated, raw_input, dead_layer, dead_part, left_out, detached, zero_layer, constant,
+        lost_updates, epsilon, tiny_rate, gain_zero, deep_default, plain_deep, underflow, words_dead,
     )
 }  # fmt: skip
