@@ -1,0 +1,109 @@
+"""Signalling: rules on what layers put out: silent channels, saturation, outputs that are alike for all inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from netassay.flow import Readings
+from netassay.flow.tables import middle
+from netassay.named import Table
+from netassay.verdicts.channels import STATES, many, ranges, silent, states
+from netassay.verdicts.evidence import Found, cut, naming, over, seen
+from netassay.verdicts.thresholds import DEAD_MANY, DEAD_SAMPLES, DEAD_SOME, DEPENDENCE, SATURATED
+
+
+def dead(readings: Readings) -> Iterator[Found]:
+    """Find layers many of whose channels carry nothing, at the layer that has the weights."""
+    mute: np.ndarray = np.zeros(0, bool)
+    for label, role, named, samples in _named(readings):
+        again = role == "activation" and len(mute) == len(named) and (silent(named) == mute).all()
+        mute = silent(named)
+        share = float(mute.mean()) if len(named) else 0.0
+        if not again and share > DEAD_SOME:
+            yield _silent(readings, label, named, samples, share)
+
+
+def _silent(readings: Readings, label: str, named: np.ndarray, samples: int, share: float) -> Found:
+    count = int((named == "dead").sum())
+    before = readings.first.get(label)
+    there = int(silent(states(before)).sum()) if before is not None else None
+    surely = count >= DEAD_MANY * len(named) and samples >= DEAD_SAMPLES
+    cause = f"{int(silent(named).sum())} of {len(named)} channels carry nothing ({count} dead, 0 of {samples} samples: "
+    cause += f"{ranges(np.flatnonzero(silent(named)))})"
+    cause += "" if there is None else f"; {there} of them at the start" if there else "; none at the start"
+    numbers = {"share": share, "dead": float(count), "channels": float(len(named))}
+    numbers |= {} if there is None else {"at_the_start": float(there)}
+    return Found(label, cause, "finding" if surely else "warning", numbers, samples)
+
+
+def monotonous(state: str, readings: Readings) -> Iterator[Found]:
+    """Find layers more than a quarter of whose channels is in a state such as constant or saturated."""
+    for label, _, named, samples in _named(readings):
+        verdict = many(state, label, named, samples)
+        if verdict is not None:
+            yield Found(label, verdict.cause, verdict.severity, verdict.numbers, samples)
+
+
+def channel_table(readings: Readings) -> Table:
+    """Return how many channels of each layer are in which state, in the latest steps and, dead, in the first."""
+    rows: list[Mapping[str, Any]] = []
+    for label, role, named, samples in _named(readings):
+        before = readings.first.get(label)
+        row = {"layer": label, "role": role, "channels": len(named), "samples": samples}
+        row |= {state.name: int((named == state.name).sum()) for state in STATES}
+        rows.append(row | {"dead_at_start": -1 if before is None else int((states(before) == "dead").sum())})
+    return Table.of(rows)
+
+
+def _named(readings: Readings) -> Iterator[tuple[str, str, np.ndarray, int]]:
+    """Return each layer's channels by state, in order of execution, with the samples that they were judged by."""
+    for label, role in zip(readings.calls["layer"].tolist(), readings.calls["role"].tolist(), strict=True):
+        numbers = readings.latest.get(label)
+        if numbers is not None and len(numbers["samples"]):
+            yield label, role, states(numbers), int(np.max(numbers["samples"]))
+
+
+def saturated(readings: Readings) -> Iterator[Found]:
+    """Find bounded activations that are flat for most of their entries; the network's last output may be."""
+    part = over(readings, "end")
+    flat, roles = middle(part.signals["flat"]), part.calls["role"]
+    last = int(np.flatnonzero(roles == "weight").max(initial=-1))
+    chosen = np.flatnonzero((flat > SATURATED) & (roles == "activation") & (np.arange(len(flat)) < last))
+    if len(chosen):
+        at, names = int(chosen[0]), part.calls["layer"][chosen].tolist()
+        cause = f"saturated: the slope is below 0.05 at {100 * flat[at]:.0f} % of the entries"
+        cause += f" (the first of {len(chosen)}: {naming(names)})" if len(chosen) > 1 else ""
+        numbers = {"flat": float(flat[at]), "layers": float(len(chosen))}
+        if at:
+            numbers["input_rms"] = float(np.sqrt(middle(part.signals["second_moment"])[at - 1]))
+        yield Found(names[0], cause, "finding", numbers, seen(part))
+
+
+def independent(readings: Readings) -> Iterator[Found]:
+    """Find the first call from which on outputs hardly depend on the input."""
+    part = over(readings, "end")
+    several = cut(part, np.flatnonzero(part.samples > 1))
+    mean_square, variance = several.signals["second_moment"], several.signals["variance"]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = middle(np.where(mean_square > 0, variance / mean_square, np.where(mean_square == 0, 0.0, np.nan)))
+    lost = share <= DEPENDENCE
+    if len(lost) and part.calls["role"][0] == "input" and lost[0]:
+        cause = (
+            f"the data: what the model is given is the same for every sample, up to {share[0]:.2g} of its mean square"
+        )
+        yield Found(str(part.calls["layer"][0]), cause, "finding", {"dependence": float(share[0])}, seen(several))
+        return
+    way = np.flatnonzero(np.isin(part.calls["path"], ("trunk", "unknown")) & np.isfinite(share))
+    kept = way[~lost[way]]
+    after = way[way > kept[-1]] if len(kept) else way
+    weights = after[part.calls["role"][after] == "weight"]
+    if len(weights):
+        at = int(after[0])
+        before = float(share[kept[-1]]) if len(kept) else float("nan")
+        cause = f"input dependence lost: across samples the output varies by {share[at]:.2g} of its mean square"
+        cause += f" ({before:.2g} before it), here and up to the output"
+        numbers = {"dependence": float(share[at]), "before": before, "calls": float(len(after))}
+        yield Found(str(part.calls["layer"][at]), cause, "finding", numbers, seen(several))

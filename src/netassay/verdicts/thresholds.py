@@ -1,0 +1,35 @@
+"""Thresholds: every line that a rule for trainings draws, in one place, each with the reason why it is there."""
+
+ATTENUATION = 1e3
+"""Gradient at one end over that at the other; AutoTrainer and torchmortem take 1e3 too, of parameters' gradients."""
+EFFECTIVE_ADAM, EFFECTIVE_RATIO = 0.5, 1e-5
+"""A small gradient does its work where Adam's epsilon takes less than half and a step moves 1e-5 of the weight."""
+STEEPEST = 0.5
+"""Share of a law's whole drop that lies at one layer: then that layer is the cause, not depth."""
+SHRINKS = 0.9
+"""Factor of the signal's variance per layer below which (above whose inverse) it shrinks (grows) like the gradient."""
+SPARSE = 0.9
+"""Zero share of an activation that is no longer ReLU's half."""
+SUBNORMAL = 0.25
+"""Share of the gradient's entries that are not 0 which are below the smallest normal number."""
+LOST = 0.5
+"""Share of entries with gradient that a step left bit for bit: more than half of the steps' work is rounded away."""
+ADAM = 0.1
+"""Adam's factor: 0.09 where the gradient is a tenth of epsilon (|g| / (|g| + eps))."""
+RATIO_LOW, RATIO_HIGH = 1e-6, 0.1
+"""Update over weight. 0.1: TheDeepChecker, torchmortem. Their lower lines, 1e-4 and 1e-5, healthy SGD crosses late in
+a run and with small rates; at 1e-6 a weight needs a million steps to change by its own size."""
+ACTIVE_RATE = 0.1
+"""Steps with a rate above this share of the largest are judged: a warm-up and a decayed rate are no fault."""
+DEAD_MANY, DEAD_SOME, DEAD_SAMPLES = 0.5, 0.25, 256
+"""Symmetric weights leave at most half of a ReLU layer silent, however alike the samples; a high rate costs a third."""
+SATURATED = 0.5
+"""Share of an activation's entries where its slope is below 0.05; 0.03 for tanh of a standard Gaussian."""
+DEPENDENCE = 1e-6
+"""Variance across samples over mean square: outputs vary by a thousandth of their size or less."""
+SYMMETRIC = 0.5
+"""Share of channels that start as copies of another; random weights have none."""
+SKIPPED, SETTLING = 0.2, 10
+"""Share of steps that the scaler skipped; the first ones find the scale."""
+INVARIANT = 1e-3
+"""Gradient of a bias over that of its weight where a shift changes nothing; about 1e-7 in float32."""

@@ -1,0 +1,170 @@
+"""Updating: rules on what a step makes of the gradient: lost, too small, too large, skipped, or reaching no one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from netassay.flow import Readings
+from netassay.flow.tables import middle, update_ratio
+from netassay.verdicts.evidence import (
+    Found,
+    active,
+    adam,
+    judged,
+    naming,
+    over,
+    seen,
+    stepped,
+    throughout,
+    trained,
+    zero_at_start,
+)
+from netassay.verdicts.thresholds import ADAM, LOST, RATIO_HIGH, RATIO_LOW, SETTLING, SKIPPED, SYMMETRIC
+
+
+def lost(readings: Readings) -> Iterator[Found]:
+    """Find steps that rounding takes away."""
+    part = active(readings)
+    share = np.where(judged(readings), throughout(part.updates["lost"]), np.nan)
+    chosen = np.flatnonzero(share > LOST)
+    if len(chosen):
+        at = int(chosen[np.argmax(share[chosen])])
+        kind, ratio = readings.parameters["dtype"][at], middle(update_ratio(part))[at]
+        cause = (
+            f"{100 * share[at]:.0f} % of the entries of {_several(readings, chosen, at)} that have gradient stay bit "
+        )
+        cause += f"for bit as they were: a step of {ratio:.2g} of the weight is below what {kind} resolves"
+        numbers = {"lost": float(share[at]), "update_ratio": float(ratio), "parameters": float(len(chosen))}
+        yield Found(str(readings.parameters["layer"][at]), cause, "finding", numbers, seen(part))
+
+
+def swallowed(readings: Readings) -> Iterator[Found]:
+    """Find gradients that Adam's epsilon makes small."""
+    part = active(readings)
+    factor = np.where(judged(readings), -throughout(-adam(part)), np.nan)
+    chosen = np.flatnonzero(factor < ADAM)
+    if len(chosen):
+        at = int(chosen[np.argmin(factor[chosen])])
+        ratio = float(np.nan_to_num(middle(update_ratio(part))[at]))
+        cause = (
+            f"Adam's epsilon swallows the update of {_several(readings, chosen, at)}: it is {factor[at]:.2g} of what "
+        )
+        cause += "it would be without"
+        numbers = {"adam": float(factor[at]), "update_ratio": ratio, "parameters": float(len(chosen))}
+        severity = "finding" if ratio < 100 * RATIO_LOW else "warning"
+        cause += "" if severity == "finding" else f", and still {ratio:.2g} of the weight"
+        yield Found(str(readings.parameters["layer"][at]), cause, severity, numbers, seen(part))  # type: ignore[arg-type]
+
+
+def ratio(readings: Readings) -> Iterator[Found]:
+    """Find weights that steps hardly move, or throw about."""
+    part = active(readings)
+    ratios = np.where(judged(readings), update_ratio(part), np.nan)
+    arrives = np.nan_to_num(part.updates["gradient"]).max(0, initial=0) > 0
+    largest = -throughout(-ratios)
+    yield from _outside(part, np.flatnonzero((largest < RATIO_LOW) & arrives), largest, "hardly moves the weight")
+    high = throughout(ratios)
+    yield from _outside(part, np.flatnonzero(high > RATIO_HIGH), -high, "throws the weight about")
+
+
+def _outside(part: Readings, chosen: np.ndarray, value: np.ndarray, what: str) -> Iterator[Found]:
+    if len(chosen):
+        at = int(chosen[np.argmin(value[chosen])])
+        size, rate = abs(float(value[at])), float(middle(part.updates["rate"])[at])
+        cause = (
+            f"a step {what} of {_several(part, chosen, at)}: it is {size:.2g} of its size (learning rate {rate:.2g})"
+        )
+        numbers = {"update_ratio": size, "rate": rate, "parameters": float(len(chosen))}
+        yield Found(str(part.parameters["layer"][at]), cause, "finding", numbers, seen(part))
+
+
+def _several(readings: Readings, chosen: np.ndarray, at: int) -> str:
+    rest = f" (and of {len(chosen) - 1} more)" if len(chosen) > 1 else ""
+    return f"{readings.parameters['parameter'][at]}{rest}"
+
+
+def symmetric(readings: Readings) -> Iterator[Found]:
+    """Find weight matrices whose channels started as copies of each other."""
+    facts = readings.parameters
+    for i in np.flatnonzero((facts["symmetric"] > 0) & judged(readings)):
+        copies, layer = int(facts["symmetric"][i]), str(facts["layer"][i])
+        channels = _channels(readings, layer) or copies + 1
+        if copies >= SYMMETRIC * channels - 1:
+            cause = f"{copies + 1} of {channels} channels of {facts['parameter'][i]} started as copies of each other: "
+            cause += "what they get in and give back is the same, so they stay so"
+            yield Found(layer, cause, "finding", {"same": copies + 1.0, "channels": float(channels)}, seen(readings))
+
+
+def _channels(readings: Readings, layer: str) -> int:
+    for label, name in zip(readings.calls["layer"].tolist(), readings.calls["name"].tolist(), strict=True):
+        if name == layer and label in readings.first:
+            return len(readings.first[label]["samples"])
+    return 0
+
+
+def forgotten(readings: Readings) -> Iterator[Found]:
+    """Find parameters that want gradient and are in no optimizer."""
+    facts = readings.parameters
+    held, wants = facts["optimizer"] >= 0, facts["trained"].astype(bool)
+    missing = np.flatnonzero(wants & ~held)
+    if not held.any() or not len(missing):
+        return
+    # Where only a head is trained, most is left out, and all of it before the head.
+    head = missing[-1] < np.flatnonzero(held)[0] and len(missing) > held.sum()
+    cause = f"{len(missing)} parameters want gradient and are in no optimizer: {_names(readings, missing)}"
+    cause += "; all come before those that are trained, as where only a head is" if head else ""
+    numbers = {"parameters": float(len(missing)), "entries": float(facts["size"][missing].sum())}
+    severity = "warning" if head else "finding"
+    yield Found(str(facts["layer"][missing[0]]), cause, severity, numbers, seen(readings))  # type: ignore[arg-type]
+
+
+def unused(readings: Readings) -> Iterator[Found]:
+    """Find trained parameters that never have a gradient: cut off from the loss, leading nowhere, or never run."""
+    facts = readings.parameters
+    none = np.isnan(readings.updates["gradient"])
+    steps = stepped(readings)
+    chosen = np.flatnonzero(trained(readings) & steps.any(0) & (none | ~steps).all(0))
+    ran = {name: i for i, name in enumerate(readings.calls["name"].tolist())}
+    reached = np.nan_to_num(readings.signals["gradient"]).max(0, initial=0) > 0
+    first = int(np.flatnonzero(reached & (readings.calls["role"] != "input")).min(initial=len(reached)))
+    before = [i for i in chosen.tolist() if ran.get(str(facts["layer"][i]), first) < first]
+    never = [i for i in chosen.tolist() if facts["layer"][i] not in ran]
+    aside = [i for i in chosen.tolist() if i not in before and i not in never]
+    numbers = {"steps": float(steps.any(1).sum())}
+    if before and first < len(reached):
+        last = max(before, key=lambda i: ran[str(facts["layer"][i])])
+        cause = f"gradient ends here: none (None) at {_names(readings, before)}, while it arrives at "
+        cause += f"{readings.calls['layer'][first]} behind: a detach() or no_grad between"
+        yield Found(str(facts["layer"][last]), cause, "finding", numbers, seen(readings))
+    elif before:
+        aside = [*before, *aside]
+    for group, why in ((aside, "ran, but nothing leads from it to the loss"), (never, "did not run in the steps read")):
+        if group:
+            cause = f"unused: no gradient (None) in any step for {_names(readings, group)}: it {why}"
+            yield Found(str(facts["layer"][group[0]]), cause, "warning", numbers, seen(readings))
+
+
+def _names(readings: Readings, chosen: Sequence[int] | np.ndarray) -> str:
+    return naming(readings.parameters["parameter"][np.asarray(chosen, int)].tolist())
+
+
+def skipped(readings: Readings) -> Iterator[Found]:
+    """Find a loss scale that does not settle."""
+    count = float(readings.told.get("skipped", 0))
+    steps = max(float(readings.told.get("steps", 0)), count)
+    rate = (count - SETTLING) / max(steps - SETTLING, 1.0)
+    if rate > SKIPPED:
+        cause = f"the scaler skipped {count:.0f} of {steps:.0f} steps, since gradients were not finite"
+        yield Found("", cause, "finding", {"skipped": count, "steps": steps, "rate": rate}, int(steps))
+
+
+def unmoved(readings: Readings) -> Iterator[Found]:
+    """Find weights that started at 0 and got gradient, and are still 0."""
+    part = over(readings, "end")
+    weight = middle(part.updates["weight"])
+    still = zero_at_start(readings) & trained(readings) & (readings.parameters["role"] == "matrix") & (weight == 0)
+    for i in np.flatnonzero(still & (len(readings) > 1)):
+        cause = f"{readings.parameters['parameter'][i]} started at 0 and is still 0 after {len(readings)} steps read"
+        yield Found(str(readings.parameters["layer"][i]), cause, "finding", {"weight": 0.0}, seen(readings))
