@@ -34,8 +34,8 @@ class Root(nn.Module):
     def forward(self, x):
         if self.how == "nan":
             positive = x * (x > 0)
-            return (positive * positive).sqrt()
-        return (x - x.detach().amin(-1, keepdim=True)).sqrt()
+            return (positive * positive).sqrt().clone()
+        return (x - x.detach().amin(-1, keepdim=True)).sqrt().clone()
 
 
 class Detach(nn.Module):

@@ -99,6 +99,7 @@ def failures(healthy, sabotaged):
         "Missed": wrong["found"],
         "Wrong layer": [net for net in wrong["layer"] if net not in wrong["found"]],
         "Wrong cause": [net for net in wrong["cause"] if net not in wrong["found"]],
+        "Faults of the watch": [{**net, "about": "; ".join(net["faults"])} for net in healthy + sabotaged if net["faults"]],
         "Healthy nets that did not learn (a mistake of the bench)": [net for net in healthy if not learned(net)],
     }
     return "\n\n".join("\n".join([f"{name}: {len(some)}", *map(told, some)]) for name, some in lists.items())

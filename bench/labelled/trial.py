@@ -33,14 +33,14 @@ def watched(training):
     options = {"reduction": "mean", "scaler": training.scaler, "every": training.every}
     with Monitor(training.model, training.optimizers, **options) as monitor:
         course = train(training, monitor.step)
-        judged = monitor.judged()
     truth = training.truth
     return {
         "about": training.about,
         "fell": course.fell,
         "accuracy": course.accuracy,
         "seconds": time.perf_counter() - begun,
-        "verdicts": [[one.severity, one.rule, one.layer, one.cause] for one in judged.verdicts],
+        "verdicts": [[one.severity, one.rule, one.layer, one.cause] for one in monitor.verdicts()],
+        "faults": monitor.faults,
         "rules": sorted(truth.rules) if truth else None,
         "layers": sorted(truth.layers) if truth and truth.layers is not None else None,
     }
