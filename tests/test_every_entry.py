@@ -138,6 +138,7 @@ ENTRIES = {
 }
 """Each entry, and the failures of user code that reach it."""
 WITHOUT_MODEL = {
+    "flow_study",
     "init_study",
     "Batch",
     "Claim",
@@ -148,6 +149,7 @@ WITHOUT_MODEL = {
     "Run",
     "Verdict",
     "build",
+    "compare",
     "load_data",
     "open_run",
 }

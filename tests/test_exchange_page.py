@@ -10,7 +10,7 @@ import pytest
 
 from netassay.figures import figure
 from netassay.report import render
-from netassay.report.page import plain
+from netassay.report.charts import plain
 from netassay.result import Result, Table
 from tests.exchanged import exchange
 from tests.pages import WEIRD

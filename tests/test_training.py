@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import random
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -414,3 +415,19 @@ def test_unknown_names_are_known_as_such(options):
 def test_a_score_is_a_share():
     """Accuracy is hits over samples."""
     assert Score(3, 4, 0.1).accuracy == 0.75
+
+
+def test_a_watch_is_open_while_steps_are_made():
+    """`watched` gets the optimizer, and its context is entered before the first step and left after the last."""
+    told = []
+
+    @contextmanager
+    def watched(optimizer):
+        told.append(type(optimizer).__name__)
+        yield
+        told.append("left")
+
+    net = build("mlp[4]:input=2,classes=2")
+    batches = [(torch.ones(2, 2), torch.tensor([0, 1]))]
+    train(net, batches, epochs=2, watched=watched, on_step=lambda step, *_: told.append(step))
+    assert told == ["SGD", 0, 1, "left"]

@@ -129,6 +129,10 @@ def test_small_models_name_their_modules():
         f"{TINY},norm=none",
         f"{TINY},norm=layer",
         f"{TINY},block=bottleneck,shortcut=A",
+        f"{TINY},block=bottleneck,act=gelu,norm=none",
+        "vgg[1,1,1,1,2]:input=32,width=2,hidden=5,classes=3,act=tanh",
+        "vgg[1,1,1,1,1]:input=32,width=2,hidden=5,classes=3,norm=layer,init=default",
+        "vgg[1,1,1,1,1]:input=32,width=32,hidden=5,classes=3,norm=group,act=sigmoid",
         "resnet[1]:input=8,width=32,classes=3,norm=group,init=default",
         "resnet20:classes=3,skip=none",
     ],
@@ -152,6 +156,27 @@ def test_switches_change_what_they_name():
     assert build("resnet[1]:input=8,norm=group").bn1.num_groups == 32
     assert build(f"{TINY},norm=layer").bn1.num_groups == 1
     assert build(f"{TINY},head=none").fc is None
+
+
+@pytest.mark.parametrize("spec", [TINY, f"{TINY},block=bottleneck", "vgg[1,1,1,1,1]:input=32,width=2,hidden=3"])
+def test_the_activation_is_the_one_asked_for_and_draws_nothing(spec):
+    """Every activation is of the kind that was named; names, shapes and bits of the parameters stay."""
+    relu, tanh = build(spec), build(f"{spec},act=tanh")
+    kinds = (nn.ReLU, nn.Tanh)
+    found = [[type(module) for module in model.modules() if isinstance(module, kinds)] for model in (relu, tanh)]
+    assert set(found[0]) == {nn.ReLU}
+    assert found[1] == [nn.Tanh] * len(found[0])
+    assert all(module.inplace for module in relu.modules() if isinstance(module, nn.ReLU))
+    assert same(relu, tanh)
+
+
+def test_a_narrow_vgg_keeps_its_proportions():
+    """Stages have 1, 2, 4, 8 and 8 widths, each convolution its norm, and the head its hidden units."""
+    model = build("vgg[1,1,1,1,2]:input=32,width=32,hidden=7,classes=3,norm=group")
+    assert [m.out_channels for m in model.features if isinstance(m, nn.Conv2d)] == [32, 64, 128, 256, 256, 256]
+    assert [m.num_channels for m in model.features if isinstance(m, nn.GroupNorm)] == [32, 64, 128, 256, 256, 256]
+    sizes = [m.weight.shape for m in model.classifier if isinstance(m, nn.Linear)]
+    assert sizes == [(7, 256 * 49), (7, 7), (3, 7)]
 
 
 def test_skip_residual_adds_the_input():
@@ -249,7 +274,10 @@ def test_every_alias_is_a_spec_of_the_zoo():
         ("vgg[1,1]", "2 stages; a VGG network has 5", "vgg19"),
         ("vgg19:input=31", "32 pixels", "input=32"),
         ("vgg[]", "no convolutions per stage", "vgg19"),
-        ("vgg[1,1,1,1,1]:width=3", "option of 'vgg' 'width'", "use 'init'"),
+        ("vgg[1,1,1,1,1]:widht=3", "option of 'vgg' 'widht'", "use 'width'"),
+        ("vgg[1,1,1,1,1]:hidden=0", "hidden must be 1 or more", "hidden=1"),
+        ("vgg[1,1,1,1,1]:norm=group,width=8", "32 groups do not divide 8", "width=32"),
+        ("resnet[1]:act=rleu", "closest: 'relu'", "act=relu|tanh|gelu|sigmoid"),
         ("cnn:input=3", "4 pixels", "cnn:input=4"),
         ("cnn:channels=0", "channels must be 1 or more", "channels=1"),
         ("tiny10:input=20", "meets", "tiny10:input=32"),

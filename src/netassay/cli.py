@@ -19,6 +19,7 @@ COMMANDS = {
     "init": "What each initialisation does at the start, and what training makes of it.",
     "summary": "Layers, shapes, parameters, multiply-adds, memory.",
     "capture": "One batch at each layer, forward and backward.",
+    "compare": "Two runs of any study beside each other, with intervals of the differences.",
     "report": "Write the page of a run again.",
     "runs": "List the runs of a folder.",
 }

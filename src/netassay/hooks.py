@@ -10,7 +10,25 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from netassay.layers import Layer, Place, has_weight, label, places
-from netassay.reactions import Arrived, Ended, Enter, Handed, Hook, Leave, Other, Passed, Reset, Total
+from netassay.reactions import (
+    After,
+    Arrived,
+    Back,
+    Before,
+    Begin,
+    End,
+    Ended,
+    Enter,
+    Handed,
+    Hook,
+    Leave,
+    Other,
+    Passed,
+    Read,
+    Reset,
+    Took,
+    Total,
+)
 from netassay.records import Entry, Record, first_tensor, tensors, vector_jacobian
 
 Callback = Callable[[Record], object]
@@ -184,3 +202,34 @@ class Watch:
     def copy(self, tensor: Tensor) -> Tensor:
         """Clone where tensors are kept, else pass on."""
         return tensor.detach().clone() if self.keep else tensor.detach()
+
+
+def at_passes(model: nn.Module, reader: Any) -> list[Any]:
+    """Tell a reader when a forward pass of the model begins and ends."""
+    return [
+        model.register_forward_pre_hook(Begin(reader), with_kwargs=True),
+        model.register_forward_hook(End(reader)),
+    ]
+
+
+def at_layers(layers: Sequence[Layer], reader: Any) -> list[Any]:
+    """Show a reader what layers make."""
+    return [one.module.register_forward_hook(Read(reader, one), with_kwargs=True, prepend=True) for one in layers]
+
+
+def at_inputs(modules: Sequence[nn.Module], reader: Any) -> list[Any]:
+    """Show a reader what modules take."""
+    return [module.register_forward_pre_hook(Took(reader)) for module in modules]
+
+
+def at_gradient(tensor: Tensor, reader: Any, subject: Any) -> Any:
+    """Show a reader the gradient at a tensor."""
+    return tensor.register_hook(Back(reader, subject))
+
+
+def at_steps(optimizer: torch.optim.Optimizer, number: int, watch: Any) -> list[Any]:
+    """Tell a watch before and after each step of an optimizer."""
+    return [
+        optimizer.register_step_pre_hook(Before(watch, number)),
+        optimizer.register_step_post_hook(After(watch, number)),
+    ]

@@ -94,3 +94,57 @@ class Other(Hook):
 
     def __call__(self, gradient: Tensor) -> None:
         self.subject.others[self.index] = None if gradient is None else self.watch.copy(gradient)
+
+
+class Begin(Hook):
+    """On the model: a forward pass begins, unless it is the recomputation of one."""
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if torch._C._current_graph_task_id() == -1:
+            self.watch.guard("forward", self.watch.begin, args, kwargs)
+
+
+class End(Hook):
+    """On the model: its forward pass is over, and the graph stands."""
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if torch._C._current_graph_task_id() == -1:
+            self.watch.guard("graph", self.watch.end, output)
+
+
+class Read(Hook):
+    """After a layer: what it made, before anything can overwrite it."""
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        self.watch.guard(self.subject.name, self.watch.read, self.subject, (args, kwargs), output)
+
+
+class Took(Hook):
+    """Before a module: which tensor it takes."""
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        self.watch.guard("graph", self.watch.took, module, args)
+
+
+class Back(Hook):
+    """On an output: the gradient that arrives there."""
+
+    # A user may save a tensor that is watched: this says that the hook need not be saved with it.
+    __torch_unserializable__ = True
+
+    def __call__(self, gradient: Tensor) -> None:
+        self.watch.guard(self.subject.name, self.watch.back, self.subject, gradient)
+
+
+class Before(Hook):
+    """Before an optimizer's step."""
+
+    def __call__(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self.watch.guard("optimizer", self.watch.before, self.subject)
+
+
+class After(Hook):
+    """After an optimizer's step."""
+
+    def __call__(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self.watch.guard("optimizer", self.watch.after, self.subject)

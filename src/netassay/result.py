@@ -170,6 +170,15 @@ class Result:
 
         return plots.draw(self, name, **options)
 
+    def animate(self, name: str, path: Any) -> Any:
+        """Write a figure that has frames, such as "histograms" of a flow, as a GIF, and return its path.
+
+        Other figures, and other endings than .gif, are refused. Needs matplotlib and Pillow.
+        """
+        from netassay import plots
+
+        return plots.animate(self, name, path)
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values that JSON can carry; NaN and infinities become strings."""
         return {

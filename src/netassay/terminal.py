@@ -43,11 +43,32 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "diverged",
         "n",
     ),
+    "compare": (
+        "table",
+        "where",
+        "quantity",
+        "a",
+        "b",
+        "difference",
+        "difference_low",
+        "difference_high",
+        "ratio",
+        "n",
+        "evidence",
+    ),
     "checkpoints": ("checkpoint", "channels", HEALTHY, *(state.name for state in STATES), "findings"),
 }
 """Columns that a terminal shows of a study's main table; the others are in --json and --csv."""
 CLAIMING = ("exchange_map", "init_study")
 """Studies whose claims a terminal shows."""
+ALSO: Mapping[str, tuple[str, ...]] = {"compare": ("setup", "overview", "verdicts", "claims")}
+"""Tables that a terminal shows of a study beside its main one."""
+LONG = ("largest",)
+"""Tables of which a terminal shows the beginning."""
+FINDING = ("channel_profile", "checkpoints", "compare")
+"""Studies whose findings a terminal shows."""
+MOST = 30
+"""Rows that a terminal shows of a table that may be long."""
 WIDE = 200
 """Columns of text where standard output is no terminal."""
 NOTHING_FOUND = "No finding."
@@ -65,13 +86,17 @@ def show_result(result: Result, table: str, *, json: bool, csv: bool) -> None:
 
 def _show(result: Result, table: str) -> None:
     console = Console(width=None if sys.stdout.isatty() else WIDE)
-    for line in findings(result.verdicts) if result.study in ("channel_profile", "checkpoints") else []:
+    for line in findings(result.verdicts) if result.study in FINDING else []:
         console.print(Text(line))
     for claim in result.claims if result.study in CLAIMING else ():
         console.print(Text(str(claim)))
     for name, content in result.tables.items():
-        if name in (table, "totals", "backward"):
-            console.print(grid(name, content, _columns(result, content) if name == table else ()))
+        if name in (table, "totals", "backward", *ALSO.get(result.study, ())):
+            columns = _columns(result, content) if name == table else ()
+            short = Table({key: values[:MOST] for key, values in content.columns.items()}) if name in LONG else content
+            console.print(grid(name, short, columns))
+            if len(short) < len(content):
+                console.print(Text(f"and {len(content) - len(short)} more rows; --csv prints all of them"))
     for note in result.notes:
         console.print(Text(f"note: {note}"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
@@ -17,6 +17,7 @@ from netassay.seeds import apart, mixed, seeded
 
 OnStep = Callable[[int, int, float, int, int], Any]
 OnEpoch = Callable[[int], Any]
+Watched = Callable[[torch.optim.Optimizer], AbstractContextManager[Any]]
 Entry = TypeVar("Entry")
 WARM = 0.05
 
@@ -56,6 +57,7 @@ def train(
     seed: int = 0,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
+    watched: Watched | None = None,
 ) -> None:
     """Train by SGD with momentum, or by Adam, on the mean cross-entropy of a batch.
 
@@ -66,15 +68,17 @@ def train(
     takes another order. `on_step(step, epoch, loss, correct, seen)` is called after each step with the mean
     loss, the hits and the number of samples of its batch, as they were before the step. `on_epoch(k)` is called with
     k epochs done, first with 0: it may run the model and draw at random, and the training goes on with the same
-    bits as without it. A loss that is not finite stops the training before it reaches a weight, with `Diverged`.
-    Module modes, `.grad` and the global random state are afterwards as before.
+    bits as without it. `watched(optimizer)` gives a context that is open while the steps are made. A loss that is
+    not finite stops the training before it reaches a weight, with `Diverged`. Module modes, `.grad` and the global
+    random state are afterwards as before.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     _check(parameters, batches, epochs)
     algorithm = _algorithm(optimizer, parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
     factor, look = _known(SCHEDULES, "schedule", schedule), _looking(model, on_epoch, seed)
     top = algorithm.param_groups[0]["lr"]
-    with seeded(seed), modes(model, True), _grads(parameters), torch.enable_grad():
+    watch = nullcontext() if watched is None else watched(algorithm)
+    with seeded(seed), modes(model, True), _grads(parameters), torch.enable_grad(), watch:
         step, total = 0, epochs * length(batches)
         look(0)
         for epoch in range(epochs):

@@ -15,8 +15,11 @@ from netassay.figures.channels import (
     output_quantiles,
     signal_by_layer,
 )
+from netassay.figures.effects import cells, cells_learning, curves, differences, effects, effects_learning
 from netassay.figures.exchange import blocks, coherence_by_layer, panel, variation_by_layer
 from netassay.figures.figure import BOX, Figure
+from netassay.figures.frames import histograms
+from netassay.figures.gradients import heat, law, law_start, series, updates
 from netassay.figures.initialisation import (
     depth,
     features,
@@ -28,6 +31,7 @@ from netassay.figures.initialisation import (
 )
 from netassay.figures.layers import Results
 from netassay.figures.loss import accuracy, loss
+from netassay.figures.remedies import before_after, chi, first_steps, ranking
 from netassay.figures.residual import sankey
 from netassay.figures.signal import backward_by_layer, correlation_by_layer, moment_by_layer
 from netassay.figures.structure import parameters_by_layer
@@ -64,6 +68,23 @@ FIGURES: Mapping[str, Mapping[str, Callable[..., Figure]]] = {
         "shift": shift,
     },
     "init_profile": {"weights": own_weights, "shift": own_shift},
+    "flow": {
+        "law": law,
+        "law_start": law_start,
+        "series": series,
+        "heat": heat,
+        "updates": updates,
+        "histograms": histograms,
+    },
+    "flow_study": {
+        "effects": effects,
+        "effects_learning": effects_learning,
+        "cells": cells,
+        "cells_learning": cells_learning,
+        "curves": curves,
+    },
+    "prescribe": {"before_after": before_after, "ranking": ranking, "chi": chi, "loss": first_steps},
+    "compare": {"differences": differences},
     "summary": {"structure": parameters_by_layer},
 }
 

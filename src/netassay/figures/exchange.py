@@ -143,6 +143,7 @@ def blocks(results: Results, layer: str | None = None) -> Figure:
         limits=(FLOOR, 0.0),
         ends=("≤ 1/10 000", "largest block"),
         cell="output {y}, input {x}\nlog10 of mean block / largest: {value}",
+        unit="log10 of mean block / largest",
     )
 
 

@@ -27,12 +27,16 @@ class Figure:
     prediction; "a predicted" is that of "a", and has its colour. A grid has `parts` too, of kind density: histograms
     over the edges `x`, what is `said` below them, and the `numbers` of each series; a part's title heads its column,
     its `y_label` its row; without those it is wrapped after `columns` and each part has its title.
+
+    A heat map's `unit` says what its shades measure; a cell of NaN, and one of minus infinity, are set apart. Series of
+    a `ramp` are coloured by their order. Those in `points` are not joined; "a fitted" is a line through those of "a". `healthy_range` is the part of the y axis
+    that is shaded. `filled` lines are steps over bins, `flat` bars lie beside their names. `frames` have one part after another in time, drawn alike, each under its title.
     """
 
     name: str
     title: str
     healthy: str
-    kind: Literal["lines", "bars", "boxes", "heat", "panel", "sankey", "grid", "density"]
+    kind: Literal["lines", "bars", "boxes", "heat", "panel", "sankey", "grid", "density", "frames"]
     x: Sequence[str] | np.ndarray
     series: Mapping[str, np.ndarray]
     x_label: str
@@ -51,6 +55,12 @@ class Figure:
     dashed: frozenset[str] = field(default_factory=frozenset)
     said: tuple[str, ...] = ()
     numbers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    unit: str = ""
+    ramp: bool = False
+    points: frozenset[str] = field(default_factory=frozenset)
+    filled: bool = False
+    flat: bool = False
+    healthy_range: tuple[float, float] | None = None
 
     def table(self) -> Table:
         """Return the figure's numbers: a row for each x, row of a heat map, link of a sankey, or series of a cell."""
@@ -64,6 +74,8 @@ class Figure:
             return _stacked(self.parts)
         if self.kind == "grid":
             return _celled(self)
+        if self.kind == "frames":
+            return Table.stacked([{"frame": np.full(len(p.x), p.title), **p.table().columns} for p in self.parts])
         columns = {self.x_label: np.asarray(self.x)}
         for name, values in self.series.items():
             if self.kind == "boxes":
@@ -96,14 +108,14 @@ def _celled(one: Figure) -> Table:
 
 
 def base(one: Figure, name: str) -> str:
-    """Return the series whose colour a series has: of a prediction, the one that is predicted.
+    """Return the series whose colour a series has: of a prediction or a fit, the one that it is of.
 
     >>> told = {"a": np.ones(1), "a predicted": np.ones(1)}
     >>> base(Figure("n", "t", "h.", "lines", ["x"], told, "x", "y", dashed=frozenset(["a predicted"])), "a predicted")
     'a'
     """
-    told = name.removesuffix(" predicted")
-    return told if name in one.dashed and told in one.series else name
+    told = name.removesuffix(" predicted") if name in one.dashed else name.removesuffix(" fitted")
+    return told if told in one.series and (name in one.dashed or told in one.points) else name
 
 
 def places(one: Figure) -> dict[str, int]:

@@ -41,21 +41,23 @@ def seed_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
 
 
 @lru_cache
-def student_quantile(p: float, df: int) -> float:
-    """Return the value below which Student's t with `df` degrees of freedom, 1 or more, lies with chance `p`.
+def student_quantile(p: float, df: float) -> float:
+    """Return the value below which Student's t with `df` degrees of freedom lies with chance `p`.
+
+    `df` is 1 or more, and need not be whole.
 
     >>> round(student_quantile(0.975, 1), 4), round(student_quantile(0.975, 2), 5)
     (12.7062, 4.30265)
     """
     _checked(p)
     if df < 1:
-        raise BadInput("a quantile of Student's t", f"{df} degrees of freedom", "give 1 or more")
+        raise BadInput("a quantile of Student's t", f"{df:g} degrees of freedom", "give 1 or more")
     if p <= 0.5:
         return -_upper(p, df) if p < 0.5 else 0.0
     return _upper(1 - p, df)
 
 
-def _upper(tail: float, df: int) -> float:
+def _upper(tail: float, df: float) -> float:
     """Return t > 0 with P(T > t) = `tail` < 1/2.
 
     Newton on log P over u = log t: the density of log |T|, half the logarithm of an F, is log-concave, so log P is
@@ -71,7 +73,7 @@ def _upper(tail: float, df: int) -> float:
     return math.exp(u)
 
 
-def _log_tail(u: float, df: int) -> tuple[float, float]:
+def _log_tail(u: float, df: float) -> tuple[float, float]:
     """Return log P(T > t) and the log density of log T at t = exp(u).
 
     P is half the incomplete beta function I_x(df/2, 1/2) at x = df/(df + t^2) (DLMF 8.17.22), or 1/2 less half that of

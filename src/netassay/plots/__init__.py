@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from netassay.errors import BadInput
 from netassay.figures import Figure, Results, figure
-from netassay.plots import cells
+from netassay.plots import cells, frames
 from netassay.plots.kinds import KINDS, LONGEST, NAMED, finish, tail
 from netassay.result import Result
 
@@ -18,11 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-__all__ = ["NAMED", "draw", "drawing", "tail"]
+__all__ = ["NAMED", "animate", "draw", "drawing", "tail"]
 
 COLUMN, PAGE = 3.4, 7.0
 """Inches: one column and the full width of a two-column paper."""
-HEIGHTS = {"panel": 3.6, "sankey": 3.4}
+HEIGHTS = {"panel": 3.6, "sankey": 3.4, "frames": 4.4}
 STYLE: dict[Any, Any] = {
     "font.size": 7,
     "axes.titlesize": 7,
@@ -48,11 +50,10 @@ def draw(result: Result | Results, name: str | None = None, **options: Any) -> C
 
 def drawing(one: Figure) -> Canvas:
     """Draw a figure at column width, or page width where it is wide."""
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure as Canvas
-    except ImportError:
-        raise BadInput(f"figure {one.name!r}", "matplotlib is not installed", "pip install matplotlib") from None
+    _need("matplotlib", "matplotlib", one)
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Canvas
+
     with mpl.rc_context(STYLE):
         wide = PAGE if one.wide else COLUMN
         tall = cells.height(one, wide) if one.kind == "grid" else _height(one)
@@ -61,12 +62,39 @@ def drawing(one: Figure) -> Canvas:
         if one.kind == "grid":
             canvas.suptitle(one.title, x=0.01, y=1 - 0.04 / tall, va="top", ha="left", fontsize=8, fontweight="bold")
             cells.grid(canvas, one)
+        elif one.kind == "frames":
+            frames.multiples(canvas, one, KINDS["lines"])
         elif one.parts:
             _panel(canvas, one)
         else:
             _single(canvas.add_subplot(), one)
         canvas.savefig = partial(_save, canvas.savefig)  # type: ignore[method-assign]
         return canvas
+
+
+def animate(result: Result | Results, name: str, path: str | Path, **options: Any) -> Path:
+    """Write a figure that has frames as a GIF, one frame after another, and return where it is. Needs Pillow."""
+    results = {"": result} if isinstance(result, Result) else result
+    one, target = figure(results, name, **options), Path(path)
+    if one.kind != "frames":
+        raise BadInput(f"animation of figure {name!r}", "it does not change in time", f"draw it: result.plot({name!r})")
+    if target.suffix.lower() != ".gif":
+        raise BadInput(f"animation {target}", "its name does not end in .gif", f"name it {target.with_suffix('.gif')}")
+    _need("matplotlib", "matplotlib", one)
+    _need("PIL", "Pillow", one)
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Canvas
+
+    with mpl.rc_context(STYLE):
+        return frames.animated(Canvas(figsize=(PAGE, 3.0), layout="constrained"), one, _single, target)
+
+
+def _need(module: str, package: str, one: Figure) -> None:
+    """Say in a sentence what to install, where it is missing."""
+    try:
+        import_module(module)
+    except ImportError:
+        raise BadInput(f"figure {one.name!r}", f"{package} is not installed", f"pip install {package.lower()}") from None
 
 
 def _single(axes: Axes, one: Figure) -> None:
@@ -98,6 +126,8 @@ def _save(save: Callable[..., None], *arguments: Any, **options: Any) -> None:
 
 def _height(one: Figure) -> float:
     """Return inches: room for the rows of a heat map, or for layer names that stand aslant."""
+    if one.flat:
+        return max(1.5, 0.8 + 0.16 * len(one.x))
     if one.kind == "heat":
         return max(1.6, 0.9 + 0.15 * len(one.series)) if one.wide else 3.0
     if one.kind in HEIGHTS:

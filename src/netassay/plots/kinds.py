@@ -13,9 +13,10 @@ from netassay.plots.ribbons import TONES, flow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.legend import Legend
 
-LONGEST = 40
-"""Letters of a layer's name that are drawn."""
+LONGEST, SHORT = 40, 26
+"""Letters of a layer's name that are drawn, and in a list of many."""
 COLOURS = (
     "#0b6e75", "#c08a3e", "#7a5195", "#8ab4ff", "#813400", "#0a2374", "#9dbe77", "#ef7a95", "#3e2722", "#1ec8b9",
     "#cfae0a", "#4a63d9", "#6f765b",
@@ -25,10 +26,16 @@ MANY = 4
 """Series from which on the legend stands beside a figure, rather than above."""
 NAMED = {"start": "#c08a3e", "end": "#0b6e75", "emission": TONES["emission"], "absorption": TONES["absorption"]}
 HEAT = ("#14273d", "#1f5a74", "#3f9b8c", "#a9cf8c", "#f7efc9")
+RAMP = ("#3b1c56", "#2c5c97", "#1d9a8a", "#8fae3a", "#e0a526")
+"""First to last, of series that have an order."""
+GOOD, NONE, BAD = "#2f7d4f", "#c9c5b8", "#b3402f"
+"""A healthy range; cells of exactly zero, and cells that are not finite."""
 
 
 def finish(axes: Axes, one: Figure) -> None:
     """Name and scale the axes, and say which series is which."""
+    if one.flat:
+        return _lying(axes, one)
     axes.set_title(one.y_label, loc="left", color="#5c646c")
     if one.limits is not None:
         axes.set_ylim(*one.limits)
@@ -39,6 +46,15 @@ def finish(axes: Axes, one: Figure) -> None:
     if not isinstance(one.x, np.ndarray):
         _layers(axes, one)
     axes.grid(axis="y", linewidth=0.4, alpha=0.4)
+
+
+def _lying(axes: Axes, one: Figure) -> None:
+    """Name bars that lie, from top to bottom."""
+    axes.set_yticks(range(len(one.x)), [tail(str(name)) for name in one.x], parse_math=False)
+    axes.set(xlabel=one.y_label, ylim=(len(one.x) - 0.5, -0.5))
+    axes.grid(axis="x", linewidth=0.4, alpha=0.4)
+    if any(one.series) and len(one.series) > 1:
+        _legend(axes, one)
 
 
 def _legend(axes: Axes, one: Figure) -> None:
@@ -52,8 +68,13 @@ def _legend(axes: Axes, one: Figure) -> None:
         )
     else:
         made = axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=named, borderaxespad=0.2)
+    plain(made, SHORT if named > MANY else LONGEST)
+
+
+def plain(made: Legend, most: int) -> None:
+    """Show names in a legend as they are, the ends of those that are long."""
     for text in made.get_texts():
-        text.set_parse_math(False)
+        text.set(text=tail(text.get_text(), most), parse_math=False)
 
 
 def _decades(axes: Axes) -> None:
@@ -70,19 +91,19 @@ def _decades(axes: Axes) -> None:
 
 def _layers(axes: Axes, one: Figure) -> None:
     """Label layers along x; where there are too many to read, every so many."""
-    every = max(1, len(one.x) // 40)
+    every = max(1, -(-len(one.x) // 40))
     ticks = range(0, len(one.x), every)
     names = [tail(str(one.x[i])) for i in ticks]
     axes.set_xticks(list(ticks), names, rotation=60, ha="right", rotation_mode="anchor", parse_math=False)
 
 
-def tail(name: str) -> str:
+def tail(name: str, most: int = LONGEST) -> str:
     """Return the end of a long name, which tells layers apart; whole names would leave no room for the figure.
 
     >>> tail("encoder.layers.11.self_attention.out_proj.weight")
     '…ayers.11.self_attention.out_proj.weight'
     """
-    return name if len(name) <= LONGEST else "…" + name[1 - LONGEST :]
+    return name if len(name) <= most else "…" + name[1 - most :]
 
 
 def _places(one: Figure) -> np.ndarray:
@@ -93,18 +114,40 @@ def _colour(name: str, i: int) -> str:
     return NAMED.get(name, COLOURS[i % len(COLOURS)])
 
 
+def _tones(one: Figure) -> dict[str, str]:
+    """Return the colour of each series: its own, or its place on the ramp."""
+    order = places(one)
+    if not one.ramp:
+        return {name: _colour(base(one, name), i) for name, i in order.items()}
+    from matplotlib.colors import LinearSegmentedColormap, to_hex
+
+    ramp = LinearSegmentedColormap.from_list("depth", RAMP)
+    return {name: to_hex(ramp(i / max(1, len(order) - 1))) for name, i in order.items()}
+
+
 def _lines(axes: Axes, one: Figure) -> None:
-    x, few, order = _places(one), len(one.x) <= 60, places(one)
+    x, few, tones = _places(one), len(one.x) <= 60 and not one.points, _tones(one)
+    if one.healthy_range is not None:
+        axes.axhspan(*one.healthy_range, color=GOOD, alpha=0.1, linewidth=0)
     apart = np.array([str(label) in one.marks for label in one.x])
     for name, values in one.series.items():
-        shown, colour = _shown(one, values), _colour(base(one, name), order[name])
+        shown, colour = _shown(one, values), tones[name]
         if name in one.bands:
             low, high = (_shown(one, side) for side in one.bands[name])
-            axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+            if name in one.points:
+                axes.vlines(x, low, high, color=colour, linewidth=0.6, alpha=0.6)
+            else:
+                axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+        if one.filled:
+            axes.fill_between(x, shown, step="mid", color=colour, alpha=0.5, linewidth=0, label=name)
+            continue
+        if name in one.points:
+            axes.plot(x, shown, "o", color=colour, markersize=3.2, label=name)
+            continue
         if name in one.dashed:
             axes.plot(x, shown, "--", color=colour, linewidth=0.9)
             continue
-        axes.plot(x, shown, color=colour, linewidth=0.9, label=name or None)
+        axes.plot(x, shown, color=colour, linewidth=0.9, label=name if name and base(one, name) == name else None)
         if few:
             axes.plot(x[~apart], shown[~apart], "o", color=colour, markersize=2.8)
             axes.plot(x[apart], shown[apart], "o", color=colour, markersize=2.8, markerfacecolor="white")
@@ -115,14 +158,17 @@ def _shown(one: Figure, values: np.ndarray) -> np.ndarray:
 
 
 def _bars(axes: Axes, one: Figure) -> None:
+    if one.healthy_range is not None:
+        (axes.axvspan if one.flat else axes.axhspan)(*one.healthy_range, color=GOOD, alpha=0.1, linewidth=0)
     width = 0.8 / len(one.series)
     for i, (name, values) in enumerate(one.series.items()):
         at = _places(one) + (i - (len(one.series) - 1) / 2) * width
-        axes.bar(at, values, width, color=_colour(name, i), label=name)
+        bar, whisker = (axes.barh, axes.hlines) if one.flat else (axes.bar, axes.vlines)
+        bar(at, values, width, color=_colour(name, i), label=name)
         if name in one.bands:
-            axes.vlines(at, *one.bands[name], color="#33393f", linewidth=0.6)
+            whisker(at, *one.bands[name], color="#33393f", linewidth=0.6)
     if any((values < 0).any() for values in one.series.values()):
-        axes.axhline(0, color="#5c646c", linewidth=0.5)
+        (axes.axvline if one.flat else axes.axhline)(0, color="#5c646c", linewidth=0.5)
 
 
 def _boxes(axes: Axes, one: Figure) -> None:
@@ -154,6 +200,7 @@ def _heat(axes: Axes, one: Figure) -> None:
 
     low, high = one.limits or (None, None)
     colours = LinearSegmentedColormap.from_list("netassay", HEAT)
+    colours.set_extremes(under=NONE, bad=BAD)
     image = axes.imshow(
         np.array(list(one.series.values())), aspect="auto", cmap=colours, vmin=low, vmax=high, interpolation="nearest"
     )
@@ -164,9 +211,9 @@ def _heat(axes: Axes, one: Figure) -> None:
     ticks = range(0, len(one.x), max(1, len(one.x) // many))
     axes.set_xticks(list(ticks), [str(one.x[i]) for i in ticks])
     bar = axes.figure.colorbar(image, ax=axes, shrink=0.8)
+    bar.set_label(one.unit)
     if not one.wide:
         axes.set_ylabel(one.y_label)
-        bar.set_label("log10 of mean block / largest")
 
 
 KINDS: Mapping[str, Callable[[Any, Figure], None]] = {

@@ -13,7 +13,8 @@
       series: { start: read("start"), end: read("end"), emission: read("emission"), absorption: read("absorption") },
       tones: { end: read("soft"), emission: read("emission"), absorption: read("absorption"), around: read("around"), cancelled: read("cancelled") },
       accent: Array.from({ length: 13 }, (_, i) => read("c" + i)),
-      heat: [0, 1, 2, 3, 4].map((i) => read("heat" + i)),
+      heat: [0, 1, 2, 3, 4].map((i) => read("heat" + i)), ramp: [0, 1, 2, 3, 4].map((i) => read("ramp" + i)),
+      good: read("good"), bad: read("bad"), none: read("none"),
     };
   }
 
@@ -25,18 +26,32 @@
   // A few letters, such as a channel's number, stand upright.
   const upright = (figure) => figure.numeric || figure.kind === "heat" || figure.x.every((name) => name.length < 5);
 
-  // Predictions share the name and colour of what they predict, and so a place in the legend.
-  const owner = (figure, name) => (figure.dashed || {})[name] || name;
+  // Predictions and fits share the name and colour of what they are of, and so a place in the legend.
+  const owner = (figure, name) => (figure.dashed || {})[name] || (figure.fitted || {})[name] || name;
   const named = (figure) => (figure.series && figure.kind !== "heat" ? Array.from(new Set(Object.keys(figure.series).map((name) => owner(figure, name)))) : []);
-  const colour = (figure, name, c) => c.series[owner(figure, name)] || c.accent[named(figure).indexOf(owner(figure, name)) % c.accent.length];
+  const mixed = (from, to, share) => "#" + [1, 3, 5].map((i) => {
+    const [a, b] = [from, to].map((tone) => parseInt(tone.slice(i, i + 2), 16));
+    return Math.round(a + (b - a) * share).toString(16).padStart(2, "0");
+  }).join("");
+  function along(ramp, share) {
+    const place = Math.min(share * (ramp.length - 1), ramp.length - 1.001);
+    return mixed(ramp[Math.floor(place)], ramp[Math.floor(place) + 1], place % 1);
+  }
+  function colour(figure, name, c) {
+    const names = named(figure);
+    const at = names.indexOf(owner(figure, name));
+    if (figure.ramp) return along(c.ramp, at / Math.max(1, names.length - 1));
+    return c.series[owner(figure, name)] || c.accent[at % c.accent.length];
+  }
 
   // Many names stand beside a chart, or below it where it is narrow.
   const many = (figure) => figure.kind !== "boxes" && named(figure).length > 4;
-  const letters = (figure) => Math.max(...named(figure).map((name) => name.length));
+  const MOST = 26;
+  const letters = (figure) => Math.min(MOST, Math.max(...named(figure).map((name) => name.length)));
   const below = (figure, wide) => 20 * Math.ceil(named(figure).length / Math.max(1, Math.floor(wide / (6.3 * letters(figure) + 34))));
 
   function crowd(figure, option, narrow, holder) {
-    option.legend = Object.assign({}, option.legend, { itemGap: 7, itemWidth: 16, type: "plain", top: undefined, right: undefined });
+    option.legend = Object.assign({}, option.legend, { itemGap: 7, itemWidth: 16, type: "plain", top: undefined, right: undefined, formatter: (name) => cut(name, MOST) });
     option.grid.top = 36;
     if (narrow) {
       option.grid.bottom += below(figure, holder.clientWidth);
@@ -59,23 +74,36 @@
       axisLine: { lineStyle: { color: c.line } }, axisTick: { show: false }, splitLine: { show: false },
     };
     const limits = figure.limits || [null, null];
+    const side = figure.flat ? Math.min(narrow ? 150 : 260, 16 + 5.6 * Math.max(0, ...figure.x.map((name) => name.length))) : narrow ? 46 : 58;
+    if (figure.flat) {
+      Object.assign(x, { name: "", inverse: true });
+      x.axisLabel = Object.assign({}, label, { interval: 0, formatter: (name) => cut(name, Math.floor((side - 10) / 5.6)) });
+    }
     const y = {
       type: figure.log ? "log" : "value", name: figure.yLabel, nameLocation: "end", nameGap: 12,
       nameTextStyle: Object.assign({ align: "left", padding: [0, 0, 0, narrow ? -34 : -44] }, label), scale: true,
       min: limits[0] === null ? undefined : limits[0], max: limits[1] === null ? undefined : limits[1],
       axisLabel: Object.assign({}, label, figure.log ? { formatter: power } : {}),
-      axisLine: { show: false }, splitLine: { lineStyle: { color: c.grid } },
+      axisLine: { show: false, onZero: false }, splitLine: { lineStyle: { color: c.grid } },
     };
+    if (figure.flat) Object.assign(y, { nameLocation: "middle", nameGap: 28, nameTextStyle: label });
     return {
       animation: false, textStyle: { fontFamily: getComputedStyle(document.body).fontFamily, color: c.ink },
-      grid: { left: narrow ? 46 : 58, right: 14, top: several ? 52 : 36, bottom: upright(figure) ? 46 : aslant(figure, narrow) + (narrow ? 22 : 24) },
+      grid: { left: side, right: 14, top: figure.flat ? (several ? 28 : 8) : several ? 52 : 36, bottom: upright(figure) || figure.flat ? 46 : aslant(figure, narrow) + (narrow ? 22 : 24) },
       legend: several ? { top: 0, right: 0, itemWidth: 14, itemHeight: 8, textStyle: label, data: named(figure) } : undefined,
       tooltip: {
         trigger: "axis", renderMode: "richText", confine: true, backgroundColor: c.card, borderColor: c.line,
         textStyle: { color: c.ink, fontSize: 12 }, valueFormatter: format,
       },
-      xAxis: x, yAxis: y,
+      xAxis: figure.flat ? y : x, yAxis: figure.flat ? x : y,
     };
+  }
+
+  // The healthy part of the axis.
+  function shade(figure, series, c) {
+    if (!figure.range) return;
+    const edges = figure.range.map((edge) => (figure.flat ? { xAxis: edge } : { yAxis: edge }));
+    series.markArea = { silent: true, itemStyle: { color: c.good, opacity: 0.12 }, data: [edges] };
   }
 
   function lines(figure, c) {
@@ -83,7 +111,8 @@
     const shown = (value) => (figure.log && !(value > 0) ? null : value);
     const made = Object.entries(figure.series).map(([name, values]) => {
       const tone = colour(figure, name, c);
-      const dense = values.length > 60 || name !== owner(figure, name);
+      const lone = (figure.points || []).includes(name);
+      const dense = !lone && (figure.filled || values.length > 60 || name !== owner(figure, name));
       const data = values.map((value, j) => {
         const point = { value: figure.numeric ? [figure.x[j], shown(value)] : shown(value) };
         if (marks.has(figure.x[j])) point.itemStyle = { color: c.card, borderColor: tone, borderWidth: 1.6 };
@@ -91,10 +120,12 @@
       });
       return {
         name: owner(figure, name), type: "line", data: data, color: tone, symbol: "circle", symbolSize: dense ? 0 : 6.5, z: 3,
-        showSymbol: !dense, lineStyle: { width: dense ? 1.4 : 1.6, color: tone, type: name === owner(figure, name) ? "solid" : "dashed" },
+        step: figure.filled ? "middle" : undefined, areaStyle: figure.filled ? { color: tone, opacity: 0.5 } : undefined,
+        showSymbol: !dense, lineStyle: { width: lone || figure.filled ? 0 : dense ? 1.4 : 1.6, color: tone, type: (figure.dashed || {})[name] ? "dashed" : "solid" },
         connectNulls: false, emphasis: many(figure) ? { focus: "series" } : {},
       };
     });
+    shade(figure, made[0], c);
     return made.concat(Object.keys(figure.bands || {}).map((name) => band(figure, name, c, shown)));
   }
 
@@ -126,6 +157,7 @@
     const made = Object.entries(figure.series).map(([name, values]) =>
       Object.assign({ name: name, type: "bar", data: values, color: colour(figure, name, c), emphasis: many(figure) ? { focus: "series" } : {} }, layout),
     );
+    shade(figure, made[0], c);
     return made.concat(Object.keys(figure.bands || {}).map((name) => whisker(figure, name, c, layout)));
   }
 
@@ -133,22 +165,25 @@
     const names = Object.keys(figure.series);
     const data = figure.x.map((_, j) => [j, ...figure.bands[name].map((side) => (side[j] === null ? "-" : side[j]))]);
     const draw = (_, api) => {
-      const [low, high] = [api.coord([api.value(0), api.value(1)]), api.coord([api.value(0), api.value(2)])];
-      if (!Number.isFinite(low[1]) || !Number.isFinite(high[1])) return undefined;
-      const x = low[0] + api.barLayout(Object.assign({ count: names.length }, layout))[names.indexOf(name)].offsetCenter;
-      return { type: "line", shape: { x1: x, y1: low[1], x2: x, y2: high[1] }, style: { stroke: c.ink, lineWidth: 1 } };
+      const place = (i) => api.coord(figure.flat ? [api.value(i), api.value(0)] : [api.value(0), api.value(i)]);
+      const [low, high] = [place(1), place(2)];
+      if (![...low, ...high].every(Number.isFinite)) return undefined;
+      const off = api.barLayout(Object.assign({ count: names.length }, layout))[names.indexOf(name)].offsetCenter;
+      const [dx, dy] = figure.flat ? [0, off] : [off, 0];
+      return { type: "line", shape: { x1: low[0] + dx, y1: low[1] + dy, x2: high[0] + dx, y2: high[1] + dy }, style: { stroke: c.ink, lineWidth: 1 } };
     };
-    return { name: name, type: "custom", data: data, renderItem: draw, encode: { x: 0, y: [1, 2] }, silent: true, color: colour(figure, name, c), z: 4 };
+    return { name: name, type: "custom", data: data, renderItem: draw, encode: figure.flat ? { x: [1, 2], y: 0 } : { x: 0, y: [1, 2] }, silent: true, color: colour(figure, name, c), z: 4 };
   }
 
   // A logarithmic axis as long as what it shows, and not to the next powers of ten.
   function fitted(figure, option) {
     const [least, most] = figure.limits || [0, Infinity];
     const seen = (value) => value > 0 && value >= least && value <= most;
-    const values = Object.values(figure.series).concat(...Object.values(figure.bands)).flat().filter(seen);
+    const values = Object.values(figure.series).concat(...Object.values(figure.bands || {})).flat().filter(seen);
     const step = (value) => 10 ** Math.floor(Math.log10(value));
     const [low, high] = [Math.min(...values), Math.max(...values)];
     if (values.length) Object.assign(option.yAxis, { min: Math.floor(low / step(low)) * step(low), max: Math.ceil(high / step(high)) * step(high) });
+    if (high < 30 * low) option.yAxis.logBase = 2;  // or there would be one label or none
   }
 
   // A line of a tooltip for each series: its number, where it may lie, and what was predicted.
@@ -179,19 +214,20 @@
     });
   }
 
-  function cell(_, api) {
+  const cell = (odd) => (_, api) => {
     const [x, y] = api.coord([api.value(0), api.value(1)]);
     const [width, height] = api.size([1, 1]);
     // A pixel under the next cell, or the seams shine through.
     const shape = { x: x - width / 2, y: y - height / 2, width: width + 1, height: height + 1 };
-    return { type: "rect", shape: shape, style: { fill: api.visual("color") } };
-  }
+    return { type: "rect", shape: shape, style: { fill: odd[api.value(3)] || api.visual("color") } };
+  };
 
   function heat(figure, c, option, narrow) {
     // Not the series' keys: a script reads those that look like numbers first.
     const names = figure.rows.slice().reverse();
     const data = [];
-    names.forEach((name, row) => figure.series[name].forEach((value, column) => data.push([column, row, value === null ? "-" : value])));
+    const odd = (name, value, column) => (value !== null ? 0 : figure.zero[name].includes(column) ? 1 : 2);
+    names.forEach((name, row) => figure.series[name].forEach((value, column) => data.push([column, row, value === null ? "-" : value, odd(name, value, column)])));
     option.yAxis = {
       type: "category", data: names, axisLine: { show: false }, axisTick: { show: false }, splitLine: { show: false },
       axisLabel: { color: c.soft, fontSize: 11, formatter: tail, hideOverlap: true },
@@ -201,7 +237,7 @@
       option.yAxis.axisLabel.interval = Math.max(0, Math.ceil(names.length / 10) - 1);
       Object.assign(option.yAxis, { name: figure.yLabel, nameLocation: "middle", nameGap: 52, nameTextStyle: option.xAxis.nameTextStyle });
     }
-    option.xAxis.axisLabel = { color: c.soft, fontSize: 11, interval: figure.wide ? (narrow ? 15 : 7) : Math.max(0, Math.ceil(figure.x.length / (figure.x.every((name) => name.length < 4) ? 8 : 4)) - 1) };
+    option.xAxis.axisLabel = { color: c.soft, fontSize: 11, interval: figure.wide ? Math.ceil(figure.x.length / (narrow ? 4 : 8)) - 1 : Math.max(0, Math.ceil(figure.x.length / (figure.x.every((name) => name.length < 4) ? 8 : 4)) - 1) };
     option.visualMap = {
       dimension: 2,
       min: figure.limits[0], max: figure.limits[1], calculable: false, orient: "horizontal", left: "center", bottom: 0,
@@ -209,10 +245,10 @@
       inRange: { color: c.heat }, precision: 2,
     };
     option.tooltip.trigger = "item";
-    const told = (p) => ({ x: figure.x[p.value[0]], y: names[p.value[1]], value: format(p.value[2]) });
+    const told = (p) => ({ x: figure.x[p.value[0]], y: names[p.value[1]], value: [format(p.value[2]), "of zero", "not known"][p.value[3]] });
     option.tooltip.formatter = (p) => figure.cell.replace(/\{(x|y|value)\}/g, (_, key) => told(p)[key]);
     // Not a "heatmap": that one paints a canvas of its own, which Chromium leaves out on paper.
-    return [{ type: "custom", data: data, renderItem: cell, encode: { x: 0, y: 1, tooltip: 2 } }];
+    return [{ type: "custom", data: data, renderItem: cell([null, c.none, c.bad]), encode: { x: 0, y: 1, tooltip: 2 } }];
   }
 
   // Down the page where it is narrow, so that labels have room.
@@ -258,17 +294,30 @@
   function height(figure, narrow, holder) {
     if (many(figure)) return narrow ? "calc(19rem + " + below(figure, holder.clientWidth) + "px)" : Math.max(21, 4.5 + 1.35 * named(figure).length) + "rem";
     if (figure.kind === "heat" && figure.wide) return Math.max(13, 7.5 + 1.35 * Object.keys(figure.series).length) + "rem";
+    if (figure.flat) return 5 + 1.35 * figure.x.length * Math.max(1, 0.6 * named(figure).length) + "rem";
     return figure.kind === "sankey" ? (narrow ? 3 + 5.2 * figure.flow.heads.length + "rem" : "28rem") : "";
   }
 
+  // Of frames, the one that the slider is at; on paper the last.
+  function seen(holder) {
+    const whole = figures[holder.dataset.chart];
+    if (!whole.frames) return whole;
+    const [slider, told] = ["input", "output"].map((name) => holder.parentElement.querySelector(name));
+    const at = document.documentElement.dataset.print === undefined ? Number(slider.value) : whole.frames.length - 1;
+    told.value = whole.titles[at];
+    slider.setAttribute("aria-valuetext", whole.titles[at]);
+    slider.oninput = () => draw(holder);
+    return whole.frames[at];
+  }
+
   function draw(holder) {
-    const figure = figures[holder.dataset.chart];
+    const figure = seen(holder);
     const narrow = holder.clientWidth < 520;
     holder.style.height = height(figure, narrow, holder);
     const c = colours();
     const option = frame(figure, c, narrow);
     if (many(figure)) crowd(figure, option, narrow, holder);
-    if (figure.bands && figure.log) fitted(figure, option);
+    if ((figure.bands || figure.ramp) && figure.log) fitted(figure, option);
     if (figure.bands) option.tooltip.formatter = ranged(figure);
     option.series = kinds[figure.kind](figure, c, option, narrow, holder);
     if (drawn.has(holder)) drawn.get(holder).dispose();

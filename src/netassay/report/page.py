@@ -14,21 +14,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from netassay.errors import BadInput
-from netassay.figures import Figure
-from netassay.figures.density import ends, top
-from netassay.figures.figure import base
+from netassay.figures.density import ends
+from netassay.report.charts import cells, charts
 from netassay.report.notebook import cell
 from netassay.report.sections import Section, sections, seen
 from netassay.result import Claim, Result, Table, Verdict
 from netassay.store import Run
-
-DIGITS = 5
-"""Significant digits that figures carry; tables show four, the run keeps all."""
 
 
 def write_page(run: Run, path: str | Path | None = None) -> Path:
@@ -136,74 +131,6 @@ def _short(number: float) -> str:
     """Shorten a count: 21.3 M."""
     power = min(int(math.log10(max(number, 1)) // 3), 4)
     return f"{number / 1000**power:.3g}{' kMGT'[power].strip() and ' ' + ' kMGT'[power]}"
-
-
-def charts(built: Sequence[Section]) -> dict[str, dict[str, Any]]:
-    """Return what the script draws, each under the name of its holder; every part of a panel has one."""
-    return {key: plain(figure) for key, figure in _drawn(built) if figure.kind != "density"}
-
-
-def cells(built: Sequence[Section]) -> dict[str, dict[str, Any]]:
-    """Return the histograms of grids, each under the name of its cell."""
-    return {key: _bars(figure) for key, figure in _drawn(built) if figure.kind == "density"}
-
-
-def _drawn(built: Sequence[Section]) -> list[tuple[str, Figure]]:
-    made = [(f"{section.key}-{figure.name}", figure) for section in built for figure in section.figures]
-    parts = [(f"{key}-{i}", part) for key, figure in made for i, part in enumerate(figure.parts)]
-    return [(key, figure) for key, figure in [*made, *parts] if not figure.parts]
-
-
-def _bars(part: Figure) -> dict[str, Any]:
-    """Return a cell: where its axis begins and how long it is, edges in shares of that, densities and its height."""
-    x = np.asarray(part.x, dtype=float)
-    start, span = float(x[0]), float(x[-1] - x[0])
-    return {
-        "from": start,
-        "span": span,
-        "at": [round(share, 4) for share in ((x - start) / span).tolist()],
-        "top": float(f"{top(part):.{DIGITS}g}"),
-        "series": [[name, [float(f"{v:.4g}") for v in values.tolist()]] for name, values in part.series.items()],
-    }
-
-
-def plain(figure: Figure) -> dict[str, Any]:
-    """Turn a figure into what the page's script draws; numbers carry five digits, what is not finite is a gap."""
-    told: dict[str, Any] = {
-        "kind": figure.kind,
-        "numeric": isinstance(figure.x, np.ndarray),
-        "x": _rounded(figure.x) if isinstance(figure.x, np.ndarray) else list(figure.x),
-        "series": {name: _rounded(values) for name, values in figure.series.items()},
-        "xLabel": figure.x_label,
-        "yLabel": figure.y_label,
-        "log": figure.log,
-        "limits": figure.limits,
-        "marks": sorted(figure.marks),
-    }
-    if figure.bands or figure.dashed:
-        told["bands"] = {name: [_rounded(side) for side in sides] for name, sides in figure.bands.items()}
-        told["dashed"] = {name: base(figure, name) for name in sorted(figure.dashed)}
-    if figure.kind == "heat":
-        told |= {"rows": list(figure.series), "wide": figure.wide, "ends": figure.ends, "cell": figure.cell}
-    return told | ({"flow": _flow(figure)} if figure.flow is not None else {})
-
-
-def _flow(figure: Figure) -> dict[str, Any]:
-    """Return the nodes of a sankey and the pieces of its links, which refer to nodes by their places."""
-    assert figure.flow is not None
-    nodes, pieces = figure.flow.routed(figure.series["width"])
-    return {
-        "heads": figure.flow.heads,
-        "links": figure.flow.links,
-        "nodes": [[node.name, node.stage, node.label, node.tone] for node in nodes],
-        "pieces": [[piece.start, piece.end, float(f"{piece.width:.{DIGITS}g}"), piece.link] for piece in pieces],
-    }
-
-
-def _rounded(values: np.ndarray) -> list[Any]:
-    if values.ndim > 1:
-        return [_rounded(row) for row in values]
-    return [float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None for value in values.tolist()]
 
 
 def _provenance(run: Run, results: Mapping[str, Result]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from numbers import Real
 from typing import Any
 
 from netassay import seeds as random
-from netassay.data import DATA, splits
+from netassay.data import DATA, Data, splits
 from netassay.data.fingerprint import fingerprint
 from netassay.errors import BadInput, UnknownName
 from netassay.inits import INITS
@@ -29,16 +29,7 @@ SPECS = {"model": "or 'package.module:factory'", "data": "e.g. 'digits' or 'parq
 
 def plainly(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return what all cells share as values that JSON carries, or refuse."""
-    made = dict(asked)
-    for name, others in SPECS.items():
-        if not isinstance(made[name], str):
-            found = f"a {type(made[name]).__name__}, which another process cannot build"
-            raise BadInput(f"study initialisations of {name}", found, f"give {name} as a spec, {others}")
-    made |= {name: whole(name, made[name]) for name in COUNTS}
-    for name in NUMBERS:
-        if isinstance(made[name], bool) or not isinstance(made[name], Real):
-            raise BadInput(f"study initialisations with {name}={made[name]!r}", "no number", f"{name}=1e-4")
-    made |= {name: float(made[name]) for name in NUMBERS}
+    made = basics(asked, COUNTS, NUMBERS)
     made["inputs"] = words("inputs", made["inputs"], "inputs=['train']")
     made["at"] = sorted({whole("at", epoch, 0) for epoch in several(made["at"])})
     for epoch in made["at"]:
@@ -46,6 +37,20 @@ def plainly(asked: Mapping[str, Any]) -> dict[str, Any]:
             found = f"a training of {made['epochs']} epochs, looked at before and after it anyway"
             raise BadInput(f"look after epoch {epoch}", found, f"epochs from 1 to {made['epochs'] - 1}, or at=[]")
     return made
+
+
+def basics(asked: Mapping[str, Any], counts: Sequence[str], numbers: Sequence[str]) -> dict[str, Any]:
+    """Return `asked` with its model and data as specs, its counts whole and its numbers floats, or refuse."""
+    made = dict(asked)
+    for name, others in SPECS.items():
+        if not isinstance(made[name], str):
+            found = f"a {type(made[name]).__name__}, which another process cannot build"
+            raise BadInput(f"a study of {name}", found, f"give {name} as a spec, {others}")
+    made |= {name: whole(name, made[name]) for name in counts}
+    for name in numbers:
+        if isinstance(made[name], bool) or not isinstance(made[name], Real):
+            raise BadInput(f"a study with {name}={made[name]!r}", "no number", f"{name}=1e-4")
+    return made | {name: float(made[name]) for name in numbers}
 
 
 def schemes_of(given: Any) -> list[str]:
@@ -80,7 +85,7 @@ def whole(name: str, value: Any, least: int = 1) -> int:
         number = None
     if number is None or number < least:
         found = f"no whole number from {least} on"
-        raise BadInput(f"study initialisations with {name}={value!r}", found, f"{name}={least}")
+        raise BadInput(f"a study with {name}={value!r}", found, f"{name}={least}")
     return number
 
 
@@ -89,7 +94,7 @@ def words(name: str, given: Any, example: str) -> list[str]:
     found = [given] if isinstance(given, str) else several(given)
     for one in found:
         if not isinstance(one, str):
-            raise BadInput(f"study initialisations with {name}={given!r}", f"{one!r} is no name", example)
+            raise BadInput(f"a study with {name}={given!r}", f"{one!r} is no name", example)
     return once(name, found, example)
 
 
@@ -104,10 +109,10 @@ def several(given: Any) -> list[Any]:
 def once(name: str, found: list[Any], example: str) -> list[Any]:
     """Refuse nothing at all, and what is there twice."""
     if not found:
-        raise BadInput(f"study initialisations with {name}={found}", "nothing to do", example)
+        raise BadInput(f"a study with {name}={found}", "nothing to do", example)
     twice = [one for one, count in Counter(found).items() if count > 1]
     if twice:
-        raise BadInput(f"study initialisations with {name}={found}", f"{twice[0]!r} is there twice", "give each once")
+        raise BadInput(f"a study with {name}={found}", f"{twice[0]!r} is there twice", "give each once")
     return found
 
 
@@ -127,9 +132,14 @@ def begun(asked: Mapping[str, Any], schemes: Sequence[str], seeds: Sequence[int]
     with suppress(Diverged):
         how = {name: asked[name] for name in HOW if name != "seed"} | {"epochs": 1}
         train(network, [next(iter(learn))], **how)
-    fresh = build(str(fitted(parse(asked["model"]), learn.input_shape, learn.classes)), seed=0)
+    return identity(asked["model"], learn, test) | {"split": learn is not test}
+
+
+def identity(model: str, learn: Data, test: Data) -> dict[str, Any]:
+    """Return versions, and hashes of a network as its factory makes it and of the first batches."""
+    fresh = build(str(fitted(parse(model), learn.input_shape, learn.classes)), seed=0)
     makeup = hashlib.sha256(f"{fresh} {state_hash(fresh)}".encode()).hexdigest()[:16]
     seen = "".join(f"{fingerprint(next(iter(data))):016x}" for data in (learn, test))
     known = describe(fresh)
     same = {name: known[name] for name in ("versions", "dtype")}
-    return {**same, "model_hash": makeup, "data_hash": seen, "split": learn is not test}
+    return {**same, "model_hash": makeup, "data_hash": seen}

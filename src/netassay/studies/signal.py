@@ -31,16 +31,18 @@ def signal(
     batch_size: int = 128,
     objective: str | Objective = "cross_entropy",
     samples: int = 256,
+    training: bool = False,
 ) -> Result:
     """Put beside each other what every weight layer does to signal and gradient, and what theory says it should.
 
     Table "layers", a row for each call of a layer with a weight matrix, in order of execution: `q`, the second moment
     of an entry of the output; `c`, the mean over pairs of samples of the cosine of their whole outputs; `g`, the
     second moment of an entry of the gradient there, each `_measured` over the first `samples` of `data` and
-    `_predicted`; `forward` and `backward`, the factors by which q goes from the call before to this one and g from
-    this one to the call before; `chi`, the factor that `backward` has between layers of one width; `anchored` and
-    `g_anchored`, where the prediction starts anew from what was measured. Gradients are of the objective's sum over
-    samples, per sample. The model runs in eval mode. `model` may be a spec.
+    `_predicted`; `entries`, how many of them a sample has; `forward` and `backward`, the factors by which q goes from
+    the call before to this one and g from this one to the call before; `chi`, the factor that `backward` has between
+    layers of one width; `anchored` and `g_anchored`, where the prediction starts anew from what was measured. Gradients
+    are of the objective's sum over samples, per sample. The model runs in eval mode unless `training`. `model` may be a
+    spec.
 
     The prediction takes weights for independent, of mean 0 and the variance that they have, and what goes into an
     activation for Gaussian: Poole et al. 2016 (arXiv 1606.05340), equations 3 and 5, forward; Schoenholz et al. 2017
@@ -64,19 +66,24 @@ def signal(
         objective=find(objective),
         on_forward=sizes.forward,
         on_backward=sizes.backward,
+        training=training,
         task="signal",
     )
     if not outcome.calls:
         asked = f"signal of {listing([layer.name for layer in layers])}"
         raise BadInput(asked, "the forward pass calls none of them", "pass the module that runs them")
-    tape, at, ends = taped(model, next(iter(loaded)), layers)
+    tape, at, ends = taped(model, next(iter(loaded)), layers, training=training)
     back = tape.backward(ends, {place: sizes.gradient(key) for key, place in at.items()})
     table = layer_table(outcome, sizes, tape, at, back)
-    told = describe_pass(model, loaded, outcome.seen, objective=objective, training=False)
-    return Result("signal", {"layers": table}, notes=notes(model, outcome, sizes, tape, at), provenance=told)
+    told = describe_pass(model, loaded, outcome.seen, objective=objective, training=training)
+    return Result(
+        "signal", {"layers": table}, notes=notes(model, outcome, sizes, tape, at, training=training), provenance=told
+    )
 
 
-def taped(model: nn.Module, batch: Batch, layers: list[Layer]) -> tuple[Tape, dict[Key, int], list[int]]:
+def taped(
+    model: nn.Module, batch: Batch, layers: list[Layer], *, training: bool = False
+) -> tuple[Tape, dict[Key, int], list[int]]:
     """Run one batch forward under a tape; return it, the node of each call's output, and those of the model's."""
     at: dict[Key, int] = {}
     batch = checked(batch, 0, device_of(model))
@@ -87,7 +94,12 @@ def taped(model: nn.Module, batch: Batch, layers: list[Layer]) -> tuple[Tape, di
         if place >= 0:
             at[record.key] = place
 
-    with quiet(model), torch.inference_mode(False), torch.no_grad(), visit(model, layers, on_forward=note):
+    with (
+        quiet(model, training=training),
+        torch.inference_mode(False),
+        torch.no_grad(),
+        visit(model, layers, on_forward=note),
+    ):
         x = batch.x.clone()
         tape.begin(x)
         with tape:

@@ -70,6 +70,10 @@ class Sizes:
         """Return the second moment of an output."""
         return self.outputs.get(key, Mean()).value
 
+    def entries(self, key: Key) -> float:
+        """Return the number of entries that a gradient had over all samples; NaN where none arrived."""
+        return self.gradients[key].n if key in self.gradients else math.nan
+
     def gradient(self, key: Key) -> float:
         """Return the second moment of a gradient."""
         return self.gradients.get(key, Mean()).value
@@ -83,7 +87,10 @@ def layer_table(
     outcome: Outcome, sizes: Sizes, tape: Tape, at: Mapping[Key, int], back: Mapping[int, tuple[float, bool]]
 ) -> Table:
     """Put what was measured beside what is predicted, a row for each call."""
-    rows = [_row(key, call, sizes, tape, at.get(key), back) for key, call in outcome.calls.items()]
+    rows = [
+        _row(key, call, sizes, tape, at.get(key), back) | {"entries": sizes.entries(key) / outcome.seen.samples}
+        for key, call in outcome.calls.items()
+    ]
     for side in ("measured", "predicted"):
         for i, row in enumerate(rows):
             before = rows[i - 1] if i else {}
@@ -122,12 +129,14 @@ def _ratio(above: float | None, below: float | None) -> float:
     return above / below if above is not None and below else math.nan
 
 
-def notes(model: nn.Module, outcome: Outcome, sizes: Sizes, tape: Tape, at: Mapping[Key, int]) -> tuple[str, ...]:
+def notes(
+    model: nn.Module, outcome: Outcome, sizes: Sizes, tape: Tape, at: Mapping[Key, int], *, training: bool
+) -> tuple[str, ...]:
     """Say what was pooled how, where the prediction was anchored anew, and what it rests on."""
     labels = {place: outcome.calls[key].label for key, place in at.items() if key in outcome.calls}
     odd = [labels.get(place, "a function") for place in tape.notes]
     unseen = [call.label for key, call in outcome.calls.items() if key not in at]
-    fresh = list(fresh_norms(model))
+    fresh = [] if training else list(fresh_norms(model))
     told = [
         (tape.anchors, f"anchored: the prediction goes on from what is measured after {_counted(tape.anchors)}"),
         (tape.correlations, f"anchored: only the correlation is measured after {_counted(tape.correlations)}"),

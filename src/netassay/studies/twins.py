@@ -36,7 +36,7 @@ def untrained(model: nn.Module, seed: int = 1, known: Collection[str] = ()) -> t
         bare = parse(spec).without(*LEARNED)
         first = next(model.parameters(), torch.zeros(()))
         again = build(str(bare), seed=seed).to(first.device, first.dtype)
-        if _makeup(again) == _makeup(model) and state_hash(again) not in {state_hash(model), *known}:
+        if makeup(again) == makeup(model) and state_hash(again) not in {state_hash(model), *known}:
             return again, f"built again from {bare}"
     twin = copy.deepcopy(model)
     kept = reset(twin, seed).untouched
@@ -73,7 +73,7 @@ def fresh_norms(model: nn.Module) -> dict[str, Any]:
     return {name: norm for name, (norm, batches) in seen.items() if batches is not None and not batches.any()}
 
 
-def _makeup(model: nn.Module) -> tuple[dict[str, type[nn.Module]], dict[str, torch.Size | None]]:
+def makeup(model: nn.Module) -> tuple[dict[str, type[nn.Module]], dict[str, torch.Size | None]]:
     """Return what a model is made of: kinds of modules and sizes of parameters (None: not known yet), by name."""
     kinds = {name: type(module) for name, module in model.named_modules()}
     return kinds, {name: None if is_lazy(p) else p.shape for name, p in model.named_parameters()}

@@ -121,7 +121,7 @@ def _with_the_loss(readings: Readings) -> Iterator[Dismissed]:
         if before is None or after is None:
             continue
         sizes = (np.nanmedian(middle(part.signals["gradient"])) for part in (start, end))
-        factor, losses = float(np.divide(*reversed([*sizes]))), [float(np.nanmedian(p.loss)) for p in (start, end)]
+        factor, losses = float(np.divide(*reversed([*sizes]))), [float(middle(p.loss[:, None])[0]) for p in (start, end)]
         alike = abs(np.log(after.attenuation) - np.log(before.attenuation)) < -np.log(factor)
         if factor < 0.1 and losses[1] < losses[0] and alike:
             why = "gradient goes to 0 with the loss, at every layer alike"

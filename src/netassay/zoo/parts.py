@@ -30,6 +30,18 @@ ACTS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+def activation(act: Act) -> nn.Module:
+    """Return an activation by name; ReLU works in place, as in the published networks."""
+    return nn.ReLU(inplace=True) if act == "relu" else ACTS[act]()
+
+
+def grouped(asked: str, norm: Norm, width: int) -> None:
+    """Refuse group norm over channels that its groups do not divide."""
+    if norm == "group" and width % GROUPS:
+        found = f"{GROUPS} groups do not divide {width} channels"
+        raise BadInput(f"{asked}:norm=group,width={width}", found, f"width={GROUPS}, or norm=layer")
+
+
 class Chain(nn.Sequential):
     """Named modules run in order; `input_shape` is one sample's shape, without the batch."""
 

@@ -8,16 +8,24 @@ bottlenecks the stride sits on the 3x3 convolution, as in torchvision.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from netassay.errors import BadInput
-from netassay.zoo.parts import GROUPS, LARGE, NORMS, Norm, counts, halvings, positive
+from netassay.zoo.parts import LARGE, NORMS, Act, Norm, activation, counts, grouped, halvings, positive
 
 Norms = Callable[[int], nn.Module]
 Shortcut = Callable[[int, int, int, Norms], nn.Module]
+
+
+class Kit(NamedTuple):
+    """What every block is made of; no shortcut means no skip."""
+
+    norm: Norms
+    act: Act
+    shortcut: Shortcut | None
 
 
 def resnet(
@@ -30,6 +38,7 @@ def resnet(
     skip: Literal["residual", "none"] = "residual",
     shortcut: Literal["A", "B"] | None = None,
     norm: Norm = "batch",
+    act: Act = "relu",
     init: Literal["he", "default"] = "he",
     head: Literal["linear", "none"] = "linear",
 ) -> ResNet:
@@ -38,7 +47,7 @@ def resnet(
     `shortcut` where shapes change: A subsamples and pads channels with zeros, B (the default) is a 1x1
     convolution and norm. `head=none` ends after the pooling with (N, C, 1, 1); `classes` then says nothing.
     `init=he` draws convolutions with variance 2 / fan-out as torchvision does, `init=default` leaves torch's
-    own. Convolutions have no bias, whatever the norm.
+    own. Convolutions have no bias, whatever the norm. Whatever `act` is, its modules are called `relu`.
     """
     asked = f"resnet[{','.join(map(str, blocks))}]"
     counts("resnet", "blocks per stage", blocks, "resnet[2,2,2,2]")
@@ -46,11 +55,9 @@ def resnet(
     halvings(asked, input, len(blocks))
     if skip == "none" and shortcut:
         raise BadInput(f"{asked}:skip=none,shortcut={shortcut}", "there is no shortcut", f"{asked}:skip=none")
-    if norm == "group" and width % GROUPS:
-        found = f"{GROUPS} groups do not divide {width} channels"
-        raise BadInput(f"{asked}:norm=group,width={width}", found, f"width={GROUPS}, or norm=layer")
-    skips = SHORTCUTS[shortcut or "B"] if skip == "residual" else None
-    model = ResNet(BLOCKS[block], blocks, (channels, input, input), width, NORMS[norm], skips)
+    grouped(asked, norm, width)
+    kit = Kit(NORMS[norm], act, SHORTCUTS[shortcut or "B"] if skip == "residual" else None)
+    model = ResNet(BLOCKS[block], blocks, (channels, input, input), width, kit)
     if head == "linear":
         model.fc = nn.Linear(model.features, classes)
     if init == "he":
@@ -67,23 +74,22 @@ class ResNet(nn.Module):
         blocks: tuple[int, ...],
         input_shape: tuple[int, int, int],
         width: int,
-        norm: Norms,
-        skips: Shortcut | None,
+        kit: Kit,
     ) -> None:
         super().__init__()
         self.input_shape = input_shape
         large = input_shape[1] >= LARGE
         kernel, stride, padding = (7, 2, 3) if large else (3, 1, 1)
         self.conv1 = nn.Conv2d(input_shape[0], width, kernel, stride, padding, bias=False)
-        self.bn1 = norm(width)
-        self.relu = nn.ReLU(inplace=True)
+        self.bn1 = kit.norm(width)
+        self.relu = activation(kit.act)
         self.maxpool = nn.MaxPool2d(3, 2, 1) if large else None
         self.stages = [f"layer{i + 1}" for i in range(len(blocks))]
         self.features = width
         for i, (name, count) in enumerate(zip(self.stages, blocks, strict=True)):
             stage = nn.Sequential()
             for b in range(count):
-                stage.append(block(self.features, width << i, 2 if i and not b else 1, norm, skips))
+                stage.append(block(self.features, width << i, 2 if i and not b else 1, kit))
                 self.features = (width << i) * block.expansion
             self.add_module(name, stage)
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
@@ -105,15 +111,15 @@ class Basic(nn.Module):
 
     expansion = 1
 
-    def __init__(self, C: int, width: int, stride: int, norm: Norms, skips: Shortcut | None) -> None:
+    def __init__(self, C: int, width: int, stride: int, kit: Kit) -> None:
         super().__init__()
-        self.skip = skips is not None
+        self.skip = kit.shortcut is not None
         self.conv1 = nn.Conv2d(C, width, 3, stride, 1, bias=False)
-        self.bn1 = norm(width)
-        self.relu = nn.ReLU(inplace=True)
+        self.bn1 = kit.norm(width)
+        self.relu = activation(kit.act)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.bn2 = norm(width)
-        self.downsample = _shortcut(skips, C, width, stride, norm)
+        self.bn2 = kit.norm(width)
+        self.downsample = _shortcut(kit, C, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, width, H / stride, W / stride)."""
@@ -126,18 +132,18 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, C: int, width: int, stride: int, norm: Norms, skips: Shortcut | None) -> None:
+    def __init__(self, C: int, width: int, stride: int, kit: Kit) -> None:
         super().__init__()
         wide = width * self.expansion
-        self.skip = skips is not None
+        self.skip = kit.shortcut is not None
         self.conv1 = nn.Conv2d(C, width, 1, bias=False)
-        self.bn1 = norm(width)
+        self.bn1 = kit.norm(width)
         self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
-        self.bn2 = norm(width)
+        self.bn2 = kit.norm(width)
         self.conv3 = nn.Conv2d(width, wide, 1, bias=False)
-        self.bn3 = norm(wide)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = _shortcut(skips, C, wide, stride, norm)
+        self.bn3 = kit.norm(wide)
+        self.relu = activation(kit.act)
+        self.downsample = _shortcut(kit, C, wide, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, 4 * width, H / stride, W / stride)."""
@@ -160,10 +166,10 @@ class PaddedShortcut(nn.Module):
         return nn.functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
 
 
-def _shortcut(skips: Shortcut | None, C: int, wide: int, stride: int, norm: Norms) -> nn.Module | None:
-    if skips is None or (wide == C and stride == 1):
+def _shortcut(kit: Kit, C: int, wide: int, stride: int) -> nn.Module | None:
+    if kit.shortcut is None or (wide == C and stride == 1):
         return None
-    return skips(C, wide, stride, norm)
+    return kit.shortcut(C, wide, stride, kit.norm)
 
 
 def _projection(C: int, wide: int, stride: int, norm: Norms) -> nn.Module:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from netassay.errors import BadInput
-from netassay.zoo.parts import counts, positive
+from netassay.zoo.parts import NORMS, Act, Norm, activation, counts, grouped, positive
 
-WIDTHS = (64, 128, 256, 512, 512)
-HIDDEN = 4096
+WIDTH, HIDDEN = 64, 4096
+WIDER = (1, 2, 4, 8, 8)
+"""Width of each stage, in widths of the first."""
 
 
 def vgg(
@@ -23,23 +24,29 @@ def vgg(
     input: int = 224,
     channels: int = 3,
     classes: int = 1000,
-    norm: Literal["none", "batch"] = "none",
+    width: int = WIDTH,
+    hidden: int = HIDDEN,
+    norm: Norm = "none",
+    act: Act = "relu",
     init: Literal["he", "default"] = "he",
 ) -> VGG:
     """Build a VGG network with `convs` convolutions in each of its five stages, each stage pooled.
 
+    Stages have 1, 2, 4, 8 and 8 times `width` channels; the two linear layers before the last have `hidden` units.
     `init=he` draws as torchvision does: convolutions with variance 2 / fan-out, linear layers with standard
     deviation 0.01, biases zero; `init=default` leaves torch's own.
     """
     asked = f"vgg[{','.join(map(str, convs))}]"
     counts("vgg", "convolutions per stage", convs, "vgg[2,2,4,4,4], or vgg19")
-    positive(asked, input=input, channels=channels, classes=classes)
-    if len(convs) != len(WIDTHS):
-        raise BadInput(asked, f"{len(convs)} stages; a VGG network has {len(WIDTHS)}", "vgg[2,2,4,4,4], or vgg19")
-    least = 2 ** len(WIDTHS)
+    positive(asked, input=input, channels=channels, classes=classes, width=width, hidden=hidden)
+    grouped(asked, norm, width)
+    if len(convs) != len(WIDER):
+        raise BadInput(asked, f"{len(convs)} stages; a VGG network has {len(WIDER)}", "vgg[2,2,4,4,4], or vgg19")
+    least = 2 ** len(WIDER)
     if input < least:
         raise BadInput(f"{asked}:input={input}", f"five poolings need {least} pixels", f"{asked}:input={least}")
-    model = VGG(convs, (channels, input, input), classes, norm == "batch")
+    features = _features(convs, channels, width, norm, act)
+    model = VGG(features, (channels, input, input), (width * WIDER[-1] * 7 * 7, hidden, hidden, classes), act)
     if init == "he":
         _initialize(model)
     return model
@@ -48,19 +55,21 @@ def vgg(
 class VGG(nn.Module):
     """Convolutions and poolings, pooled to 7x7, then three linear layers with dropout."""
 
-    def __init__(self, convs: tuple[int, ...], input_shape: tuple[int, int, int], classes: int, norm: bool) -> None:
+    def __init__(
+        self, features: list[nn.Module], input_shape: tuple[int, int, int], sizes: tuple[int, int, int, int], act: Act
+    ) -> None:
         super().__init__()
         self.input_shape = input_shape
-        self.features = nn.Sequential(*_features(convs, input_shape[0], norm))
+        self.features = nn.Sequential(*features)
         self.avgpool = nn.AdaptiveAvgPool2d((7, 7))
         self.classifier = nn.Sequential(
-            nn.Linear(WIDTHS[-1] * 7 * 7, HIDDEN),
-            nn.ReLU(inplace=True),
+            nn.Linear(sizes[0], sizes[1]),
+            activation(act),
             nn.Dropout(),
-            nn.Linear(HIDDEN, HIDDEN),
-            nn.ReLU(inplace=True),
+            nn.Linear(sizes[1], sizes[2]),
+            activation(act),
             nn.Dropout(),
-            nn.Linear(HIDDEN, classes),
+            nn.Linear(sizes[2], sizes[3]),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,14 +78,14 @@ class VGG(nn.Module):
         return logits
 
 
-def _features(convs: tuple[int, ...], C: int, norm: bool) -> list[nn.Module]:
+def _features(convs: tuple[int, ...], C: int, width: int, norm: Norm, act: Act) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for count, width in zip(convs, WIDTHS, strict=True):
+    for count, wider in zip(convs, WIDER, strict=True):
         for _ in range(count):
-            layers.append(nn.Conv2d(C, width, 3, padding=1))
-            layers += [nn.BatchNorm2d(width)] if norm else []
-            layers.append(nn.ReLU(inplace=True))
-            C = width
+            layers.append(nn.Conv2d(C, width * wider, 3, padding=1))
+            layers += [NORMS[norm](width * wider)] if norm != "none" else []
+            layers.append(activation(act))
+            C = width * wider
         layers.append(nn.MaxPool2d(2, 2))
     return layers
 

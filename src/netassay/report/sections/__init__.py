@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from netassay.report.sections.channels import channels, seen
 from netassay.report.sections.exchange import exchange
+from netassay.report.sections.flow import comparison, flow, remedies, switches
 from netassay.report.sections.initialisation import initialisation, schemes
 from netassay.report.sections.learning import learning
 from netassay.report.sections.section import LISTED, Section
@@ -16,7 +17,11 @@ from netassay.store import Run
 __all__ = ["LISTED", "Section", "sections", "seen"]
 
 SECTIONS: tuple[Callable[[Run, Mapping[str, Result]], Section | None], ...] = (
+    comparison,
     learning,
+    remedies,
+    flow,
+    switches,
     schemes,
     channels,
     exchange,

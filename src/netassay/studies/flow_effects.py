@@ -1,0 +1,130 @@
+"""Flow effects: what each switch does to gradient and to learning, alone and together, and which does most."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+
+from netassay.inference import Effect, factorial, seed_interval, single_changes
+from netassay.result import Claim, Table
+from netassay.studies.change import ERROR
+from netassay.studies.flow_tables import MEASURES, OUTCOMES, Trial, told, values
+from netassay.studies.init_claims import FEWEST
+
+Levels = Mapping[str, Sequence[str]]
+ORDER = 3
+"""Most switches whose interaction is taken."""
+ASKED = {
+    "decades": ("makes gradient lose more on its way to the input", "the loss of gradient", False),
+    "learned": ("leaves less learned", "what is learned", True),
+}
+"""Of which outcomes claims are made: what a switch is said to do, to what, and whether its effect is below 0."""
+
+
+def effects(trials: Sequence[Trial], switches: Levels) -> dict[str, tuple[Effect, ...]]:
+    """Return the effects on each outcome: of the whole factorial, and of single changes from the worst cell."""
+    sizes, found = [len(levels) for levels in switches.values()], {}
+    cell = worst(values(trials, sizes, "decades"))
+    for name in OUTCOMES:
+        each = values(trials, sizes, name)
+        whole = factorial(each, switches, order=min(ORDER, len(sizes)), confidence=1 - ERROR)
+        found[name] = (*whole, *single_changes(each, switches, cell, confidence=1 - ERROR))
+    return found
+
+
+def worst(decades: np.ndarray) -> tuple[int, ...]:
+    """Return the levels of the cell whose gradient loses or gains most, on average over seeds."""
+    means = np.abs(decades.mean(-1))
+    place = np.argmax(np.where(np.isfinite(means), means, -1.0))
+    return tuple(int(level) for level in np.unravel_index(place, means.shape))
+
+
+def table(found: Mapping[str, Sequence[Effect]]) -> Table:
+    """Return a row for each effect on each outcome."""
+    return Table.of([row(name, one) for name, every in found.items() for one in every])
+
+
+def row(name: str, one: Effect) -> dict[str, str | float | int]:
+    """Return one effect as a row; `change` names the levels that change, `reference` what they are compared with."""
+    return {
+        "outcome": name,
+        "kind": one.kind,
+        "factor": " x ".join(one.changed),
+        "change": told(one.changed),
+        "reference": told(one.references),
+        "within": told(one.within),
+        "effect": one.effect,
+        "low": one.low,
+        "high": one.high,
+        "n": one.n,
+        "unit": MEASURES[name].unit,
+        "decision": decision(one),
+        "level": one.confidence,
+        "tests": one.tests,
+    }
+
+
+def decision(one: Effect) -> str:
+    """Return "raises" or "lowers" where the interval excludes 0 and there are seeds enough, else "undecided"."""
+    if one.n < FEWEST:
+        return "undecided"
+    return "raises" if one.low > 0 else "lowers" if one.high < 0 else "undecided"
+
+
+def claims(found: Mapping[str, Sequence[Effect]]) -> tuple[Claim, ...]:
+    """Claim of each main effect what it does, and of the largest that it is the largest."""
+    made: list[Claim] = []
+    for name in ASKED:
+        mains = [one for one in found[name] if one.kind == "main"]
+        made += [_claim(name, one) for one in mains] + _largest(name, mains)
+    return tuple(made)
+
+
+def _claim(name: str, one: Effect) -> Claim:
+    says, _, below = ASKED[name]
+    decide = Claim.below if below else Claim.above
+    made = decide(
+        0.0,
+        statement=f"{told(one.changed)} instead of {told(one.references)} {says}",
+        effect=one.effect,
+        interval=(one.low, one.high),
+        n=one.n,
+        counted="seeds",
+        unit=MEASURES[name].unit,
+        level=one.confidence,
+        tests=one.tests,
+        correction="Bonferroni",
+    )
+    return _few(made)
+
+
+def _largest(name: str, mains: Sequence[Effect]) -> list[Claim]:
+    """Compare the largest main effect with the next one of another switch, seed by seed."""
+    best = {" ".join(one.changed): one for one in sorted(mains, key=_size)}
+    first, *others = reversed(best.values())
+    if not others or math.isnan(first.effect):
+        return []
+    pairs = len(list(combinations(best, 2)))
+    signs = [math.copysign(1.0, one.effect) for one in (first, others[0])]
+    apart = signs[0] * first.series - signs[1] * others[0].series
+    seen = apart[np.isfinite(apart)].tolist()
+    effect, low, high = seed_interval(seen, 1 - ERROR / pairs)
+    statement = f"Of the main effects on {ASKED[name][1]}, that of {told(first.changed)} is the largest"
+    unit = f"{MEASURES[name].unit}, its size less that of {told(others[0].changed)}"
+    level = {"level": 1 - ERROR / pairs, "tests": pairs, "correction": "Bonferroni"}
+    ends = {"interval": (low, high), "n": len(seen), "counted": "seeds", "unit": unit}
+    return [_few(Claim.above(0.0, statement=statement, effect=effect, **ends, **level))]
+
+
+def _size(one: Effect) -> float:
+    return -1.0 if math.isnan(one.effect) else abs(one.effect)
+
+
+def _few(claim: Claim) -> Claim:
+    if claim.n >= FEWEST:
+        return claim
+    return replace(claim, decision="undecided", counted="seeds, too few to decide")

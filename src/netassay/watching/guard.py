@@ -1,0 +1,49 @@
+"""Guard: nothing that fails while watching reaches the training; it is noted once, and that part is switched off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import torch
+
+
+class Guard:
+    """Runs a part without gradient, times it, and keeps what it failed of; parts that failed run no more.
+
+    >>> guard = Guard()
+    >>> guard("halves", lambda: 1 / 0)
+    >>> guard.faults
+    ['halves: ZeroDivisionError: division by zero']
+    """
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+        self.off: set[str] = set()
+        self.spent = 0.0
+        self.differentiable = True
+        self._depth = 0
+
+    def __call__(self, part: str, run: Callable[..., Any], *args: Any) -> None:
+        if part in self.off:
+            return
+        begun, self._depth = perf_counter(), self._depth + 1
+        if self._depth == 1:
+            self.differentiable = torch.is_grad_enabled()
+        try:
+            with torch.no_grad():
+                run(*args)
+        except Exception as error:
+            self.off.add(part)
+            self.fault(part, f"{type(error).__name__}: {error}")
+        finally:
+            self._depth -= 1
+            if not self._depth:
+                self.spent += perf_counter() - begun
+
+    def fault(self, part: str, told: str) -> None:
+        """Note what failed, once."""
+        sentence = f"{part}: {told}"
+        if sentence not in self.faults:
+            self.faults.append(sentence)

@@ -1,0 +1,64 @@
+"""Keeping: the steps that were read go to a writer, at most once a second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import monotonic
+from typing import Any, Protocol
+
+import numpy as np
+
+from netassay.flow import SIGNALS, UPDATES
+from netassay.result import Result
+from netassay.watching.parameters import Parameter
+from netassay.watching.plan import Plan
+from netassay.watching.series import Row, number
+
+SECONDS = 1.0
+GRADIENT = list(SIGNALS).index("gradient")
+WEIGHT, UPDATE = list(UPDATES).index("weight"), list(UPDATES).index("update")
+
+
+class Keep(Protocol):
+    """Where a run is kept; a store's writer, or anything with its verbs."""
+
+    def log(self, step: int, values: Mapping[str, float], *, unit: str = "") -> None:
+        """Keep the values of one step."""
+        ...
+
+    def add(self, label: str, result: Result) -> None:
+        """Keep a result."""
+        ...
+
+    def note(self, **meta: Any) -> None:
+        """Keep a fact about the run."""
+        ...
+
+
+class Keeping:
+    """Holds rows back until their loss may be known, and hands them on in batches."""
+
+    def __init__(self, keep: Keep | None) -> None:
+        self.keep = keep
+        self.rows: list[tuple[Row, dict[str, float]]] = []
+        self.last = monotonic()
+
+    def row(self, row: Row, plan: Plan, parameters: Sequence[Parameter]) -> None:
+        """Take a step: the gradient of each layer and the update ratio of each parameter."""
+        if self.keep is None:
+            return
+        if monotonic() - self.last >= SECONDS:
+            self.flush()
+        labels = plan.labels()
+        values = {f"gradient {labels[key]}": row.signals[GRADIENT, i] for i, key in enumerate(plan.keys)}
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratios = row.updates[UPDATE] / row.updates[WEIGHT]
+        values |= {f"update {one.name}": ratios[i] for i, one in enumerate(parameters)}
+        self.rows.append((row, {name: float(one) for name, one in values.items() if np.isfinite(one)}))
+
+    def flush(self) -> None:
+        """Hand on what is held."""
+        rows, self.rows, self.last = self.rows, [], monotonic()
+        for row, values in rows if self.keep is not None else ():
+            loss = {} if row.loss is None else {"loss": number(row.loss)}
+            self.keep.log(row.step, {**loss, **values})  # type: ignore[union-attr]

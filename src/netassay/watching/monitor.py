@@ -1,0 +1,278 @@
+"""Monitor: a network while it trains. It reads, judges and keeps, and never raises into the training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from netassay import verdicts
+from netassay.flow import SIGNALS, UPDATES, Readings
+from netassay.result import Result, Verdict
+from netassay.watching.alarms import Alarms, not_finite
+from netassay.watching.asked import check, optimizers_of
+from netassay.watching.guard import Guard
+from netassay.watching.keeping import Keep, Keeping
+from netassay.watching.reader import Reader
+from netassay.watching.sampling import Sampler
+from netassay.watching.series import Row, Series
+from netassay.watching.state import load, state
+from netassay.watching.updates import Updates
+from netassay.watching.windows import Window
+
+
+class Monitor:
+    """Watches a training from its hooks: the model's forward passes, their gradients, the optimizers' steps.
+
+    A window is what lies between two rounds of steps: forward and backward passes, then a step of every optimizer (of
+    some of them, where a further forward pass comes first). `reduction` says whether each step's loss is a mean over
+    its samples ("mean") or a sum. `every` and `budget`: see `Sampler`. `on_verdict(verdict)` is called at once with each
+    new finding or warning; `keep` is told each step read; `on_exit(monitor)` is called once all hooks are gone.
+
+    Raises `BadInput` when it is made, for a model that cannot be watched or options that say nothing; never later: what
+    fails while watching is in `faults`.
+
+    >>> model = nn.Linear(2, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> with Monitor(model, optimizer, every=1) as monitor:
+    ...     loss = model(torch.ones(4, 2)).mean()
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     monitor.step(loss)
+    >>> readings = monitor.readings()
+    >>> readings.steps.tolist(), readings.calls["layer"].tolist(), readings.signals["gradient"][0].round(6).tolist()
+    ([0], ['input', 'model'], [nan, 1.0])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizers: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
+        *,
+        reduction: str = "mean",
+        scaler: Any = None,
+        layers: str | Sequence[str] | None = None,
+        every: int = 10,
+        budget: str | float | None = None,
+        on_verdict: Callable[[Verdict], Any] | None = None,
+        keep: Keep | None = None,
+        on_exit: Callable[[Monitor], Any] | None = None,
+    ) -> None:
+        check(model, reduction, scaler, on_verdict)
+        self.guard = Guard()
+        self.reduction, self.scaler = reduction, scaler
+        self.sampler = Sampler(every, budget)
+        self.reader = Reader(model, layers, on_begin=self._begins, guard=self.guard)
+        several = optimizers_of(model, optimizers)
+        self.updates = Updates(model, several, self.guard, self._stepping, self._stepped)
+        self.series, self.alarms, self.keeping = Series(), Alarms(on_verdict), Keeping(keep)
+        self.on_exit = on_exit
+        self.steps_done = self.skipped = self.epoch = 0
+        self.closed_row: Row | None = None
+        self.window: Window | None = None
+        self.pending: Any = None
+        self._result: Result | None = None
+
+    # Opening and closing.
+
+    def open(self) -> Monitor:
+        """Register the hooks; what is read before a `close` goes on where it was."""
+        try:
+            self.sampler.start()
+            self.reader.on = False
+            self.reader.open()
+            self.updates.open()
+        except BaseException:
+            self._let_go()
+            raise
+        return self
+
+    def close(self) -> None:
+        """Close the window that is open, remove every hook, and hand over to `on_exit`."""
+        if self.window is not None and self.window.stepped:
+            self.guard("window", self._close)
+        self.guard("scaler", self._drop_skipped)
+        self.window = None
+        self._judge()
+        self._let_go()
+        self.guard("keep", self.keeping.flush)
+        if self.on_exit is not None:
+            self.guard("on_exit", self.on_exit, self)
+
+    def _let_go(self) -> None:
+        self.reader.close()
+        self.updates.close()
+
+    def __enter__(self) -> Monitor:
+        return self.open()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # What the training calls.
+
+    def step(self, loss: Any = None, epoch: int | None = None) -> None:
+        """Note the loss of a step, before or after the optimizers' own steps; a tensor stays on its device."""
+        self.guard("loss", self._note, loss, epoch)
+
+    def _note(self, loss: Any, epoch: int | None) -> None:
+        self.epoch = self.epoch if epoch is None else int(epoch)
+        loss = loss.detach() if isinstance(loss, Tensor) else loss
+        if self.window is not None:
+            self.window.loss = loss
+        elif self.closed_row is not None:
+            self.closed_row.loss, self.closed_row.epoch = loss, self.epoch
+            self._judge()
+        if isinstance(loss, float | int) and not math.isfinite(loss):
+            self._tell([self._bad_loss(float(loss))])
+
+    def _bad_loss(self, loss: float) -> Verdict:
+        step = max(self.steps_done - (self.window is None), 0)
+        return Verdict(
+            rule="loss not finite",
+            layer="",
+            cause=f"the loss is {loss} at step {step}",
+            severity="finding",
+            numbers={"loss": loss, "step": step},
+            threshold="any",
+            source="netassay",
+            n=1,
+            wrong_if="never",
+            next="look at the first layer that is not finite, at the learning rate and at the inputs",
+        )
+
+    # What the hooks call.
+
+    def _begins(self, differentiable: bool) -> None:
+        if self.window is not None and self.window.stepped:
+            self.guard("window", self._close)
+        else:
+            self._drop_skipped()
+        self._judge()
+        if self.guard.off & {"window", "optimizer"}:
+            self.reader.turn(False)
+        elif self.window is None and differentiable:
+            self._open()
+
+    def _open(self) -> None:
+        self.window = Window(self.sampler.wants(self.steps_done, self.guard.spent), self._scale())
+        self.updates.on = self.window.on
+        self.reader.turn(self.window.on)
+
+    def _drop_skipped(self) -> None:
+        """Forget a window whose step the gradient scaler has left out: it lowered its scale instead."""
+        if self.window is not None and (self.window.void or self._scale() < self.window.scale):
+            self.window = None
+            self.skipped += 1
+            self.reader.drop()
+            self.updates.drop()
+
+    def _scale(self) -> float:
+        return float(self.scaler.get_scale()) if self.scaler is not None else 1.0
+
+    def _stepping(self, number: int) -> None:
+        if self.window is None:
+            self._open()
+        if self.window is not None and not self.window.stepped:
+            self.window.scale = self._scale()
+            found = getattr(self.updates.optimizers[number], "found_inf", None)
+            self.window.void = isinstance(found, Tensor) and float(found) > 0
+
+    def _stepped(self, number: int) -> None:
+        if self.window is None:
+            return
+        self.window.stepped.add(number)
+        if len(self.window.stepped) == len(self.updates.optimizers):
+            self._close()
+
+    def _close(self) -> None:
+        if self.window is not None and self.window.void:
+            self._drop_skipped()
+            return
+        window, self.window = self.window, None
+        step, self.closed_row = self.steps_done, None
+        self.steps_done += 1
+        if window is None or not window.on:
+            return
+        samples = self.reader.samples
+        factor = (samples if self.reduction == "mean" else 1) / window.scale
+        signals, updates = self.reader.take(factor), self.updates.take()
+        row = Row(step, self.epoch, window.loss, samples, _matrix(signals, SIGNALS), _matrix(updates, UPDATES))
+        self.series.append(list(self.reader.plan.keys), row)
+        self.closed_row = row
+        self.guard("keep", self.keeping.row, row, self.reader.plan, self.updates.parameters)
+        self.alarms.note(not_finite(signals) + not_finite(updates))
+
+    def _judge(self) -> None:
+        """Ask the rules where their turn has come: once the loss of the step is told, or else when the next begins."""
+        if self.alarms.due:
+            self.alarms.due = False
+            self.guard("verdicts", lambda: self._tell(verdicts.judge(self.readings()).verdicts))
+
+    def _tell(self, found: Sequence[Verdict]) -> None:
+        for verdict in self.alarms.fresh(found):
+            if self.alarms.on_verdict is not None:
+                self.guard("on_verdict", self.alarms.on_verdict, verdict)
+
+    # What is handed over.
+
+    @property
+    def faults(self) -> list[str]:
+        """Sentences on what failed inside, each once."""
+        return self.guard.faults
+
+    def readings(self) -> Readings:
+        """Return everything read so far."""
+        first, latest = self.reader.channels()
+        return Readings(
+            **self.series.arrays(),
+            calls=self.reader.calls(),
+            parameters=self.updates.facts(),
+            first=first,
+            latest=latest,
+            assumed=self._assumed(),
+            told=self._told(),
+        )
+
+    def _assumed(self) -> Mapping[str, Any]:
+        return {
+            "reduction": self.reduction,
+            "scaler": None if self.scaler is None else type(self.scaler).__name__,
+            "samples": "axis 0 of the first tensor that the model is given",
+            "every": self.sampler.every if self.sampler.budget is None else None,
+            "budget": self.sampler.budget,
+            "clock": "the time of the thread that trains; work that a device has queued is not in it",
+        }
+
+    def _told(self) -> Mapping[str, Any]:
+        return {
+            "steps": self.steps_done,
+            "skipped": self.skipped,
+            "faults": list(self.faults),
+            "never_ran": self.reader.never_ran if self.series.rows else [],
+            "seconds": round(self.guard.spent, 3),
+        }
+
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Judge what was read so far."""
+        return verdicts.judge(self.readings()).verdicts
+
+    def result(self, notes: Sequence[str] = (), provenance: Mapping[str, Any] | None = None) -> Result:
+        """Return tables, arrays and verdicts of what was read so far."""
+        return verdicts.judged_result(self.readings(), notes, provenance)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run goes on from, as plain tensors, lists and numbers."""
+        return state(self)
+
+    def load_state_dict(self, kept: Mapping[str, Any]) -> None:
+        """Go on from a state; the steps continue with its numbers."""
+        load(self, kept)
+
+
+def _matrix(told: Mapping[str, np.ndarray], names: Mapping[str, str]) -> np.ndarray:
+    return np.stack([told[name] for name in names])

@@ -1,0 +1,185 @@
+"""Pulse: the statistics of one tensor, exact from the smallest number to the largest, at the cost of a few passes.
+
+A tensor comes as `(N, A, C, P)`: samples, positions before the channel axis, channels, positions after it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SPREAD, FEW = 0.02, 1 << 16
+"""Variance over mean square below which the difference of sums has lost the digits that are promised: ten times that
+where so few entries are added that their rounding does not average out."""
+SMALLEST, LARGEST = 1e-24, 1e24
+"""Mean squares between which float32 squares neither underflow where it matters nor overflow."""
+ROW = 1024
+"""Entries that float32 may square and add one after the other: beyond, it loses the sixth digit."""
+WHOLE = 1 << 24
+"""Up to here float32 counts without a gap."""
+COUNTS = ("squares", "zero", "subnormal", "nan", "inf", "spread", "places", "flat")
+"""What a pulse counts over the whole tensor; `spread` is N times the variances, summed over `places` / N positions."""
+
+
+Bound = tuple[float, float]
+"""Centre and half width: entries at that distance and beyond it are counted as flat."""
+
+
+@dataclass
+class Pulse:
+    """What is read of a tensor: `counts` under the names of `COUNTS`, float64, and each `(C,)` by channel.
+
+    `firing`: samples in which any entry is not 0; `open`: entries that are not 0; `size`: sum of magnitudes; `squares`:
+    sum of squares; `spread`: as in `COUNTS`; `flat`: entries beyond the bound. `mean` `(A, C, P)` over samples. All but
+    the counts are over finite entries. Nothing here waits for a device other than the CPU.
+    """
+
+    counts: Tensor
+    channels: dict[str, Tensor]
+    mean: Tensor | None
+
+
+class Scratch:
+    """Memory that passes share, so that none of them waits for fresh pages."""
+
+    def __init__(self) -> None:
+        self._buffer = torch.empty(0)
+
+    def like(self, x: Tensor) -> Tensor:
+        """Return room for a tensor of this size, whatever lies there."""
+        if self._buffer.numel() < x.numel() or self._buffer.dtype != x.dtype:
+            self._buffer = torch.empty(x.numel(), dtype=x.dtype, device="cpu")
+        return self._buffer[: x.numel()].view(x.shape)
+
+
+def pulse(x: Tensor, scratch: Scratch, *, spread: bool = True, bound: Bound | None = None) -> Pulse:
+    """Read a tensor `(N, A, C, P)`; `spread=False` leaves out what is over samples, `bound` counts what lies on or beyond it.
+
+    On the CPU the passes are float32, and what they cannot tell (too small, too large, not finite, hardly any
+    variance) is read again exactly; elsewhere all is float64 at once, without a transfer.
+
+    >>> read = pulse(torch.full((4, 1, 2, 1), 1e-24), Scratch())
+    >>> float(read.counts[0])
+    8e-48
+    """
+    tiny = torch.finfo(x.dtype).tiny
+    if x.device.type != "cpu":
+        return _exact(x, tiny, spread, bound)
+    x = x if x.dtype in (torch.float32, torch.float64) else x.float()
+    squares = _squares(x, scratch)
+    mean_square = float(squares.sum()) / max(x.numel(), 1)
+    if not mean_square < float("inf") and not bool(torch.isfinite(x).all()):
+        return _exact(x, tiny, spread, bound)
+    exponent = 0
+    safe = SMALLEST < mean_square < LARGEST or x.dtype == torch.float64
+    counted, channels = _counted(x, tiny, scratch, bound)
+    if not safe:
+        exponent, x = _scaled(x)
+        squares = _squares(x, scratch)
+    mean, m2 = _spread(x, squares, scratch) if spread else (None, torch.zeros(x.shape[2], dtype=torch.float64))
+    by_channel = squares.sum(0)
+    if exponent:
+        by_channel, m2 = by_channel * 4.0**exponent, m2 * 4.0**exponent
+        mean = None if mean is None else mean.double() * 2.0**exponent
+    channels |= {"squares": by_channel, "spread": m2}
+    places = float(x.numel())
+    told = [by_channel.sum(), *counted, m2.sum(), places, channels["flat"].sum()]
+    return Pulse(torch.tensor([float(one) for one in told], dtype=torch.float64), channels, mean)
+
+
+def _squares(x: Tensor, scratch: Scratch) -> Tensor:
+    """Return sums of squares of each sample and channel, `(N, C)`, float64."""
+    N, A, C, P = x.shape
+    rows = next((k for k in range(-(-P // ROW), P + 1) if P % k == 0), 1)
+    if A == 1 and 8 * rows <= P:
+        return torch.linalg.vector_norm(x.view(N, C, rows, -1), dim=3).double().square_().sum(2)
+    return torch.mul(x, x, out=scratch.like(x)).sum((1, 3)).double()
+
+
+def _scaled(x: Tensor) -> tuple[int, Tensor]:
+    """Scale by a power of two, so that the largest magnitude is about 1."""
+    largest = float(x.abs().amax()) if x.numel() else 0.0
+    if not largest:
+        return 0, x
+    exponent = int(torch.frexp(torch.tensor(largest, dtype=torch.float64))[1])
+    return exponent, (x.double() * 2.0**-exponent).to(x.dtype)
+
+
+def _counted(x: Tensor, tiny: float, scratch: Scratch, bound: Bound | None) -> tuple[list[float], dict[str, Tensor]]:
+    """Count zeros and subnormals of a finite tensor, and by channel what fires."""
+    N, _, C, _ = x.shape
+    buffer = torch.abs(x, out=scratch.like(x))
+    size = _add(buffer, (0, 1, 3))
+    flat = torch.zeros(C, dtype=torch.float64)
+    if bound is not None:
+        flat = _beyond(x, bound)
+    normal = float(_add(torch.ge(buffer, tiny, out=buffer), (1, 3)).sum())
+    each = x.numel() / max(N * C, 1)
+    if normal == x.numel():
+        firing, open_ = torch.full((C,), float(N), dtype=torch.float64), torch.full((C,), N * each, dtype=torch.float64)
+    else:
+        some = _add(torch.ne(x, 0, out=buffer), (1, 3))
+        firing, open_ = (some > 0).sum(0).double(), some.sum(0)
+    zero = x.numel() - float(open_.sum())
+    channels = {"firing": firing, "open": open_, "size": size, "flat": flat}
+    return [zero, x.numel() - zero - normal, 0.0, 0.0], channels
+
+
+def _beyond(x: Tensor, bound: Bound) -> Tensor:
+    return ((x - bound[0]).abs() >= bound[1]).sum((0, 1, 3)).double()
+
+
+def _add(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Add up, in float64 where float32 would leave gaps between counts."""
+    each = x.numel() // max(x.shape[2] * (1 if 0 in axes else x.shape[0]), 1)
+    return x.sum(axes, dtype=torch.float64) if each >= WHOLE else x.sum(axes).double()
+
+
+# Note [spread]. The sum of squares less N times the squared mean is free of passes, and loses digits as the mean
+# grows beside the spread. Less the first sample, which is a draw from the same spread, nothing is lost: differences of
+# numbers that are near are exact.
+def _spread(x: Tensor, squares: Tensor, scratch: Scratch) -> tuple[Tensor, Tensor]:
+    """Return the mean over samples, and by channel the squared distances from it, summed."""
+    N = x.shape[0]
+    if N == 1:
+        return x[0].clone(), torch.zeros(x.shape[2], dtype=torch.float64)
+    mean = x.mean(0)
+    total = squares.sum(0)
+    m2 = total - N * _squares(mean[None], scratch)[0]
+    weak = torch.nonzero(m2 < (SPREAD if x.numel() > FEW else 10 * SPREAD) * total)[:, 0]
+    if len(weak):
+        part = x if len(weak) == len(m2) else x[:, :, weak]
+        apart = part - part[:1]
+        middle = apart.mean(0)
+        mean[:, weak] = part[0] + middle
+        again = _squares(apart, scratch).sum(0) - N * _squares(middle[None], scratch)[0]
+        m2[weak] = again.clamp_(min=0)
+    return mean, m2
+
+
+def _exact(x: Tensor, tiny: float, spread: bool, bound: Bound | None) -> Pulse:
+    """Read a tensor in float64 and over what is finite in it, without a look at any number."""
+    finite, nan = x.isfinite(), x.isnan()
+    wide = torch.where(finite, x, 0).double()
+    size, all_but_samples, all_but_channels = wide.abs(), (1, 3), (0, 1, 3)
+    some = (size > 0).sum(all_but_samples)
+    channels = {
+        "firing": ((some > 0).sum(0)).double(),
+        "open": some.sum(0).double(),
+        "size": size.sum(all_but_channels),
+        "squares": wide.square().sum(all_but_channels),
+        "flat": _beyond(x, bound) if bound else size.new_zeros(x.shape[2]),
+    }
+    mean, places = None, torch.full((), float(x.numel()), dtype=torch.float64, device=x.device)
+    channels["spread"] = size.new_zeros(x.shape[2])
+    if spread:
+        there = finite.sum(0)
+        mean = wide.sum(0) / there.clamp(min=1)
+        apart = torch.where(finite, wide - mean, 0).square().sum(0)
+        channels["spread"] = (apart * (len(x) / there.clamp(min=1))).sum((0, 2))
+        places = (there > 0).sum().double() * len(x)
+    counts = (x == 0).sum(), (finite & (size > 0) & (size < tiny)).sum(), nan.sum(), x.isinf().sum()
+    told = [channels["squares"].sum(), *counts, channels["spread"].sum(), places, channels["flat"].sum()]
+    return Pulse(torch.stack([one.double() for one in told]), channels, mean)

@@ -1,0 +1,99 @@
+"""Series: the steps that were read, at most so many, and what a resumed run takes up again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from netassay.flow import SIGNALS, UPDATES
+from netassay.watching.cells import Key
+
+MOST = 4096
+"""Steps that are kept."""
+BYTES = 1 << 27
+"""Memory beyond which fewer are kept, where a network has very many layers."""
+FEWEST = 64
+
+
+@dataclass
+class Row:
+    """One step that was read: `signals` `(K, L)`, `updates` `(U, P)`, in the order of their names."""
+
+    step: int
+    epoch: int
+    loss: Any
+    samples: int
+    signals: np.ndarray
+    updates: np.ndarray
+
+
+class Series:
+    """Rows of steps in order. When full, every second of the older half goes; the first and the last stay."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self.most = most
+        self.keys: list[Key] = []
+        self.rows: list[Row] = []
+
+    def append(self, keys: Sequence[Key], row: Row) -> None:
+        """Add a step; calls that are new get a column, NaN before."""
+        if list(keys) != self.keys:
+            self._reorder(list(keys))
+        self.rows.append(row)
+        each = row.signals.nbytes + row.updates.nbytes + 1
+        if len(self.rows) > max(min(self.most, BYTES // each), min(FEWEST, self.most)):
+            half = len(self.rows) // 2
+            self.rows = self.rows[:half:2] + self.rows[half:]
+
+    def _reorder(self, keys: list[Key]) -> None:
+        at = {key: i for i, key in enumerate(self.keys)}
+        here = np.array([at.get(key, -1) for key in keys], dtype=int)
+        for row in self.rows:
+            wide = np.concatenate([row.signals, np.full((len(SIGNALS), 1), np.nan)], axis=1)
+            row.signals = wide[:, here]
+        self.keys = keys
+
+    def arrays(self) -> dict[str, Any]:
+        """Return the fields of `Readings` that have a row for each step."""
+        rows = self.rows
+        signals = np.array([row.signals for row in rows]).reshape(len(rows), len(SIGNALS), -1)
+        updates = np.array([row.updates for row in rows]).reshape(len(rows), len(UPDATES), -1)
+        return {
+            "steps": np.array([row.step for row in rows], dtype=int),
+            "epochs": np.array([row.epoch for row in rows], dtype=int),
+            "loss": np.array([number(row.loss) for row in rows], dtype=float),
+            "samples": np.array([row.samples for row in rows], dtype=int),
+            "signals": {name: signals[:, i] for i, name in enumerate(SIGNALS)},
+            "updates": {name: updates[:, i] for i, name in enumerate(UPDATES)} if updates.shape[2] else {},
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows as plain tensors and lists, which `torch.load(weights_only=True)` reads."""
+        told = self.arrays()
+        plain = {name: torch.from_numpy(told[name]) for name in ("steps", "epochs", "loss", "samples")}
+        for name, known in (("signals", SIGNALS), ("updates", UPDATES)):
+            values = np.array([getattr(row, name) for row in self.rows]).reshape(len(self.rows), len(known), -1)
+            plain[name] = torch.from_numpy(values)
+        return {**plain, "keys": [list(key) for key in self.keys]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up rows that were kept."""
+        self.keys = [(str(name), int(call)) for name, call in state["keys"]]
+        columns = [state[name].tolist() for name in ("steps", "epochs", "loss", "samples")]
+        signals, updates = state["signals"].numpy(), state["updates"].numpy()
+        self.rows = [
+            Row(*one, signals[i].copy(), updates[i].copy()) for i, one in enumerate(zip(*columns, strict=True))
+        ]
+
+
+def number(loss: Any) -> float:
+    """Return a loss as a number, NaN where there is none; a tensor is fetched from its device."""
+    if loss is None:
+        return math.nan
+    return float(loss.detach().float().mean()) if isinstance(loss, Tensor) else float(loss)

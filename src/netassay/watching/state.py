@@ -1,0 +1,53 @@
+"""State: what a resumed run goes on from, in types that `torch.load(weights_only=True)` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from netassay.watching.stretches import Stretches
+
+if TYPE_CHECKING:
+    from netassay.watching.monitor import Monitor
+
+
+def state(monitor: Monitor) -> dict[str, Any]:
+    """Return the series, the channels and the counts of a monitor."""
+    plan, facts = monitor.reader.plan, monitor.reader.calls()
+    rows = {name: column.tolist() for name, column in facts.items()}
+    stretches = monitor.reader.stretches
+    return {
+        "steps_done": monitor.steps_done,
+        "skipped": monitor.skipped,
+        "epoch": monitor.epoch,
+        "series": monitor.series.state_dict(),
+        "keys": [list(key) for key in plan.keys],
+        "calls": rows,
+        "channels": [
+            {"key": list(key), "activation": one.activation, "bounded": one.bounded, **one.state_dict()}
+            for key, one in stretches.items()
+        ],
+        "told": [list(one) for one in sorted(monitor.alarms.told)],
+        "faults": list(monitor.faults),
+    }
+
+
+def load(monitor: Monitor, kept: Mapping[str, Any]) -> None:
+    """Put a state into a monitor; facts of calls are those kept, until the calls happen again."""
+    monitor.steps_done, monitor.skipped, monitor.epoch = kept["steps_done"], kept["skipped"], kept["epoch"]
+    monitor.series.load_state_dict(kept["series"])
+    plan = monitor.reader.plan
+    for i, (name, call) in enumerate(kept["keys"]):
+        key = (str(name), int(call))
+        plan.keys.setdefault(key)
+        plan.layers.setdefault(key, None)
+        plan.loaded[key] = {fact: column[i] for fact, column in kept["calls"].items() if fact != "layer"}
+    for one in kept["channels"]:
+        stretches = Stretches(one["activation"], one["bounded"])
+        stretches.load_state_dict(one)
+        monitor.reader.stretches[(str(one["key"][0]), int(one["key"][1]))] = stretches
+    monitor.alarms.told |= {(rule, layer) for rule, layer in kept["told"]}
+    monitor.alarms.read = len(monitor.series.rows)
+    for sentence in kept["faults"]:
+        part, _, told = sentence.partition(": ")
+        monitor.guard.fault(part, told)

@@ -1,0 +1,126 @@
+"""Updates: what the optimizers' steps do to the parameters, on the steps that are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from netassay.flow import UPDATES
+from netassay.hooks import at_steps
+from netassay.watching.parameters import listed
+from netassay.watching.steps import NUMBERS, Before, Step
+
+SHARED = ("gradient_zero", "gradient_subnormal", "gradient_nan", "gradient_inf", "weight_nan", "weight_inf")
+
+
+class Updates:
+    """Reads each parameter before and after the step of its optimizer, while `on`; `take` hands the step over.
+
+    Gradients are as the optimizer meets them: unscaled, clipped, accumulated. `began(number)` and `ended(number)` are
+    called around the step of an optimizer, read or not.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        guard: Callable[..., None],
+        began: Callable[[int], object] = lambda number: None,
+        ended: Callable[[int], object] = lambda number: None,
+    ) -> None:
+        self.optimizers, self.guard, self.began, self.ended = list(optimizers), guard, began, ended
+        self.parameters = listed(model, self.optimizers)
+        self.on = True
+        self._handles: list[Any] = []
+        self._room: dict[int, Tensor] = {}
+        self._before: dict[int, Before] = {}
+        self._rows: dict[int, Tensor] = {}
+        self._rates: dict[int, float] = {}
+
+    def open(self) -> None:
+        """Register the hooks."""
+        for number, optimizer in enumerate(self.optimizers):
+            self._handles += at_steps(optimizer, number, self)
+
+    def close(self) -> None:
+        """Remove the hooks."""
+        while self._handles:
+            self._handles.pop().remove()
+        self._room.clear()
+        self.drop()
+
+    def before(self, number: int) -> None:
+        """Keep what the step will overwrite."""
+        self.began(number)
+        for i in self._mine(number) if self.on else ():
+            self.guard(self.parameters[i].name, self._keep, i)
+
+    def after(self, number: int) -> None:
+        """Read what the step did."""
+        for i in self._mine(number) if self.on else ():
+            self.guard(self.parameters[i].name, self._read, i)
+        self.ended(number)
+
+    def _mine(self, number: int) -> list[int]:
+        return [i for i, one in enumerate(self.parameters) if one.optimizer == number]
+
+    def _keep(self, i: int) -> None:
+        one = self.parameters[i]
+        room = self._room.get(i)
+        if room is None or room.shape != one.tensor.shape or room.device != one.tensor.device:
+            room = self._room[i] = torch.empty_like(one.tensor, requires_grad=False)
+        room.copy_(one.tensor.detach())
+        self._before[i] = Before(room, _scale(self.optimizers[one.optimizer]))
+
+    def _read(self, i: int) -> None:
+        before = self._before.pop(i, None)
+        if before is None:
+            return
+        one = self.parameters[i]
+        optimizer = self.optimizers[one.optimizer]
+        group = one.group(optimizer)
+        self._rows[i] = Step(one.tensor, before, one.tensor.grad, group, optimizer).numbers()
+        self._rates[i] = float(group["lr"]) if "lr" in group else float("nan")
+
+    def take(self) -> dict[str, np.ndarray]:
+        """Return `UPDATES` of the last step, `(P,)`, and forget them; one transfer from the device."""
+        told = {name: np.full(len(self.parameters), np.nan) for name in NUMBERS}
+        if self._rows:
+            rows = torch.stack([row.to(next(iter(self._rows.values())).device) for row in self._rows.values()])
+            for name, column in zip(NUMBERS, rows.cpu().numpy().T, strict=True):
+                told[name][list(self._rows)] = column
+        rates = np.full(len(self.parameters), np.nan)
+        rates[list(self._rates)] = list(self._rates.values())
+        self.drop()
+        return _updates(told, np.array([one.tensor.numel() for one in self.parameters], dtype=float), rates)
+
+    def drop(self) -> None:
+        """Forget what was read since the last `take`."""
+        self._before.clear()
+        self._rows.clear()
+        self._rates.clear()
+
+    def facts(self) -> dict[str, np.ndarray]:
+        """Return the facts of every parameter, each `(P,)`; see `Readings`."""
+        rows = [one.facts() for one in self.parameters]
+        return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else {})}
+
+
+def _scale(optimizer: torch.optim.Optimizer) -> Tensor | None:
+    """Return by what a fused optimizer divides the gradients itself, if it does."""
+    scale = getattr(optimizer, "grad_scale", None)
+    return scale if isinstance(scale, Tensor) else None
+
+
+def _updates(told: dict[str, np.ndarray], sizes: np.ndarray, rates: np.ndarray) -> dict[str, np.ndarray]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        norms = {"gradient": "gradient_squares", "weight": "weight_squares", "update": "update_squares"}
+        out = {name: np.sqrt(told[squares]) for name, squares in norms.items()}
+        out |= {name: told[name] for name in SHARED}
+        out |= {"unchanged": told["unchanged"] / sizes, "lost": told["lost"] / sizes, "adam": told["adam"]}
+        out |= {"radial": told["product"] / (out["gradient"] * out["weight"]), "state_nan": told["state_nan"]}
+    return {name: {**out, "rate": rates}[name] for name in UPDATES}
