@@ -129,8 +129,11 @@ def _parameter(what: str, *names: str) -> Callable[[Readings, int], Found | None
 
 
 def _skipped(readings: Readings, row: int) -> bool:
-    """Tell whether the scaler skipped this step: then it met what is not finite, and dealt with it."""
-    return bool(readings.assumed.get("scaler")) and bool(readings.updates) and not stepped(readings)[row].any()
+    """Tell whether the scaler dealt with what is not finite: it skipped the step, or the optimizer met none of it."""
+    if not readings.assumed.get("scaler") or not readings.updates:
+        return False
+    met = sum(np.nan_to_num(readings.updates[f"gradient_{kind}"][row]).sum() for kind in ("nan", "inf"))
+    return not stepped(readings)[row].any() or not met
 
 
 LOOKS: tuple[Callable[[Readings, int], Found | None], ...] = (

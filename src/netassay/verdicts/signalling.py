@@ -17,13 +17,15 @@ from netassay.verdicts.thresholds import DEAD_MANY, DEAD_SAMPLES, DEAD_SOME, DEP
 
 def dead(readings: Readings) -> Iterator[Found]:
     """Find layers many of whose channels carry nothing, at the layer that has the weights."""
-    mute: np.ndarray = np.zeros(0, bool)
+    told: np.ndarray = np.zeros(0, bool)
     for label, role, named, samples in _named(readings):
-        again = role == "activation" and len(mute) == len(named) and (silent(named) == mute).all()
-        mute = silent(named)
-        share = float(mute.mean()) if len(named) else 0.0
-        if not again and share > DEAD_SOME:
-            yield _silent(readings, label, named, samples, share)
+        mute, share = silent(named), float(silent(named).mean())
+        # A norm or an activation is silent where the layer before it is: that one has been told of.
+        again = role in ("norm", "activation") and len(told) == len(named) and not (named == "dead")[~told].any()
+        if not again:
+            told = mute if share > DEAD_SOME else np.zeros(0, bool)
+            if share > DEAD_SOME:
+                yield _silent(readings, label, named, samples, share)
 
 
 def _silent(readings: Readings, label: str, named: np.ndarray, samples: int, share: float) -> Found:
@@ -36,7 +38,7 @@ def _silent(readings: Readings, label: str, named: np.ndarray, samples: int, sha
     cause += "" if there is None else f"; {there} of them at the start" if there else "; none at the start"
     numbers = {"share": share, "dead": float(count), "channels": float(len(named))}
     numbers |= {} if there is None else {"at_the_start": float(there)}
-    return Found(label, cause, "finding" if surely else "warning", numbers, samples)
+    return Found(label, cause, "finding" if surely else "note", numbers, samples)
 
 
 def monotonous(state: str, readings: Readings) -> Iterator[Found]:
@@ -90,7 +92,7 @@ def independent(readings: Readings) -> Iterator[Found]:
     with np.errstate(invalid="ignore", divide="ignore"):
         share = middle(np.where(mean_square > 0, variance / mean_square, np.where(mean_square == 0, 0.0, np.nan)))
     lost = share <= DEPENDENCE
-    if len(lost) and part.calls["role"][0] == "input" and lost[0]:
+    if len(lost) > 1 and part.calls["role"][0] == "input" and lost[:2].all():
         cause = (
             f"the data: what the model is given is the same for every sample, up to {share[0]:.2g} of its mean square"
         )
