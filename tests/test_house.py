@@ -36,6 +36,7 @@ DIRECTIONS = {
     "capturing": "errors hooks layers records",
     "inits": "capturing errors layers quiet records result seeds",
     "axes": "errors records",
+    "watching": "axes capturing errors flow hooks layers records result shape verdicts",
     "objectives": "errors",
     "training": "errors objectives quiet seeds",
     "zoo": "errors seeds spec",

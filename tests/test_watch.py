@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from netassay.watching import Reader
+from netassay.watching import Monitor, Reader
 from tests.reference import watch as twin
 from tests.watched import Net, Tokens, images, seeded, sgd, signals, train, words
 
@@ -44,7 +44,7 @@ def test_gradients_of_1e_24_are_read():
 
 
 def test_batch_norm_gradients_are_those_of_the_whole_batch():
-    """With batch statistics a sample's gradient is taken of its own loss alone... of the batch, times N: exact in sum."""
+    """With batch statistics no sample is alone: what is read is the batch's gradient times the root of N."""
     model, (x, y) = seeded(Net, norm=True), images()
     monitor = train(model, sgd(model, lr=0.0), x, y)
     outputs = twin.Outputs(model, ["blocks.0.conv1"])
@@ -137,7 +137,8 @@ def test_calls_tell_role_depth_and_path():
     """What the law and the verdicts need to know of each call."""
     model, (x, y) = seeded(Net, norm=True), images()
     facts = train(model, sgd(model), x, y).readings().calls
-    rows = {row[0]: row[1:] for row in zip(*(facts[k].tolist() for k in ("layer", "role", "depth", "path", "into")))}
+    columns = [facts[name].tolist() for name in ("layer", "role", "depth", "path", "into")]
+    rows = {row[0]: row[1:] for row in zip(*columns, strict=True)}
     assert rows["input"] == ("input", 0, "trunk", "Conv2d")
     assert rows["stem"] == ("weight", 1, "trunk", "ReLU")
     assert rows["blocks.0.conv1"] == ("weight", 2, "branch", "BatchNorm2d")
@@ -179,8 +180,6 @@ def test_passes_without_gradient_leave_no_trace():
     plain, mixed = seeded(Net), seeded(Net)
     optimizer = sgd(mixed)
     alone = train(plain, sgd(plain), x, y, steps=3)
-    from netassay.watching import Monitor
-
     with Monitor(mixed, optimizer, every=1) as monitor:
         for _ in range(3):
             mixed.eval()
@@ -226,8 +225,6 @@ def test_layers_called_without_their_model_are_read():
             raise AssertionError("nobody calls this")
 
     model = seeded(Parts)
-    from netassay.watching import Monitor
-
     optimizer = sgd(model)
     with Monitor(model, optimizer, every=1) as monitor:
         for _ in range(3):

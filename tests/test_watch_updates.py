@@ -9,7 +9,7 @@ from torch import nn
 
 from netassay.watching import Monitor
 from tests.reference import watch as twin
-from tests.watched import Net, images, seeded, sgd, train, updates
+from tests.watched import Net, images, own, seeded, sgd, train, updates
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-3),
@@ -35,7 +35,8 @@ def test_updates_equal_the_definition(name):
     read = updates(monitor)
     for key, p in model.named_parameters():
         for number, value in twin.update(before[key], p.detach(), p.grad).items():
-            assert read[key][number] == pytest.approx(value, rel=2e-6, abs=1e-9), (key, number)
+            near = 1e-7 if number == "radial" else 1e-9
+            assert read[key][number] == pytest.approx(value, rel=2e-6, abs=near), (key, number)
         assert read[key]["rate"] == optimizer.param_groups[0]["lr"]
         state = optimizer.state[p]
         second = state.get("max_exp_avg_sq", state.get("exp_avg_sq"))
@@ -159,7 +160,7 @@ def test_sparse_complex_and_closures_never_raise():
     with Monitor(model, optimizer, every=1) as monitor:
         model(torch.ones(2, 3)).backward()
         optimizer.step()
-    assert monitor.faults == []
+    assert own(monitor) == []
     assert updates(monitor)["w"]["gradient"] == pytest.approx(12**0.5, rel=1e-6)
 
     model, (x, y) = seeded(Net), images()
@@ -185,7 +186,8 @@ def test_symmetry_at_the_start_is_counted():
         nn.init.ones_(layer.weight)
         nn.init.zeros_(layer.bias)
     facts = Monitor(model, sgd(model)).readings().parameters
-    rows = dict(zip(facts["parameter"].tolist(), zip(facts["role"].tolist(), facts["symmetric"].tolist())))
+    names, roles, copies = (facts[one].tolist() for one in ("parameter", "role", "symmetric"))
+    rows = {name: (role, number) for name, role, number in zip(names, roles, copies, strict=True)}
     assert rows == {
         "0.weight": ("matrix", 7),
         "0.bias": ("bias", -1),

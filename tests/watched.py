@@ -94,6 +94,11 @@ def train(model, optimizer, x, y, steps=1, *, parts=1, factor=1.0, reduction="me
     return monitor
 
 
+def own(monitor):
+    """Return what failed in watching itself, not in judging."""
+    return [one for one in monitor.faults if not one.startswith("verdicts")]
+
+
 def signals(monitor, step=-1):
     """Return what was read of the calls at a step: label -> name -> number."""
     r = monitor.readings()

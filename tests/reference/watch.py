@@ -1,4 +1,4 @@
-"""What a watch must read, by definition: one sample after another, float64 numpy, autograd of each sample's own loss."""
+"""What a watch must read, by definition: one sample after another, autograd of its own loss, float64 numpy."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ class Monitor:
 
     A window is what lies between two rounds of steps: forward and backward passes, then a step of every optimizer (of
     some of them, where a further forward pass comes first). `reduction` says whether each step's loss is a mean over
-    its samples ("mean") or a sum. `every` and `budget`: see `Sampler`. `on_verdict(verdict)` is called at once with each
-    new finding or warning; `keep` is told each step read; `on_exit(monitor)` is called once all hooks are gone.
+    its samples ("mean") or a sum. `every` and `budget`: see `Sampler`. `on_verdict(verdict)` is called at once with
+    each new finding or warning; `keep` is told each step read; `on_exit(monitor)` is called once all hooks are gone.
 
     Raises `BadInput` when it is made, for a model that cannot be watched or options that say nothing; never later: what
     fails while watching is in `faults`.

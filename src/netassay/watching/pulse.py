@@ -55,10 +55,11 @@ class Scratch:
 
 
 def pulse(x: Tensor, scratch: Scratch, *, spread: bool = True, bound: Bound | None = None) -> Pulse:
-    """Read a tensor `(N, A, C, P)`; `spread=False` leaves out what is over samples, `bound` counts what lies on or beyond it.
+    """Read a tensor `(N, A, C, P)`; `spread=False` leaves out what is over samples.
 
-    On the CPU the passes are float32, and what they cannot tell (too small, too large, not finite, hardly any
-    variance) is read again exactly; elsewhere all is float64 at once, without a transfer.
+    `bound` counts what lies on or beyond it. On the CPU the passes are float32, and what they cannot tell (too small,
+    too large, not finite, hardly any variance) is read again exactly; elsewhere all is float64 at once, without a
+    transfer.
 
     >>> read = pulse(torch.full((4, 1, 2, 1), 1e-24), Scratch())
     >>> float(read.counts[0])
@@ -84,17 +85,18 @@ def pulse(x: Tensor, scratch: Scratch, *, spread: bool = True, bound: Bound | No
         by_channel, m2 = by_channel * 4.0**exponent, m2 * 4.0**exponent
         mean = None if mean is None else mean.double() * 2.0**exponent
     channels |= {"squares": by_channel, "spread": m2}
-    places = float(x.numel())
-    told = [by_channel.sum(), *counted, m2.sum(), places, channels["flat"].sum()]
-    return Pulse(torch.tensor([float(one) for one in told], dtype=torch.float64), channels, mean)
+    sums = [float(channels[name].sum()) for name in ("squares", "spread", "flat")]
+    told = [sums[0], *counted, sums[1], float(x.numel()), sums[2]]
+    return Pulse(torch.tensor(told, dtype=torch.float64), channels, mean)
 
 
 def _squares(x: Tensor, scratch: Scratch) -> Tensor:
     """Return sums of squares of each sample and channel, `(N, C)`, float64."""
     N, A, C, P = x.shape
-    rows = next((k for k in range(-(-P // ROW), P + 1) if P % k == 0), 1)
+    rows = next((k for k in range(max(1, -(-P // ROW)), P + 1) if P % k == 0), 1)
     if A == 1 and 8 * rows <= P:
-        return torch.linalg.vector_norm(x.view(N, C, rows, -1), dim=3).double().square_().sum(2)
+        norms: Tensor = torch.linalg.vector_norm(x.reshape(N, C, rows, -1), dim=3)
+        return norms.double().square_().sum(2)
     return torch.mul(x, x, out=scratch.like(x)).sum((1, 3)).double()
 
 
@@ -128,7 +130,8 @@ def _counted(x: Tensor, tiny: float, scratch: Scratch, bound: Bound | None) -> t
 
 
 def _beyond(x: Tensor, bound: Bound) -> Tensor:
-    return ((x - bound[0]).abs() >= bound[1]).sum((0, 1, 3)).double()
+    beyond: Tensor = (x - bound[0]).abs() >= bound[1]
+    return beyond.sum((0, 1, 3)).double()
 
 
 def _add(x: Tensor, axes: tuple[int, ...]) -> Tensor:

@@ -62,7 +62,8 @@ class Reader:
         self._handles: list[Any] = []
         self._layer_handles: list[Any] = []
         self._input_handles: list[Any] = []
-        self.rooted, self.inside, self.round = False, None, 0
+        self.rooted, self.round = False, 0
+        self.inside: bool | None = None
         self._forget()
 
     def _forget(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -34,22 +33,14 @@ OTHER_EPSILON = ("RAdam", "SparseAdam")
 """Optimizers with the state of Adam and another denominator."""
 
 
-@dataclass
-class Before:
-    """A parameter as it was, and the scale that a fused optimizer takes off the gradients itself."""
-
-    weight: Tensor
-    scale: Tensor | None = None
-
-
 class Step:
     """A parameter before and after a step, with its gradient, and its group and state in the optimizer."""
 
     def __init__(
-        self, weight: Tensor, before: Before, gradient: Tensor | None, group: Mapping[str, Any], optimizer: Any
+        self, weight: Tensor, was: Tensor, gradient: Tensor | None, group: Mapping[str, Any], optimizer: Any
     ) -> None:
-        self.now, self.was = _flat(weight.detach()), _flat(before.weight)
-        self.gradient = None if gradient is None else _gradient(gradient.detach(), before.scale)
+        self.now, self.was = _flat(weight.detach()), _flat(was)
+        self.gradient = None if gradient is None else _gradient(gradient.detach())
         self.state = optimizer.state.get(weight, {})
         self.group, self.kind = group, type(optimizer).__name__
 
@@ -173,6 +164,5 @@ def _flat(x: Tensor) -> Tensor:
     return (torch.view_as_real(x) if x.is_complex() else x).reshape(-1)
 
 
-def _gradient(gradient: Tensor, scale: Tensor | None) -> Tensor:
-    gradient = gradient.coalesce().to_dense() if gradient.is_sparse else gradient
-    return _flat(gradient if scale is None else gradient / scale)
+def _gradient(gradient: Tensor) -> Tensor:
+    return _flat(gradient.coalesce().to_dense() if gradient.is_sparse else gradient)
