@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from netassay import verdicts
 from netassay.flow import SIGNALS, UPDATES, Readings
 from netassay.result import Result, Verdict
-from netassay.watching.alarms import Alarms, not_finite
+from netassay.watching.alarms import Alarms, bad_loss, not_finite
 from netassay.watching.asked import check, optimizers_of
 from netassay.watching.guard import Guard
 from netassay.watching.keeping import Keep, Keeping
 from netassay.watching.reader import Reader
 from netassay.watching.sampling import Sampler
 from netassay.watching.series import Row, Series
-from netassay.watching.state import load, state
+from netassay.watching.state import load, readings, state
 from netassay.watching.updates import Updates
 from netassay.watching.windows import Window
 
@@ -128,22 +128,7 @@ class Monitor:
             self.closed_row.loss, self.closed_row.epoch = loss, self.epoch
             self._judge()
         if isinstance(loss, float | int) and not math.isfinite(loss):
-            self._tell([self._bad_loss(float(loss))])
-
-    def _bad_loss(self, loss: float) -> Verdict:
-        step = max(self.steps_done - (self.window is None), 0)
-        return Verdict(
-            rule="loss not finite",
-            layer="",
-            cause=f"the loss is {loss} at step {step}",
-            severity="finding",
-            numbers={"loss": loss, "step": step},
-            threshold="any",
-            source="netassay",
-            n=1,
-            wrong_if="never",
-            next="look at the first layer that is not finite, at the learning rate and at the inputs",
-        )
+            self._tell([bad_loss(float(loss), max(self.steps_done - (self.window is None), 0))])
 
     # What the hooks call.
 
@@ -227,35 +212,7 @@ class Monitor:
 
     def readings(self) -> Readings:
         """Return everything read so far."""
-        first, latest = self.reader.channels()
-        return Readings(
-            **self.series.arrays(),
-            calls=self.reader.calls(),
-            parameters=self.updates.facts(),
-            first=first,
-            latest=latest,
-            assumed=self._assumed(),
-            told=self._told(),
-        )
-
-    def _assumed(self) -> Mapping[str, Any]:
-        return {
-            "reduction": self.reduction,
-            "scaler": None if self.scaler is None else type(self.scaler).__name__,
-            "samples": "axis 0 of the first tensor that the model is given",
-            "every": self.sampler.every if self.sampler.budget is None else None,
-            "budget": self.sampler.budget,
-            "clock": "the time of the thread that trains; work that a device has queued is not in it",
-        }
-
-    def _told(self) -> Mapping[str, Any]:
-        return {
-            "steps": self.steps_done,
-            "skipped": self.skipped,
-            "faults": list(self.faults),
-            "never_ran": self.reader.never_ran if self.series.rows else [],
-            "seconds": round(self.guard.spent, 3),
-        }
+        return readings(self)
 
     def verdicts(self) -> tuple[Verdict, ...]:
         """Judge what was read so far."""

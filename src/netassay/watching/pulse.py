@@ -54,8 +54,8 @@ class Scratch:
         return self._buffer[: x.numel()].view(x.shape)
 
 
-def pulse(x: Tensor, scratch: Scratch, *, spread: bool = True, bound: Bound | None = None) -> Pulse:
-    """Read a tensor `(N, A, C, P)`; `spread=False` leaves out what is over samples.
+def pulse(x: Tensor, scratch: Scratch, *, spread: bool = True, size: bool = True, bound: Bound | None = None) -> Pulse:
+    """Read a tensor `(N, A, C, P)`; `spread=False` leaves out what is over samples, `size=False` sums of magnitudes.
 
     `bound` counts what lies on or beyond it. On the CPU the passes are float32, and what they cannot tell (too small,
     too large, not finite, hardly any variance) is read again exactly; elsewhere all is float64 at once, without a
@@ -63,7 +63,7 @@ def pulse(x: Tensor, scratch: Scratch, *, spread: bool = True, bound: Bound | No
 
     >>> read = pulse(torch.full((4, 1, 2, 1), 1e-24), Scratch())
     >>> float(read.counts[0])
-    8e-48
+    8.000...e-48
     """
     tiny = torch.finfo(x.dtype).tiny
     if x.device.type != "cpu":
@@ -75,7 +75,7 @@ def pulse(x: Tensor, scratch: Scratch, *, spread: bool = True, bound: Bound | No
         return _exact(x, tiny, spread, bound)
     exponent = 0
     safe = SMALLEST < mean_square < LARGEST or x.dtype == torch.float64
-    counted, channels = _counted(x, tiny, scratch, bound)
+    counted, channels = _counted(x, tiny, scratch, size, bound)
     if not safe:
         exponent, x = _scaled(x)
         squares = _squares(x, scratch)
@@ -109,12 +109,14 @@ def _scaled(x: Tensor) -> tuple[int, Tensor]:
     return exponent, (x.double() * 2.0**-exponent).to(x.dtype)
 
 
-def _counted(x: Tensor, tiny: float, scratch: Scratch, bound: Bound | None) -> tuple[list[float], dict[str, Tensor]]:
+def _counted(
+    x: Tensor, tiny: float, scratch: Scratch, size: bool, bound: Bound | None
+) -> tuple[list[float], dict[str, Tensor]]:
     """Count zeros and subnormals of a finite tensor, and by channel what fires."""
     N, _, C, _ = x.shape
     buffer = torch.abs(x, out=scratch.like(x))
-    size = _add(buffer, (0, 1, 3))
     flat = torch.zeros(C, dtype=torch.float64)
+    sizes = _add(buffer, (0, 1, 3)) if size else torch.full_like(flat, torch.nan)
     if bound is not None:
         flat = _beyond(x, bound)
     normal = float(_add(torch.ge(buffer, tiny, out=buffer), (1, 3)).sum())
@@ -125,7 +127,7 @@ def _counted(x: Tensor, tiny: float, scratch: Scratch, bound: Bound | None) -> t
         some = _add(torch.ne(x, 0, out=buffer), (1, 3))
         firing, open_ = (some > 0).sum(0).double(), some.sum(0)
     zero = x.numel() - float(open_.sum())
-    channels = {"firing": firing, "open": open_, "size": size, "flat": flat}
+    channels = {"firing": firing, "open": open_, "size": sizes, "flat": flat}
     return [zero, x.numel() - zero - normal, 0.0, 0.0], channels
 
 

@@ -43,16 +43,18 @@ class Step:
         self.gradient = None if gradient is None else _gradient(gradient.detach())
         self.state = optimizer.state.get(weight, {})
         self.group, self.kind = group, type(optimizer).__name__
+        self.stayed: list[float] = []
 
     def numbers(self) -> Tensor:
         """Return `NUMBERS`, float64, on the parameter's device; on the CPU in float32 wherever that is exact enough."""
         here, device = self.now.device.type == "cpu", self.now.device
         told: dict[str, Any] = dict.fromkeys(NUMBERS, float("nan"))
-        told |= {"state_nan": self._state_nan(here), "adam": self._adam()}
+        told["adam"] = self._adam()
         parts = [self._weights, *([] if self.gradient is None else [self._gradients])]
         quick = [self._quick_weights, self._quick_gradients] if here and self.now.dtype == torch.float32 else []
         for i, exactly in enumerate(parts):
             told |= (quick[i]() if quick else None) or exactly()
+        told["state_nan"] = self._state_nan(here, told)
         if here:
             return torch.tensor([float(told[name]) for name in NUMBERS], dtype=torch.float64)
         return torch.stack([torch.as_tensor(told[name], dtype=torch.float64, device=device) for name in NUMBERS])
@@ -87,31 +89,32 @@ class Step:
 
     def _quick_weights(self) -> dict[str, Any] | None:
         """The same in float32, by blocks; None where float32 is not enough."""
-        weight, update, moved = 0.0, 0.0, 0.0
+        weight, update = 0.0, 0.0
+        self.stayed = []
         for now, was in zip(_blocks(self.now), _blocks(self.was), strict=True):
             apart, room = torch.sub(now, was, out=_room(0, len(now))), _room(1, len(now))
             weight += float(torch.mul(was, was, out=room).sum())
             update += float(torch.mul(apart, apart, out=room).sum())
-            moved += float(torch.ne(apart, 0, out=room).sum())
-        size = len(self.now)
-        if not (_safe(weight, size) and (_safe(update, size) or moved == 0)):
+            self.stayed.append(len(now) - float(torch.ne(apart, 0, out=room).sum()))
+        size, unchanged = len(self.now), sum(self.stayed)
+        if not (_safe(weight, size) and (_safe(update, size) or unchanged == size)):
             return None
-        told = {"weight_squares": weight, "update_squares": update, "unchanged": size - moved}
+        told = {"weight_squares": weight, "update_squares": update, "unchanged": unchanged}
         return told | {"weight_nan": 0.0, "weight_inf": 0.0}
 
     def _quick_gradients(self) -> dict[str, Any] | None:
         gradient, squares, product, zero, faint, lost = self._found(), 0.0, 0.0, 0.0, 0.0, 0.0
         tiny = torch.finfo(gradient.dtype).tiny
-        for now, was, g in zip(_blocks(self.now), _blocks(self.was), _blocks(gradient), strict=True):
+        parts = zip(_blocks(self.now), _blocks(self.was), _blocks(gradient), self.stayed, strict=True)
+        for now, was, g, stayed in parts:
             room = _room(1, len(now))
             squares += float(torch.mul(g, g, out=room).sum())
             product += float(torch.mul(g, was, out=room).sum())
             normal = float(torch.ge(torch.abs(g, out=room), tiny, out=room).sum())
             some = normal if normal == len(g) else float(torch.ne(g, 0, out=room).sum())
             zero, faint = zero + len(g) - some, faint + some - normal
-            stayed = torch.eq(now, was, out=room)
-            if float(stayed.sum()):
-                lost += float((stayed * (g != 0)).sum())
+            if stayed:
+                lost += float(((now == was) & (g != 0)).sum())
         if gradient.dtype != torch.float32 or not (_safe(squares, len(gradient)) or zero == len(gradient)):
             return None
         told = {"gradient_squares": squares, "product": product, "gradient_zero": zero, "gradient_subnormal": faint}
@@ -129,7 +132,10 @@ class Step:
             total = total + root.div_(root + self.group["eps"]).sum().double()
         return total / max(v.numel(), 1)
 
-    def _state_nan(self, here: bool) -> Any:
+    def _state_nan(self, here: bool, told: Mapping[str, Any]) -> Any:
+        # What is not finite in a moment of Adam's shows in its factor or, in the same step, in the weight.
+        if here and math.isfinite(float(told["adam"])) and not float(told["weight_nan"]) + float(told["weight_inf"]):
+            return 0.0
         kept = [one for one in self.state.values() if isinstance(one, Tensor) and one.is_floating_point()]
         if here:
             kept = [one for one in kept if not math.isfinite(float(one.sum()))]
