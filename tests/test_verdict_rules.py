@@ -72,12 +72,19 @@ def test_no_step_is_no_verdict():
 
 def test_the_first_bad_output_is_named_and_nothing_else_is_judged():
     """NaN from one layer on: that layer, its counts, the step; channels and later steps are not judged."""
-    sick = put(chain(), names(chain(), "act3", "fc4", "act4"), LATE, nan=7, gradient_nan=7, variance=np.nan)
+    sick = put(chain(), names(chain(), "fc4", "act4"), LATE, nan=7, gradient_nan=7, variance=np.nan)
     sick = channels(sick, "act2", silenced(64, slice(0, 60)))
     (found,) = judge(sick).verdicts
-    assert (found.rule, found.layer, found.numbers["step"], found.numbers["nan"]) == ("not finite", "act3", 50, 7)
+    assert (found.rule, found.layer, found.numbers["step"], found.numbers["nan"]) == ("not finite", "fc4", 50, 7)
     assert "everything before it is finite" in str(found)
     assert found.n == 32
+
+
+def test_an_activation_makes_nothing_infinite():
+    """Where a ReLU's output is bad, what it was given was: it came between the layer before and it."""
+    found = only(put(chain(), ["act3", "fc4"], LATE, nan=7), "not finite")
+    assert found.layer == "fc3"
+    assert "between its output and act3" in str(found)
 
 
 def test_bad_data_are_named_as_such():
@@ -171,13 +178,13 @@ def test_small_but_effective_is_a_warning():
     assert "Small but" not in str(only(late, "vanishing gradient"))
 
 
-def test_what_training_has_overcome_is_a_note():
+def test_what_training_has_overcome_is_a_warning():
     """There at the start, and no longer."""
     early, late = chain(steps=24, chi=0.05), chain(steps=24)
     rows = np.arange(24)[:, None] < 6
     gradient = np.where(rows, early.signals["gradient"], late.signals["gradient"])
     read = replace(late, signals={**late.signals, "gradient": gradient})
-    assert "training has overcome it" in str(only(read, "vanishing gradient", "note"))
+    assert "training has overcome it" in str(only(read, "vanishing gradient", "warning"))
 
 
 CAUSES = {
@@ -291,11 +298,16 @@ def test_epsilon_swallows_the_update():
     assert told(black) == told(black, "warning") == []
 
 
-@pytest.mark.parametrize(("ratio", "fires"), [(1e-7, True), (9e-6, True), (1e-4, False), (0.05, False), (0.2, True)])
-def test_the_update_ratio_has_a_range(ratio, fires):
+RATIOS = [(1e-7, "finding"), (9e-6, "finding"), (1e-4, None), (0.05, None), (0.2, "warning"), (0.6, "finding")]
+
+
+@pytest.mark.parametrize(("ratio", "severity"), RATIOS)
+def test_the_update_ratio_has_a_range(ratio, severity):
     read = chain()
     sick = step(read, "fc3.weight", update=ratio * read.updates["weight"][:, parameter(read, "fc3.weight")])
-    assert told(sick) == ([("update ratio", "fc3")] if fires else [])
+    assert [(v.rule, v.layer, v.severity) for v in judge(sick).verdicts] == (
+        [("update ratio", "fc3", severity)] if severity else []
+    )
 
 
 def test_the_update_ratio_judges_matrices_that_did_not_start_at_zero():
@@ -357,15 +369,24 @@ def test_steps_that_the_scaler_skips(skipped, fires):
 # Signals.
 
 
-@pytest.mark.parametrize(
-    ("dead", "severity"), [(16, None), (20, "note"), (31, "note"), (32, "finding"), (64, "finding")]
-)
-def test_dead_channels_by_their_share(dead, severity):
-    """A quarter is let pass, up to a half is a note, from a half on a finding; the channels are named."""
-    sick = channels(chain(), "act2", silenced(64, slice(0, dead)))
+@pytest.mark.parametrize("born", [False, True])
+@pytest.mark.parametrize("dead", [16, 20, 31, 32, 38, 39, 64])
+def test_dead_channels_by_their_share(dead, born):
+    """A quarter is let pass; a half is a finding where they began dead, 0.6 where they died; channels are named."""
+    sick = channels(chain(), "act2", silenced(64, slice(0, dead)), silenced(64, slice(0, dead if born else 0)))
+    severity = "finding" if dead >= (32 if born else 39) else "note" if dead > 16 else None
     found = [v for v in judge(sick).verdicts if v.rule == "dead channels"]
     assert [(v.layer, v.severity) for v in found] == ([("act2", severity)] if severity else [])
     assert all(f"0-{dead - 1}" in str(v) and v.numbers["dead"] == dead for v in found)
+
+
+def test_silence_after_an_input_that_does_not_vary_is_an_effect():
+    """Random weights leave half of a layer silent where all inputs are alike: a note, and the cause is elsewhere."""
+    sick = channels(chain(), "act3", silenced(64, slice(0, 64)), silenced(64, slice(0, 64)))
+    assert told(sick) == [("dead channels", "act3")]
+    alike = put(sick, "act2", variance=1e-3)
+    assert told(alike) == []
+    assert "hardly varies" in str(only(alike, "dead channels", "note"))
 
 
 def test_few_samples_make_no_finding():
@@ -583,6 +604,6 @@ def test_a_result_holds_verdicts_channels_and_what_was_dismissed():
 
 def test_thresholds_stand_in_order():
     """A warning comes before a finding."""
-    assert at.DEAD_SOME < at.DEAD_MANY
-    assert at.RATIO_LOW < at.RATIO_HIGH
+    assert at.DEAD_SOME < at.DEAD_BORN < at.DEAD_MADE
+    assert at.RATIO_LOW < at.RATIO_HIGH < at.RATIO_WILD
     assert call(chain(), "input") == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -9,7 +10,10 @@ import numpy as np
 from netassay.flow import Readings
 from netassay.verdicts.evidence import Found, naming, stepped
 
-Bad = np.ndarray
+HARMLESS = re.compile(
+    r"ReLU6?|(Leaky|P)ReLU|[CS]?ELU|GELU|SiLU|Mish|Tanh|Sigmoid|Hard(tanh|sigmoid|swish)|Soft(plus|sign)"
+)
+"""Activations that make nothing infinite of what is finite: where their output is bad, what they were given was."""
 
 
 def first_bad(readings: Readings) -> tuple[int, Found] | None:
@@ -89,7 +93,12 @@ def _forward(readings: Readings, row: int) -> Found | None:
         names = naming(readings.parameters["parameter"][spoilt].tolist())
         why = f"its parameter {names} is not finite: it happened {_between(readings, row)}"
     cause = f"the first tensor that is not finite is its output ({told}) at step {readings.steps[row]}; {why}"
-    return _made(readings, row, str(readings.calls["layer"][at]), cause, numbers)
+    layer = str(readings.calls["layer"][at])
+    if at and HARMLESS.fullmatch(readings.calls["kind"][at]):
+        before = str(readings.calls["layer"][at - 1])
+        cause = f"the first tensor that is not finite comes between its output and {layer} ({told}) at step"
+        return _made(readings, row, before, f"{cause} {readings.steps[row]}; {why}", numbers)
+    return _made(readings, row, layer, cause, numbers)
 
 
 def _loss(readings: Readings, row: int) -> Found | None:

@@ -57,7 +57,7 @@ def _told(part: Readings, slope: Slope, sign: int, now: bool) -> Found:
     cause += f"(chi = {slope.chi:.3g} per layer on the {slope.path}); {why}"
     severity = "finding"
     if not now:
-        severity, cause = "note", f"{cause}. So it was at the start; training has overcome it"
+        severity, cause = "warning", f"{cause}. So it was at the start; training has overcome it"
     elif moves and sign > 0:
         severity, cause = "warning", f"{cause}. Small but effective: a step still moves the weights there"
     law_of = {name: float(getattr(slope, name)) for name in ("chi", "low", "high", "attenuation", "batches")}

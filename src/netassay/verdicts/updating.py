@@ -21,7 +21,17 @@ from netassay.verdicts.evidence import (
     trained,
     zero_at_start,
 )
-from netassay.verdicts.thresholds import ADAM, LOST, RATIO_HIGH, RATIO_LOW, SETTLED, SETTLING, SKIPPED, SYMMETRIC
+from netassay.verdicts.thresholds import (
+    ADAM,
+    LOST,
+    RATIO_HIGH,
+    RATIO_LOW,
+    RATIO_WILD,
+    SETTLED,
+    SETTLING,
+    SKIPPED,
+    SYMMETRIC,
+)
 
 
 def lost(readings: Readings) -> Iterator[Found]:
@@ -64,20 +74,19 @@ def ratio(readings: Readings) -> Iterator[Found]:
     ratios = np.where(judged(readings), update_ratio(part), np.nan)
     arrives = np.nan_to_num(part.updates["gradient"]).max(0, initial=0) > 0
     largest = -throughout(-ratios)
-    yield from _outside(part, np.flatnonzero((largest < RATIO_LOW) & arrives), largest, "hardly moves the weight")
+    yield from _outside(part, np.flatnonzero((largest < RATIO_LOW) & arrives), largest, "hardly moves")
     high = throughout(ratios)
-    yield from _outside(part, np.flatnonzero(high > RATIO_HIGH), -high, "throws the weight about")
+    yield from _outside(part, np.flatnonzero(high > RATIO_HIGH), -high, "throws about")
 
 
 def _outside(part: Readings, chosen: np.ndarray, value: np.ndarray, what: str) -> Iterator[Found]:
     if len(chosen) and len(part) >= SETTLED:
         at = int(chosen[np.argmin(value[chosen])])
         size, rate = abs(float(value[at])), float(middle(part.updates["rate"])[at])
-        cause = (
-            f"a step {what} of {_several(part, chosen, at)}: it is {size:.2g} of its size (learning rate {rate:.2g})"
-        )
+        cause = f"a step {what} {_several(part, chosen, at)}: it is {size:.2g} of its size (learning rate {rate:.2g})"
         numbers = {"update_ratio": size, "rate": rate, "parameters": float(len(chosen))}
-        yield Found(str(part.parameters["layer"][at]), cause, "finding", numbers, seen(part))
+        severity = "warning" if RATIO_HIGH < size <= RATIO_WILD else "finding"
+        yield Found(str(part.parameters["layer"][at]), cause, severity, numbers, seen(part))  # type: ignore[arg-type]
 
 
 def _several(readings: Readings, chosen: np.ndarray, at: int) -> str:
