@@ -81,7 +81,7 @@ def test_a_healthy_perceptron_has_no_alarm(inplace):
 def test_a_healthy_convolutional_net_has_no_alarm(inplace):
     """Convolution, batch norm, ReLU, twice: half zero, and weights whose norm hardly changes."""
     monitor, losses = watched(convolutional(inplace), *clouds(1, 8, 8))
-    assert losses[-1] < 0.2 * losses[0]
+    assert losses[-1] < 0.3 * losses[0]
     assert alarms(monitor) == []
 
 
@@ -91,10 +91,8 @@ def test_activations_in_place_read_the_same():
     for inplace in (False, True):
         torch.manual_seed(3)
         results.append(watched(perceptron(inplace), *clouds(32))[0].result())
-    apart, within = ([row | {"into": ""} for row in result.table("layers")] for result in results)
-    assert [row["gradient"] for row in apart] == [row["gradient"] for row in within]
-    assert str(results[0].table("parameters")) == str(results[1].table("parameters"))
-    assert str(results[0].table("law")) == str(results[1].table("law"))
+    for table in ("layers", "parameters", "law", "channels"):
+        assert str(results[0].table(table)) == str(results[1].table(table))
 
 
 def test_gradients_that_are_nan_are_named():
@@ -120,7 +118,7 @@ def test_dead_channels_of_a_convolution_are_counted_as_channels(count):
     told = next(one for one in monitor.verdicts() if one.rule == "dead channels")
     assert f"{count} of 16 channels" in told.cause
     assert f"0-{count - 1}" in told.cause
-    assert told.layer in ("4", "5")
+    assert told.layer in ("3", "4", "5")
 
 
 def test_dead_units_behind_tokens_are_counted_as_units():
@@ -129,7 +127,7 @@ def test_dead_units_behind_tokens_are_counted_as_units():
     with torch.no_grad():
         model[0].bias[::2] = -40.0
     monitor, _ = watched(model, *clouds(5, 12), steps=20)
-    assert dead(monitor)["1"] == (16, 32)
+    assert dead(monitor) == {"0": (16, 32)}
 
 
 def test_half_of_a_layer_dead_is_found():
@@ -138,7 +136,7 @@ def test_half_of_a_layer_dead_is_found():
     with torch.no_grad():
         model[0].bias[:8] = -40.0
     monitor, _ = watched(model, *clouds(12), steps=20)
-    assert dead(monitor) == {"1": (8, 16)}
+    assert dead(monitor) == {"0": (8, 16)}
     assert [one.severity for one in monitor.verdicts() if one.rule == "dead channels"] == ["finding"]
 
 

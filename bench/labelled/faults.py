@@ -48,7 +48,7 @@ class Detach(nn.Module):
 class _Half(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
-        return x.view_as(x)
+        return x.clone()
 
     @staticmethod
     def backward(ctx, gradient):

@@ -52,7 +52,7 @@ def spoken(draw, model, *names, factor=1.0, **settings):
 
 def mlp_relu(draw):
     model = nets.mlp(draw.randint(2, 6), draw.choice((32, 64, 128)), "relu", inplace=draw.random() < 0.5)
-    return training(draw, model, factor=0.7)
+    return training(draw, model, factor=0.5)
 
 
 def mlp_smooth(draw):
@@ -83,7 +83,7 @@ def cnn_plain(draw):
     depth, init = draw.choice(((2, "default"), (2, "he"), (3, "he"), (4, "he"), (5, "he")))
     shape = {"init": init, "inplace": draw.random() < 0.5, "hidden": draw.choice((0, 64)), "pools": (1, depth)}
     model = nets.cnn(depth, draw.choice((8, 16, 24)), draw.choice(("relu", "leaky")), **shape)
-    return training(draw, model, "sgd", *ADAPTIVE, factor=0.7)
+    return training(draw, model, "sgd", *ADAPTIVE, factor=0.5)
 
 
 def cnn_norm(draw):
@@ -109,7 +109,7 @@ def resnet_zoo(draw):
 
 
 def resnet_free(draw):
-    end = draw.choice(("fixup", "rezero", "scaled"))
+    end = draw.choice(("fixup", "rezero", "scale", "scaled"))
     model = nets.ResNet(draw.randint(2, 5), draw.choice((8, 16)), None, end, inplace=draw.random() < 0.5)
     return training(draw, model, *ADAPTIVE, factor=2.0, steps=150)
 

@@ -87,7 +87,7 @@ def cnn(depth, width, activation="relu", norm=None, init="he", inplace=False, bi
 
 
 class Scale(nn.Module):
-    """One trained factor: the end of a ReZero or Fixup branch."""
+    """One trained factor: the end of a branch."""
 
     def __init__(self, start):
         super().__init__()
@@ -98,7 +98,8 @@ class Scale(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block; `end` says how its branch begins: as drawn, or zero (zero_gamma, rezero, fixup)."""
+    """A residual block; `end` says how its branch begins: as drawn, or zero (zero_gamma, fixup; rezero, and scale, a
+    module of its own)."""
 
     def __init__(self, channels, width, stride, norm, end, inplace):
         super().__init__()
@@ -106,13 +107,14 @@ class Block(nn.Module):
         self.conv1, self.norm1 = nn.Conv2d(channels, width, 3, stride, 1, bias=not norm), make(width)
         self.act1 = nn.ReLU(inplace=inplace)
         self.conv2, self.norm2 = nn.Conv2d(width, width, 3, 1, 1, bias=not norm), make(width)
-        self.gain = Scale(0.0) if end == "rezero" else Scale(1.0) if end == "fixup" else nn.Identity()
+        self.gain = {"scale": lambda: Scale(0.0), "fixup": lambda: Scale(1.0)}.get(end, nn.Identity)()
+        self.factor = nn.Parameter(torch.zeros(())) if end == "rezero" else 1.0
         self.skip = nn.Identity() if (channels, stride) == (width, 1) else nn.Conv2d(channels, width, 1, stride)
         self.act2, self.end = nn.ReLU(inplace=inplace), end
 
     def forward(self, x):
         y = self.norm2(self.conv2(self.act1(self.norm1(self.conv1(x)))))
-        return self.act2(self.gain(y) + self.skip(x))
+        return self.act2(self.factor * self.gain(y) + self.skip(x))
 
 
 class ResNet(nn.Module):

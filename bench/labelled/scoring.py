@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 PROMISED = {"found": 0.95, "layer": 0.90, "cause": 0.85}
-FALL, HITS = 0.75, 0.4
+FALL, HITS = 0.8, 0.4
 """A healthy net must bring its loss below this share of the start, and its accuracy above this (chance: 0.1 or 0.2)."""
 OF_PARAMETER = re.compile(r"(#\d+|\.(in_proj_)?(weight|bias)(_\w+)?)$")
 
@@ -99,7 +99,9 @@ def failures(healthy, sabotaged):
         "Missed": wrong["found"],
         "Wrong layer": [net for net in wrong["layer"] if net not in wrong["found"]],
         "Wrong cause": [net for net in wrong["cause"] if net not in wrong["found"]],
-        "Faults of the watch": [{**net, "about": "; ".join(net["faults"])} for net in healthy + sabotaged if net["faults"]],
+        "Faults of the watch": [
+            {**net, "about": "; ".join(net["faults"])} for net in healthy + sabotaged if net["faults"]
+        ],
         "Healthy nets that did not learn (a mistake of the bench)": [net for net in healthy if not learned(net)],
     }
     return "\n\n".join("\n".join([f"{name}: {len(some)}", *map(told, some)]) for name, some in lists.items())
