@@ -109,9 +109,7 @@ def curves(results: Results) -> Figure:
     kept = np.isin(cell, evenly(order, CURVES))
     told = {name: values[kept] for name, values in table.columns.items()} | {"scheme": cell[kept]}
     made = loss({"": replace(result, tables={"curves": Table(told)})})
-    few = (
-        f" {CURVES} of {len(order)} combinations are drawn, evenly by what they learned." if len(order) > CURVES else ""
-    )
+    few = f" {CURVES} of {len(order)} combinations are drawn, evenly by what they learned." if len(order) > CURVES else ""
     return replace(made, name="curves", healthy=made.healthy.replace("a scheme", "a combination") + few)
 
 

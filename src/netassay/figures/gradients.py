@@ -124,9 +124,8 @@ def said(row: Mapping[str, Any]) -> str:
     path = {"unknown": "Where the path is not known"}.get(row["path"], f"On the {row['path']}")
     guess = f" Mean-field theory predicts chi {row['chi_predicted']:.3g}." if np.isfinite(row["chi_predicted"]) else ""
     way = f"from depth {row['depth_to']} back to depth {row['depth_from']}"
-    return (
-        f"{path} chi is {row['chi']:.3g}{band}: {way} the gradient {('grows', 'shrinks')[shrinks]} by a factor of "
-        + (f"{factor:.3g}.{guess}")
+    return f"{path} chi is {row['chi']:.3g}{band}: {way} the gradient {('grows', 'shrinks')[shrinks]} by a factor of " + (
+        f"{factor:.3g}.{guess}"
     )
 
 

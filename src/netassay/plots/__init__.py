@@ -94,9 +94,7 @@ def _need(module: str, package: str, one: Figure) -> None:
     try:
         import_module(module)
     except ImportError:
-        raise BadInput(
-            f"figure {one.name!r}", f"{package} is not installed", f"pip install {package.lower()}"
-        ) from None
+        raise BadInput(f"figure {one.name!r}", f"{package} is not installed", f"pip install {package.lower()}") from None
 
 
 def _single(axes: Axes, one: Figure) -> None:

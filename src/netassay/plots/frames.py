@@ -50,9 +50,7 @@ def animated(canvas: Canvas, one: Figure, draw: Draw, path: Path) -> Path:
     except OSError as error:
         with suppress(OSError):
             half.unlink(missing_ok=True)
-        raise BadInput(
-            f"animation {path}", str(error.strerror or error), "name a folder that can be written"
-        ) from error
+        raise BadInput(f"animation {path}", str(error.strerror or error), "name a folder that can be written") from error
     return path
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from netassay.flow import Readings, Slope, law, laws
 from netassay.flow.law import points
 from netassay.flow.tables import middle
-from netassay.verdicts.evidence import Found, effective, naming, over, seen, shares
+from netassay.verdicts.evidence import Found, effective, naming, over, seen, shares, zero_at_start
 from netassay.verdicts.thresholds import ATTENUATION, SATURATED, SETTLED, SHRINKS, SPARSE, STEEPEST, SUBNORMAL
 
 
