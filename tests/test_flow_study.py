@@ -200,6 +200,15 @@ def test_a_training_that_diverges_has_learned_nothing():
     found = {row["outcome"]: row for row in result.table("effects") if row["kind"] == "main"}
     assert {name: row["n"] for name, row in found.items()} == {"decades": 3, "learned": 3, "fall": 0, "accuracy": 3}
     assert sum("diverged at step" in note for note in result.notes) == 3
+    assert not any("no law fits" in note for note in result.notes)
+
+
+def test_a_network_too_shallow_for_a_law_says_so():
+    """Two layers make no slope: chi is NaN, the notes say why, and learning is told all the same."""
+    result = na.flow_study("mlp[8]", {"act": ["relu", "tanh"]}, "digits:n=60", seeds=1, steps=2, workers=0)
+    assert all(math.isnan(row["chi"]) and math.isfinite(row["learned"]) for row in result.table("runs"))
+    assert sum("no law fits" in note for note in result.notes) == 2
+    assert all(math.isfinite(row["ratio_decades"]) for row in result.table("runs"))
 
 
 SWITCHED = {
@@ -282,6 +291,16 @@ def test_the_answer_ranks_and_says_what_happens_only_together():
         "norm x init",
         "skip x norm x init",
     }
+
+
+def test_what_is_not_known_is_told_as_such_and_last():
+    """Gradients that vanish altogether in one cell leave what rests on it unknown, and the rest as it is."""
+    made_up = trials(lambda s, n, i: math.inf if s * n * i else 3.0 * n, lambda s, n, i: 1.0 - 0.5 * n)
+    said = answer(effects(made_up, SWITCHES))
+    assert "other switches: not told from 0: skip=none not known; norm=none not known; init=default not known." in said
+    assert "nan" not in said
+    assert "other switches: norm=none -0.5 nats" in said
+    assert "farthest from kept (skip=" in said
 
 
 def test_cells_hold_means_over_their_seeds():
