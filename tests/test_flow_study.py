@@ -13,11 +13,12 @@ from torch import nn
 import netassay as na
 from netassay.data import load_data, splits
 from netassay.errors import BadInput, UnknownName
+from netassay.inference import factorial
 from netassay.studies.flow_answer import answer
 from netassay.studies.flow_asked import SWITCHES, plainly, switched, switches_of
 from netassay.studies.flow_cell import Feed, cell, made
-from netassay.studies.flow_effects import claims, effects, table
-from netassay.studies.flow_tables import Trial, tables
+from netassay.studies.flow_effects import claims, decision, effects, table
+from netassay.studies.flow_tables import OUTCOMES, Trial, tables
 
 ASKED = {
     "model": "mlp[8,8]",
@@ -313,6 +314,14 @@ def test_cells_hold_means_over_their_seeds():
         for name in ("decades", "learned", "fall", "accuracy"):
             assert row[name] == pytest.approx(np.mean([run[name] for run in mine]))
             assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
+
+
+def test_two_seeds_decide_nothing_however_alike_they_are():
+    """An interval of no width above 0 is no evidence of two seeds; of three it is."""
+    for seeds, decided, held in ((2, "undecided", "undecided"), (3, "raises", "holds")):
+        found = {name: factorial([[1.0] * seeds, [4.0] * seeds], {"skip": ["residual", "none"]}) for name in OUTCOMES}
+        assert decision(found["decades"][0]) == decided
+        assert claims(found)[0].decision == held
 
 
 def test_a_long_curve_is_told_in_means():
