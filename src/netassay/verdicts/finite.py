@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -9,7 +10,10 @@ import numpy as np
 from netassay.flow import Readings
 from netassay.verdicts.evidence import Found, naming, stepped
 
-Bad = np.ndarray
+HARMLESS = re.compile(
+    r"ReLU6?|(Leaky|P)ReLU|[CS]?ELU|GELU|SiLU|Mish|Tanh|Sigmoid|Hard(tanh|sigmoid|swish)|Soft(plus|sign)"
+)
+"""Activations that make nothing infinite of what is finite: where their output is bad, what they were given was."""
 
 
 def first_bad(readings: Readings) -> tuple[int, Found] | None:
@@ -89,12 +93,18 @@ def _forward(readings: Readings, row: int) -> Found | None:
         names = naming(readings.parameters["parameter"][spoilt].tolist())
         why = f"its parameter {names} is not finite: it happened {_between(readings, row)}"
     cause = f"the first tensor that is not finite is its output ({told}) at step {readings.steps[row]}; {why}"
-    return _made(readings, row, str(readings.calls["layer"][at]), cause, numbers)
+    layer = str(readings.calls["layer"][at])
+    if at and HARMLESS.fullmatch(readings.calls["kind"][at]):
+        before = str(readings.calls["layer"][at - 1])
+        cause = f"the first tensor that is not finite comes between its output and {layer} ({told}) at step"
+        return _made(readings, row, before, f"{cause} {readings.steps[row]}; {why}", numbers)
+    return _made(readings, row, layer, cause, numbers)
 
 
 def _loss(readings: Readings, row: int) -> Found | None:
     loss = readings.loss[row]
     known = np.isfinite(readings.loss[: row + 1]).any() or np.isinf(loss)
+    known &= int(readings.steps[row]) not in readings.told.get("untold", ())
     if np.isfinite(loss) or not known or _skipped(readings, row):
         return None
     cause = f"the loss is {loss} at step {readings.steps[row]}, while every output is finite"
@@ -129,8 +139,11 @@ def _parameter(what: str, *names: str) -> Callable[[Readings, int], Found | None
 
 
 def _skipped(readings: Readings, row: int) -> bool:
-    """Tell whether the scaler skipped this step: then it met what is not finite, and dealt with it."""
-    return bool(readings.assumed.get("scaler")) and bool(readings.updates) and not stepped(readings)[row].any()
+    """Tell whether the scaler dealt with what is not finite: it skipped the step, or the optimizer met none of it."""
+    if not readings.assumed.get("scaler") or not readings.updates:
+        return False
+    met = sum(np.nan_to_num(readings.updates[f"gradient_{kind}"][row]).sum() for kind in ("nan", "inf"))
+    return not stepped(readings)[row].any() or not met
 
 
 LOOKS: tuple[Callable[[Readings, int], Found | None], ...] = (

@@ -66,7 +66,8 @@ def chosen(model: nn.Module, layers: str | Sequence[str] | None) -> list[Layer]:
         return select(model, layers)
     inside = {id(part) for one in model.modules() if isinstance(one, nn.MultiheadAttention) for part in one.children()}
     every = named_layers(model)
-    return [one for one in every if role(one.module) != "other" and id(one.module) not in inside]
+    known = [one for one in every if role(one.module) != "other" and id(one.module) not in inside]
+    return known or every
 
 
 def parameter_role(layer: nn.Module, name: str, axes: int) -> str:
