@@ -100,7 +100,7 @@ def broken() -> Result:
     """Return a flow with zeros, NaN and infinities in its gradients."""
     made = readings()
     gradient = made.signals["gradient"]
-    gradient[20:, 1], gradient[40:, 2], gradient[:, 3], gradient[50:, 0] = 0.0, np.nan, 0.0, np.inf
+    gradient[20:, 1], gradient[40:, 2], gradient[:, 3], gradient[45:, 0] = 0.0, np.nan, 0.0, np.inf
     return flow(made)
 
 

@@ -377,7 +377,7 @@ def test_the_section_has_verdicts_law_and_what_was_dismissed(tmp_path):
     read = Reader(page)
     assert [a["id"] for a in read.attributes("section")] == ["findings", "flow", "words", "provenance"]
     holders = [a["data-chart"] for a in read.attributes("div") if "data-chart" in a]
-    assert holders == [f"flow-{n}" for n in ("law", "law_start", "series", "heat", "updates", "histograms")]
+    assert holders == [f"flow-{n}" for n in ("law_start", "law", "series", "heat", "updates", "histograms")]
     assert {"law, training", "considered and dismissed, training"} <= set(read.text["summary"])
     assert {"chi", "attenuation", "gradient of a layer", "update ratio", "lost update"} <= set(read.text["dt"])
     assert "rests on: reduction mean, scale 1.0." in page

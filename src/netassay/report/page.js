@@ -67,10 +67,11 @@
   function frame(figure, c, narrow, wide) {
     const label = { color: c.soft, fontSize: 11 };
     const several = named(figure).length > 1;
+    const crowded = figure.numeric || upright(figure) ? {} : { interval: Math.max(0, Math.ceil((14 * figure.x.length) / wide) - 1) };
     const x = {
       type: figure.numeric ? "value" : "category", data: figure.numeric ? undefined : figure.x, name: figure.xLabel,
       nameLocation: "middle", nameGap: upright(figure) ? 28 : aslant(figure, narrow), nameTextStyle: label,
-      axisLabel: Object.assign({}, label, figure.numeric ? {} : { rotate: upright(figure) ? 0 : 55, formatter: tail, hideOverlap: true }),
+      axisLabel: Object.assign({}, label, figure.numeric ? {} : { rotate: upright(figure) ? 0 : 55, formatter: tail, hideOverlap: true }, crowded),
       axisLine: { lineStyle: { color: c.line } }, axisTick: { show: false }, splitLine: { show: false },
     };
     const limits = figure.limits || [null, null];
@@ -121,7 +122,7 @@
       return {
         name: owner(figure, name), type: "line", data: data, color: tone, symbol: "circle", symbolSize: dense ? 0 : 6.5, z: 3,
         step: figure.filled ? "middle" : undefined, areaStyle: figure.filled ? { color: tone, opacity: 0.5 } : undefined,
-        showSymbol: !dense, lineStyle: { width: lone || figure.filled ? 0 : dense ? 1.4 : 1.6, color: tone, type: (figure.dashed || {})[name] ? "dashed" : "solid" },
+        showSymbol: !dense, showAllSymbol: lone || "auto", lineStyle: { width: lone || figure.filled ? 0 : dense ? 1.4 : 1.6, color: tone, type: (figure.dashed || {})[name] ? "dashed" : "solid" },
         connectNulls: false, emphasis: many(figure) ? { focus: "series" } : {},
       };
     });
@@ -182,12 +183,14 @@
     const values = Object.values(figure.series).concat(...Object.values(figure.bands || {})).flat().filter(seen);
     const step = (value) => 10 ** Math.floor(Math.log10(value));
     const [low, high] = [Math.min(...values), Math.max(...values)];
-    if (values.length) Object.assign(option.yAxis, { min: Math.floor(low / step(low)) * step(low), max: Math.ceil(high / step(high)) * step(high) });
-    // A few decades have several labels each.
+    if (!values.length) return;
+    Object.assign(option.yAxis, { min: Math.floor(low / step(low)) * step(low), max: Math.ceil(high / step(high)) * step(high) });
+    // Few decades have several labels each, many one or less.
     const [from, to] = [option.yAxis.min, option.yAxis.max];
-    if (!(to < 300 * from)) return;
-    const digits = to < 8 * from ? [1, 1.5, 2, 3, 4, 6, 8] : [1, 2, 5];
-    const ticks = [0, 1, 2, 3].flatMap((i) => digits.map((digit) => digit * step(from) * 10 ** i)).filter((tick) => tick >= from && tick <= to);
+    const decades = Math.ceil(Math.log10(to / from)) + 1;
+    const digits = to < 8 * from ? [1, 1.5, 2, 3, 4, 6, 8] : to < 300 * from ? [1, 2, 5] : [1];
+    const every = Array.from({ length: decades }, (_, i) => i * Math.ceil(decades / 12));
+    const ticks = every.flatMap((i) => digits.map((digit) => digit * step(from) * 10 ** i)).filter((tick) => tick >= from && tick <= to);
     option.yAxis.axisLabel.customValues = ticks;
     option.yAxis.axisTick = { show: false, customValues: ticks };
   }

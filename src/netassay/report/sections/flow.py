@@ -23,7 +23,7 @@ def flow(run: Run, results: Mapping[str, Result]) -> Section | None:
         lead=_lead(last),
         verdicts=tuple(verdict for one in named.values() for verdict in one.verdicts),
         notes=notes(named),
-        figures=tuple(figures(named)),
+        figures=tuple(sorted(figures(named), key=lambda one: one.name != "law_start")),
         tables={
             when(told, name): one.tables[table]
             for table, told in SHOWN.items()
