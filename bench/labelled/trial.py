@@ -10,11 +10,11 @@ import warnings
 
 import numpy as np
 import torch
-from netassay.watching import Monitor
 
 from labelled import healthy, sabotaged
 from labelled.training import train
 from netassay.seeds import seeded
+from netassay.watching import Monitor
 
 SIDES = {"healthy": healthy.KINDS, "sabotaged": sabotaged.KINDS}
 
