@@ -48,10 +48,13 @@ SHOWN = {
 def _lead(result: Result) -> str:
     """Say what was read."""
     told, steps = result.provenance, len(result.tables["steps"])
-    rests = ", ".join(f"{key} {value}" for key, value in dict(told.get("assumed", {})).items())
+    assumed = dict(told.get("assumed", {}))
     where = f" of {told['model']} on {told['data']}" if {"model", "data"} <= set(told) else ""
     what = f"What each layer's output and gradient were in {steps:,} steps or batches that were read{where}."
-    return f"{what} The scale of gradients rests on: {rests}." if rests else what
+    if not assumed:
+        return what
+    scaler = f"a {assumed['scaler']}, whose scale is divided out" if assumed.get("scaler") else "no gradient scaler"
+    return f"{what} Taken for granted: the loss is a {assumed.get('reduction')} over samples, under {scaler}."
 
 
 FLOW_WORDS = {
