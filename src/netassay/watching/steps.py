@@ -63,7 +63,7 @@ class Step:
     def _weights(self) -> dict[str, Any]:
         apart = self.now - self.was
         return {
-            "weight_squares": _squares(self.was),
+            "weight_squares": self.was.double().square().sum(),
             "update_squares": _squares(apart),
             "unchanged": (apart == 0).sum(),
             "weight_nan": self.now.isnan().sum(),
