@@ -7,7 +7,7 @@ from typing import Any
 
 from netassay.figures import figures
 from netassay.report.sections.section import Section, notes, of_study, when
-from netassay.result import Result
+from netassay.result import Result, Verdict
 from netassay.store import Run
 
 
@@ -21,7 +21,7 @@ def flow(run: Run, results: Mapping[str, Result]) -> Section | None:
         key="flow",
         title="Gradient flow",
         lead=_lead(last),
-        verdicts=tuple(verdict for one in named.values() for verdict in one.verdicts),
+        verdicts=_verdicts(named),
         notes=notes(named),
         figures=tuple(sorted(figures(named), key=lambda one: one.name != "law_start")),
         tables={
@@ -34,6 +34,12 @@ def flow(run: Run, results: Mapping[str, Result]) -> Section | None:
     )
 
 
+def _verdicts(named: Mapping[str, Result]) -> tuple[Verdict, ...]:
+    """Return what is wrong now, each once: of the start only where there is nothing later."""
+    later = [one for when, one in named.items() if when != "start" or len(named) == 1]
+    return tuple({(said.rule, said.layer): said for one in later for said in one.verdicts}.values())
+
+
 SHOWN = {
     "law": "law",
     "layers": "layers",
@@ -43,12 +49,15 @@ SHOWN = {
     "dismissed": "considered and dismissed",
 }
 """Tables under the figures, and what they are called there."""
+ASSUMED = ("reduction", "scaler", "samples")
+"""What the scale of gradients rests on."""
 
 
 def _lead(result: Result) -> str:
     """Say what was read."""
     told, steps = result.provenance, len(result.tables["steps"])
-    rests = ", ".join(f"{key} {value}" for key, value in dict(told.get("assumed", {})).items())
+    assumed = {key: told.get("assumed", {}).get(key) for key in ASSUMED}
+    rests = ", ".join(f"{key} {value}" for key, value in assumed.items() if value is not None)
     where = f" of {told['model']} on {told['data']}" if {"model", "data"} <= set(told) else ""
     what = f"What each layer's output and gradient were in {steps:,} steps or batches that were read{where}."
     return f"{what} The scale of gradients rests on: {rests}." if rests else what
