@@ -330,3 +330,14 @@ def test_bounded_activations_tell_where_they_are_flat():
         assert signals(monitor)["2"]["flat"] == pytest.approx((slope.abs() < 0.05).float().mean().item()), kind
         flat = (slope.abs() < 0.05).float().mean(0).numpy()
         assert monitor.readings().first["2"]["flat"] == pytest.approx(flat)
+
+
+def test_a_monitor_gives_a_result_with_its_verdicts():
+    """Tables, series and provenance of what was read, judged."""
+    model, (x, y) = seeded(Net), images()
+    monitor = train(model, sgd(model), x, y, steps=2)
+    result = monitor.result()
+    assert result.study == "flow"
+    assert result.array("gradient").shape == (2, len(signals(monitor)))
+    assert [one.rule for one in result.verdicts] == [one.rule for one in monitor.verdicts()]
+    assert result.provenance["assumed"]["reduction"] == "mean"

@@ -9,7 +9,7 @@ import numpy as np
 from netassay.flow import Readings, Slope, law, laws
 from netassay.flow.law import points
 from netassay.flow.tables import middle
-from netassay.verdicts.evidence import Found, effective, naming, over, seen, shares
+from netassay.verdicts.evidence import Found, effective, naming, over, seen, shares, zero_at_start
 from netassay.verdicts.thresholds import ATTENUATION, SATURATED, SETTLED, SHRINKS, SPARSE, STEEPEST, SUBNORMAL
 
 
@@ -128,13 +128,18 @@ def _stopped(readings: Readings, part: Readings, at: int, behind: int) -> Found 
         fitted = bool((part.loss == 0).all())
         return None if fitted else Found(layer, f"{told}: the loss itself gives none", "finding", numbers, seen(part))
     after = str(part.calls["layer"][behind])
-    if len(readings) < SETTLED and _zero_weight(part, behind):
+    if len(readings) < SETTLED and _opening(readings):
         return None
     for closed, why, its_own in CLOSED:
         if closed(part, behind):
             named = after if its_own else layer
             return Found(named, f"{told}: {why.format(after)}", "finding", numbers, seen(part))
     return Found(layer, f"{told}, and not at {after} behind it", "finding", numbers, seen(part))
+
+
+def _opening(readings: Readings) -> bool:
+    """Tell whether some weight or factor started at 0: what it closes opens with the first steps."""
+    return bool(readings.updates) and bool((zero_at_start(readings) & (readings.parameters["role"] != "bias")).any())
 
 
 def _zero_weight(part: Readings, behind: int) -> bool:

@@ -90,6 +90,15 @@ RULES: tuple[Rule, ...] = (
         "make weights or inputs smaller, or put a norm before it",
     ),
     Rule(
+        "vanishing gradient",
+        "calls",
+        passing.vanishing,
+        f"chi's band below 1 and attenuation above {at.ATTENUATION:g}",
+        "1e3: AutoTrainer (Zhang et al. 2021); chi: Schoenholz et al. 2017; band: netassay",
+        "the rate of each layer is set to make up for it",
+        "initialise for the activation (He for ReLU), add skips or norms; compare with prescribe()",
+    ),
+    Rule(
         "dead channels",
         "channels",
         signalling.dead,
@@ -116,15 +125,6 @@ RULES: tuple[Rule, ...] = (
         "netassay; TorchAudit counts 1e-24 as exactly 0",
         "a branch is closed on purpose",
         "look at the layer named behind it: its bias, its weights, its input's size",
-    ),
-    Rule(
-        "vanishing gradient",
-        "calls",
-        passing.vanishing,
-        f"chi's band below 1 and attenuation above {at.ATTENUATION:g}",
-        "1e3: AutoTrainer (Zhang et al. 2021); chi: Schoenholz et al. 2017; band: netassay",
-        "the rate of each layer is set to make up for it",
-        "initialise for the activation (He for ReLU), add skips or norms; compare with prescribe()",
     ),
     Rule(
         "exploding gradient",

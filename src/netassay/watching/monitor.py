@@ -94,7 +94,7 @@ class Monitor:
         return self
 
     def close(self, error: BaseException | None = None) -> None:
-        """Close the window that is open, remove every hook, and hand over to `on_exit`, with what the training raised."""
+        """Close the open window, remove every hook, and hand over to `on_exit`, with what the training raised."""
         # A training that raised may have done so before its step, because of what was read: that is looked at, too.
         cut_off = error is not None and self.reader.samples > 0
         if self.window is not None and (self.window.stepped or cut_off):

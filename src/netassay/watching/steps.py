@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ class Step:
     def _weights(self) -> dict[str, Any]:
         apart = self.now - self.was
         return {
-            "weight_squares": _squares(self.was),
+            "weight_squares": self.was.double().square().sum(),
             "update_squares": _squares(apart),
             "unchanged": (apart == 0).sum(),
             "weight_nan": self.now.isnan().sum(),
@@ -142,14 +143,15 @@ class Step:
         return sum((~one.isfinite()).sum() for one in kept) if kept else 0.0
 
 
-_ROOMS: dict[int, Tensor] = {}
+_ROOMS = threading.local()
 
 
 def _room(number: int, size: int) -> Tensor:
-    """Return memory that all blocks share."""
-    if number not in _ROOMS:
-        _ROOMS[number] = torch.empty(BLOCK, device="cpu", dtype=torch.float32)
-    return _ROOMS[number][:size]
+    """Return memory that all blocks of a thread share."""
+    if not hasattr(_ROOMS, "both"):
+        _ROOMS.both = torch.empty(2, BLOCK, device="cpu", dtype=torch.float32)
+    room: Tensor = _ROOMS.both[number, :size]
+    return room
 
 
 def _blocks(x: Tensor) -> Sequence[Tensor]:
