@@ -7,7 +7,7 @@ from typing import Any
 
 from netassay.figures import figures
 from netassay.report.sections.section import Section, notes, of_study, when
-from netassay.result import Result
+from netassay.result import Result, Verdict
 from netassay.store import Run
 
 
@@ -21,7 +21,7 @@ def flow(run: Run, results: Mapping[str, Result]) -> Section | None:
         key="flow",
         title="Gradient flow",
         lead=_lead(last),
-        verdicts=tuple(verdict for one in named.values() for verdict in one.verdicts),
+        verdicts=_verdicts(named),
         notes=notes(named),
         figures=tuple(sorted(figures(named), key=lambda one: one.name != "law_start")),
         tables={
@@ -32,6 +32,12 @@ def flow(run: Run, results: Mapping[str, Result]) -> Section | None:
         },
         definitions=FLOW_WORDS,
     )
+
+
+def _verdicts(named: Mapping[str, Result]) -> tuple[Verdict, ...]:
+    """Return what is wrong now, each once: of the start only where there is nothing later."""
+    later = [one for when, one in named.items() if when != "start" or len(named) == 1]
+    return tuple({(said.rule, said.layer): said for one in later for said in one.verdicts}.values())
 
 
 SHOWN = {
