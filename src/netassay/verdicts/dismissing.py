@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from netassay.flow import Readings, law
+from netassay.flow.law import points
 from netassay.flow.tables import middle, share
 from netassay.verdicts.evidence import naming, over, shares, trained, zero_at_start
-from netassay.verdicts.thresholds import INVARIANT
+from netassay.verdicts.thresholds import INVARIANT, SETTLED
 
 Dismissed = dict[str, str]
 BATCH_NORMS = re.compile(r"(Sync)?BatchNorm|InstanceNorm")
@@ -70,7 +71,7 @@ def _zero_ends(readings: Readings) -> Iterator[Dismissed]:
     facts = readings.parameters
     last = middle(readings.updates["weight"][-1:])
     started = zero_at_start(readings) & np.isin(facts["role"], ("matrix", "gain"))
-    chosen = np.flatnonzero(started & ((last > 0) | (len(readings) == 1)))
+    chosen = np.flatnonzero(started & ((last > 0) | (len(readings) < SETTLED)))
     if len(chosen):
         first = readings.signals["gradient"][0]
         blocked = int(((first == 0) & (readings.signals["gradient_entries"][0] > 0)).sum())
@@ -120,8 +121,8 @@ def _with_the_loss(readings: Readings) -> Iterator[Dismissed]:
         before, after = law(start, path), law(end, path)
         if before is None or after is None:
             continue
-        sizes = (np.nanmedian(middle(part.signals["gradient"])) for part in (start, end))
-        factor, losses = float(np.divide(*reversed([*sizes]))), [float(middle(p.loss[:, None])[0]) for p in (start, end)]
+        factor = np.float64(_size(end, path)) / _size(start, path)
+        losses = [float(middle(part.loss[:, None])[0]) for part in (start, end)]
         alike = abs(np.log(after.attenuation) - np.log(before.attenuation)) < -np.log(factor)
         if factor < 0.1 and losses[1] < losses[0] and alike:
             why = "gradient goes to 0 with the loss, at every layer alike"
@@ -129,6 +130,10 @@ def _with_the_loss(readings: Readings) -> Iterator[Dismissed]:
             numbers += f"chi {before.chi:.3g} to {after.chi:.3g}"
             yield _row("gradients shrink", [f"the {path}"], why, numbers)
         return
+
+
+def _size(part: Readings, path: str) -> float:
+    return float(middle(middle(part.signals["gradient"])[points(part, path), None])[0])
 
 
 def _half(readings: Readings) -> Iterator[Dismissed]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -9,7 +10,10 @@ import numpy as np
 from netassay.flow import Readings
 from netassay.verdicts.evidence import Found, naming, stepped
 
-Bad = np.ndarray
+HARMLESS = re.compile(
+    r"ReLU6?|(Leaky|P)ReLU|[CS]?ELU|GELU|SiLU|Mish|Tanh|Sigmoid|Hard(tanh|sigmoid|swish)|Soft(plus|sign)"
+)
+"""Activations that make nothing infinite of what is finite: where their output is bad, what they were given was."""
 
 
 def first_bad(readings: Readings) -> tuple[int, Found] | None:
@@ -76,25 +80,50 @@ def _forward(readings: Readings, row: int) -> Found | None:
     if readings.calls["role"][at] == "input":
         cause = f"the data: what the model was given holds {told}"
         return _made(readings, row, str(readings.calls["layer"][at]), cause, numbers, "look at how the data are made")
-    own = readings.parameters["layer"] == readings.calls["name"][at] if readings.updates else np.zeros(0, bool)
-    spoilt = np.flatnonzero(own)[
-        np.isin(np.flatnonzero(own), _bad_parameters(readings, row, "weight_nan", "weight_inf"))
-    ]
+    layer, before = (str(readings.calls["layer"][max(one, 0)]) for one in (at, at - 1))
+    spoilt = _spoilt(readings, row, at)
     why = "everything before it is finite"
     if at:
         largest = float(np.sqrt(np.nanmax(readings.signals["second_moment"][row, :at], initial=0.0)))
         numbers["largest_before"] = largest
         why += f", its entries at most about {largest:.3g} in root mean square"
-    if len(spoilt):
-        names = naming(readings.parameters["parameter"][spoilt].tolist())
-        why = f"its parameter {names} is not finite: it happened {_between(readings, row)}"
+    if spoilt:
+        why = f"its parameter {naming(spoilt)} is not finite: it happened {_between(readings, row)}"
+    elif at and readings.calls["role"][at - 1] != "input" and _given_bad(readings, row, at):
+        cause = f"the first tensor that is not finite comes between the output of {before} and that of {layer} ({told})"
+        return _made(readings, row, before, f"{cause} at step {readings.steps[row]}; {why}", numbers)
     cause = f"the first tensor that is not finite is its output ({told}) at step {readings.steps[row]}; {why}"
-    return _made(readings, row, str(readings.calls["layer"][at]), cause, numbers)
+    return _made(readings, row, layer, cause, numbers)
+
+
+def _whole(readings: Readings, row: int, at: int) -> bool:
+    """Tell whether no entry of an output is finite."""
+    signals = readings.signals
+    return bool(signals["nan"][row, at] + signals["inf"][row, at] >= signals["entries"][row, at])
+
+
+def _given_bad(readings: Readings, row: int, at: int) -> bool:
+    """Tell whether a bad output shows a bad input: of what cannot make it, or no entry that is finite."""
+    return bool(HARMLESS.fullmatch(readings.calls["kind"][at])) or _whole(readings, row, at)
+
+
+def _spoilt(readings: Readings, row: int, at: int) -> list[str]:
+    """Name the parameters of a call that were bad before the step: after it, they may be so because of the output.
+
+    Sizes are over finite entries: 0 where none was. A few bad entries make some channels bad, a bad input all.
+    """
+    if not readings.updates:
+        return []
+    mine = readings.parameters["layer"] == readings.calls["name"][at]
+    after = np.isin(np.arange(len(mine)), _bad_parameters(readings, row, "weight_nan", "weight_inf"))
+    before = (readings.updates["weight"][row] == 0) | (not _whole(readings, row, at))
+    return [str(name) for name in readings.parameters["parameter"][mine & after & before]]
 
 
 def _loss(readings: Readings, row: int) -> Found | None:
     loss = readings.loss[row]
     known = np.isfinite(readings.loss[: row + 1]).any() or np.isinf(loss)
+    known &= int(readings.steps[row]) not in readings.told.get("untold", ())
     if np.isfinite(loss) or not known or _skipped(readings, row):
         return None
     cause = f"the loss is {loss} at step {readings.steps[row]}, while every output is finite"
@@ -129,8 +158,11 @@ def _parameter(what: str, *names: str) -> Callable[[Readings, int], Found | None
 
 
 def _skipped(readings: Readings, row: int) -> bool:
-    """Tell whether the scaler skipped this step: then it met what is not finite, and dealt with it."""
-    return bool(readings.assumed.get("scaler")) and bool(readings.updates) and not stepped(readings)[row].any()
+    """Tell whether the scaler dealt with what is not finite: it skipped the step, or the optimizer met none of it."""
+    if not readings.assumed.get("scaler") or not readings.updates:
+        return False
+    met = sum(np.nan_to_num(readings.updates[f"gradient_{kind}"][row]).sum() for kind in ("nan", "inf"))
+    return not stepped(readings)[row].any() or not met
 
 
 LOOKS: tuple[Callable[[Readings, int], Found | None], ...] = (

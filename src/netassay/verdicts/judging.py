@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from netassay import flow
 from netassay.flow import Readings
 from netassay.result import Result, Verdict
@@ -31,7 +33,6 @@ def judge(readings: Readings) -> Judged:
 
     What is not finite is looked for first; everything else is judged by the steps before it, and channels not at all.
 
-    >>> import numpy as np
     >>> ran = {name: np.array([name]) for name in ("layer", "name", "kind", "into")}
     >>> ran |= {"role": np.array(["weight"]), "path": np.array(["trunk"]), "depth": np.array([1])}
     >>> read = {name: np.zeros((1, 1)) for name in flow.SIGNALS} | {"gradient": np.ones((1, 1)), "nan": np.ones((1, 1))}
@@ -39,12 +40,14 @@ def judge(readings: Readings) -> Judged:
     >>> print(judge(Readings(**step, calls=ran, signals=read)).verdicts[0])
     layer: the first tensor that is not finite is its output (1 NaN, 0 Inf) at step 7; everything before it is finite
     """
-    bad = first_bad(readings)
-    found = [] if bad is None else [_verdict(NOT_FINITE, bad[1])]
-    if bad is not None:
-        readings = replace(cut(readings, slice(0, bad[0])), latest={})
-    found += [_verdict(rule, one) for rule in RULES if _has(readings, rule.needs) for one in rule.find(readings)]
-    return Judged(tuple(sorted(found, key=lambda verdict: ORDER[verdict.severity])), dismissed(readings))
+    # What is not known is NaN throughout, and compares as false.
+    with np.errstate(all="ignore"):
+        bad = first_bad(readings)
+        found = [] if bad is None else [_verdict(NOT_FINITE, bad[1])]
+        if bad is not None:
+            readings = replace(cut(readings, slice(0, bad[0])), latest={})
+        found += [_verdict(rule, one) for rule in RULES if _has(readings, rule.needs) for one in rule.find(readings)]
+        return Judged(tuple(sorted(found, key=lambda verdict: ORDER[verdict.severity])), dismissed(readings))
 
 
 def judged_result(

@@ -10,7 +10,7 @@ from netassay.flow import Readings, Slope, law, laws
 from netassay.flow.law import points
 from netassay.flow.tables import middle
 from netassay.verdicts.evidence import Found, effective, naming, over, seen, shares, zero_at_start
-from netassay.verdicts.thresholds import ATTENUATION, SATURATED, SHRINKS, SPARSE, STEEPEST, SUBNORMAL
+from netassay.verdicts.thresholds import ATTENUATION, SATURATED, SETTLED, SHRINKS, SPARSE, STEEPEST, SUBNORMAL
 
 
 def vanishing(readings: Readings) -> Iterator[Found]:
@@ -57,7 +57,7 @@ def _told(part: Readings, slope: Slope, sign: int, now: bool) -> Found:
     cause += f"(chi = {slope.chi:.3g} per layer on the {slope.path}); {why}"
     severity = "finding"
     if not now:
-        severity, cause = "note", f"{cause}. So it was at the start; training has overcome it"
+        severity, cause = "warning", f"{cause}. So it was at the start; training has overcome it"
     elif moves and sign > 0:
         severity, cause = "warning", f"{cause}. Small but effective: a step still moves the weights there"
     law_of = {name: float(getattr(slope, name)) for name in ("chi", "low", "high", "attenuation", "batches")}
@@ -120,33 +120,56 @@ def zero(readings: Readings) -> Iterator[Found]:
 
 def _stopped(readings: Readings, part: Readings, at: int, behind: int) -> Found | None:
     """Say why gradient ends between a call and the one behind it, the one nearer to the loss."""
-    layer, n = str(part.calls["layer"][at]), seen(part)
-    before = int((np.nan_to_num(middle(part.signals["gradient"][:, : at + 1])) == 0).sum())
-    numbers = {"calls": float(before), "since_step": float(_since(readings, at))}
-    told = f"exactly 0 gradient arrives here and at {before - 1} calls before it"
+    layer = str(part.calls["layer"][at])
+    before = int((middle(part.signals["gradient"][:, :at]) == 0).sum())
+    numbers = {"calls": float(before + 1), "since_step": float(_since(readings, at))}
+    told = f"exactly 0 gradient arrives at {layer} and at {before} calls before it"
     if behind < 0:
-        if (part.loss == 0).all():
-            return None
-        return Found(layer, f"{told}: the loss itself gives none", "finding", numbers, n)
-    name, after = str(part.calls["name"][behind]), str(part.calls["layer"][behind])
-    if part.calls["role"][behind] == "activation" and shares(part, "zero", "entries")[behind] == 1:
-        return Found(layer, f"{told}: nothing fires in {after} behind it, it is dead", "finding", numbers, n)
-    if middle(part.signals["flat"])[behind] == 1:
-        return Found(layer, f"{told}: {after} behind it is saturated throughout", "finding", numbers, n)
-    own = (
-        np.isin(part.parameters["role"], ("matrix", "gain")) & (part.parameters["layer"] == name)
-        if part.updates
-        else None
-    )
-    if own is not None and (np.nan_to_num(middle(part.updates["weight"]), nan=1.0)[own] == 0).any():
-        if len(readings) == 1 and zero_at_start(readings)[own].any():
-            return None
-        return Found(
-            after, f"its weight is 0 and stays 0: {told.replace('here', 'at ' + layer)}", "finding", numbers, n
-        )
-    if shares(part, "gradient_subnormal", "gradient_entries")[behind] > 0:
-        return Found(layer, f"{told}: underflow, at {after} behind it some are subnormal", "finding", numbers, n)
-    return Found(layer, f"{told}, and not at {after} behind it", "finding", numbers, n)
+        fitted = bool((part.loss == 0).all())
+        return None if fitted else Found(layer, f"{told}: the loss itself gives none", "finding", numbers, seen(part))
+    after = str(part.calls["layer"][behind])
+    if len(readings) < SETTLED and _opening(readings):
+        return None
+    for closed, why, its_own in CLOSED:
+        if closed(part, behind):
+            named = after if its_own else layer
+            return Found(named, f"{told}: {why.format(after)}", "finding", numbers, seen(part))
+    return Found(layer, f"{told}, and not at {after} behind it", "finding", numbers, seen(part))
+
+
+def _opening(readings: Readings) -> bool:
+    """Tell whether some weight or factor started at 0: what it closes opens with the first steps."""
+    return bool(readings.updates) and bool((zero_at_start(readings) & (readings.parameters["role"] != "bias")).any())
+
+
+def _zero_weight(part: Readings, behind: int) -> bool:
+    if not part.updates:
+        return False
+    facts = part.parameters
+    own = np.isin(facts["role"], ("matrix", "gain")) & (facts["layer"] == part.calls["name"][behind])
+    return bool((middle(part.updates["weight"])[own] == 0).any())
+
+
+def _mute(part: Readings, at: int) -> bool:
+    return bool(part.calls["role"][at] == "activation" and shares(part, "zero", "entries")[at] == 1)
+
+
+CLOSED: tuple[tuple[Callable[[Readings, int], bool], str, bool], ...] = (
+    (_mute, "nothing fires in {} behind it, it is dead", False),
+    (lambda part, at: bool(middle(part.signals["flat"])[at] == 1), "{} behind it is saturated throughout", False),
+    (_zero_weight, "the weight of {} behind it is 0 and stays 0", True),
+    (
+        lambda part, at: bool(shares(part, "gradient_subnormal", "gradient_entries")[at] > 0),
+        "underflow, at {} behind it some are subnormal",
+        False,
+    ),
+    (
+        lambda part, at: bool(middle(part.signals["variance"])[at] == 0),
+        "{} behind it puts out the same for every sample",
+        True,
+    ),
+)
+"""Why no gradient comes through a call, first to last: the test, the sentence, and whether the call itself is named."""
 
 
 def _since(readings: Readings, at: int) -> int:
@@ -180,6 +203,3 @@ def underflow(readings: Readings) -> Iterator[Found]:
         cause += f" (met first here, going back; {len(chosen)} calls: {naming(names)})"
         numbers = {"subnormal": float(subnormal[at]), "zero": zeros, "calls": float(len(chosen))}
         yield Found(str(names[-1]), cause, "finding", numbers, seen(part))
-
-
-Rule = Callable[[Readings], Iterator[Found]]

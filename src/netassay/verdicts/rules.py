@@ -1,6 +1,7 @@
 """Rules for trainings, one table: what a rule is called, needs and finds, where its line is and why, what to do next.
 
-Causes come before what they lead to: among findings, the first row that applies stands first.
+Causes come before what they lead to, forward before backward before updates: among findings, the first row that
+applies stands first.
 """
 
 from __future__ import annotations
@@ -62,15 +63,6 @@ RULES: tuple[Rule, ...] = (
         "look for a detach(), torch.no_grad(), or an output that nobody takes",
     ),
     Rule(
-        "zero gradient",
-        "calls",
-        passing.zero,
-        "every entry exactly 0 in the latest steps, and not at the next call",
-        "netassay; TorchAudit counts 1e-24 as exactly 0",
-        "a branch is closed on purpose",
-        "look at the layer named behind it: its bias, its weights, its input's size",
-    ),
-    Rule(
         "weights stay zero",
         "updates",
         updating.unmoved,
@@ -87,16 +79,6 @@ RULES: tuple[Rule, ...] = (
         "Goodfellow et al. 2016, Deep Learning, 8.4",
         "the layer behind tells the channels apart by random weights of its own",
         "initialise the weights at random",
-    ),
-    Rule(
-        "dead channels",
-        "channels",
-        signalling.dead,
-        f"more than {at.DEAD_SOME:g} of a layer's channels; a finding from {at.DEAD_MANY:g} on, dead in"
-        f" {at.DEAD_SAMPLES} samples or more",
-        "rule of three: Hanley & Lippman-Hand 1983; half: symmetric weights leave no more silent (netassay)",
-        "the samples are not those the network is for",
-        "look at the bias and the norm's gain of these channels, at the rate, and at the size of the layer's input",
     ),
     Rule(
         "saturated",
@@ -117,13 +99,14 @@ RULES: tuple[Rule, ...] = (
         "initialise for the activation (He for ReLU), add skips or norms; compare with prescribe()",
     ),
     Rule(
-        "exploding gradient",
-        "calls",
-        passing.exploding,
-        f"chi's band above 1 and attenuation below {1 / at.ATTENUATION:g}",
-        "1e3: AutoTrainer (Zhang et al. 2021); chi: Schoenholz et al. 2017; band: netassay",
-        "the rate of each layer is set to make up for it",
-        "make the initial weights smaller, add norms, or clip; compare with prescribe()",
+        "dead channels",
+        "channels",
+        signalling.dead,
+        f"more than {at.DEAD_SOME:g} of a layer's channels; a finding from {at.DEAD_BORN:g} on where they began dead,"
+        f" from {at.DEAD_MADE:g} on where they died, in {at.DEAD_SAMPLES} samples or more, the layer's input varying",
+        "rule of three: Hanley & Lippman-Hand 1983; the shares: netassay, on healthy trainings",
+        "the samples are not those the network is for",
+        "look at the bias and the norm's gain of these channels, at the rate, and at the size of the layer's input",
     ),
     Rule(
         "input dependence lost",
@@ -133,6 +116,24 @@ RULES: tuple[Rule, ...] = (
         "netassay; Schoenholz et al. 2017 on correlations of inputs",
         "the samples of a step are alike",
         "look at the weights' size beside the biases', and at what the layer before puts out",
+    ),
+    Rule(
+        "zero gradient",
+        "calls",
+        passing.zero,
+        "every entry exactly 0 in the latest steps, and not at the next call",
+        "netassay; TorchAudit counts 1e-24 as exactly 0",
+        "a branch is closed on purpose",
+        "look at the layer named behind it: its bias, its weights, its input's size",
+    ),
+    Rule(
+        "exploding gradient",
+        "calls",
+        passing.exploding,
+        f"chi's band above 1 and attenuation below {1 / at.ATTENUATION:g}",
+        "1e3: AutoTrainer (Zhang et al. 2021); chi: Schoenholz et al. 2017; band: netassay",
+        "the rate of each layer is set to make up for it",
+        "make the initial weights smaller, add norms, or clip; compare with prescribe()",
     ),
     Rule(
         "underflow",
@@ -165,7 +166,8 @@ RULES: tuple[Rule, ...] = (
         "update ratio",
         "updates",
         updating.ratio,
-        f"update over weight below {at.RATIO_LOW:g} or above {at.RATIO_HIGH:g} in both halves of the steps read",
+        f"update over weight below {at.RATIO_LOW:g} or above {at.RATIO_HIGH:g} (a finding: {at.RATIO_WILD:g}), in both"
+        " halves of the steps read",
         "TheDeepChecker (1e-4, 1e-1); SageMaker WeightUpdateRatio (1e-8, 10); CS231n: about 1e-3",
         "the matrix is tiny, or a schedule of rates is only at its beginning",
         "change the learning rate by the factor that is missing",

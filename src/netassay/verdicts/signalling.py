@@ -12,31 +12,50 @@ from netassay.flow.tables import middle
 from netassay.named import Table
 from netassay.verdicts.channels import STATES, many, ranges, silent, states
 from netassay.verdicts.evidence import Found, cut, naming, over, seen
-from netassay.verdicts.thresholds import DEAD_MANY, DEAD_SAMPLES, DEAD_SOME, DEPENDENCE, SATURATED
+from netassay.verdicts.thresholds import DEAD_BORN, DEAD_MADE, DEAD_SAMPLES, DEAD_SOME, DEPENDENCE, IDLE, SATURATED
 
 
 def dead(readings: Readings) -> Iterator[Found]:
     """Find layers many of whose channels carry nothing, at the layer that has the weights."""
-    mute: np.ndarray = np.zeros(0, bool)
+    told: np.ndarray = np.zeros(0, bool)
     for label, role, named, samples in _named(readings):
-        again = role == "activation" and len(mute) == len(named) and (silent(named) == mute).all()
-        mute = silent(named)
-        share = float(mute.mean()) if len(named) else 0.0
-        if not again and share > DEAD_SOME:
-            yield _silent(readings, label, named, samples, share)
+        mute, share = silent(named), float(silent(named).mean())
+        # A norm or an activation is silent where the layer before it is: that one has been told of.
+        again = role in ("norm", "activation") and len(told) == len(named) and not (named == "dead")[~told].any()
+        if not again:
+            told = mute if share > DEAD_SOME else np.zeros(0, bool)
+            if share > DEAD_SOME:
+                yield _silent(readings, label, named, samples, share)
 
 
 def _silent(readings: Readings, label: str, named: np.ndarray, samples: int, share: float) -> Found:
-    count = int((named == "dead").sum())
-    before = readings.first.get(label)
+    count, before = int((named == "dead").sum()), readings.first.get(label)
     there = int(silent(states(before)).sum()) if before is not None else None
-    surely = count >= DEAD_MANY * len(named) and samples >= DEAD_SAMPLES
+    born = there is None or there >= DEAD_BORN * len(named)
+    many = count >= (DEAD_BORN if born else DEAD_MADE) * len(named) and samples >= DEAD_SAMPLES
+    given = _given(readings, label)
     cause = f"{int(silent(named).sum())} of {len(named)} channels carry nothing ({count} dead, 0 of {samples} samples: "
     cause += f"{ranges(np.flatnonzero(silent(named)))})"
     cause += "" if there is None else f"; {there} of them at the start" if there else "; none at the start"
-    numbers = {"share": share, "dead": float(count), "channels": float(len(named))}
+    cause += f"; what the layer gets hardly varies ({given:.2g} of its mean square)" if given < IDLE else ""
+    numbers = {"share": share, "dead": float(count), "channels": float(len(named)), "input_dependence": given}
     numbers |= {} if there is None else {"at_the_start": float(there)}
-    return Found(label, cause, "finding" if surely else "warning", numbers, samples)
+    return Found(label, cause, "finding" if many and not given < IDLE else "note", numbers, samples)
+
+
+def _given(readings: Readings, label: str) -> float:
+    """Return how much what a layer gets depends on the input: the call before the weights that feed it."""
+    at = readings.calls["layer"].tolist().index(label)
+    weights = np.flatnonzero((readings.calls["role"] == "weight") & (np.arange(len(readings.calls["role"])) <= at))
+    return float(_dependence(over(readings, "end"))[weights[-1] - 1]) if len(weights) and weights[-1] else float("nan")
+
+
+def _dependence(part: Readings) -> np.ndarray:
+    """Return variance over mean square of each call, in steps of several samples; 0 where the output is 0."""
+    several = cut(part, np.flatnonzero(part.samples > 1))
+    mean_square, variance = several.signals["second_moment"], several.signals["variance"]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return middle(np.where(mean_square > 0, variance / mean_square, np.where(mean_square == 0, 0.0, np.nan)))
 
 
 def monotonous(state: str, readings: Readings) -> Iterator[Found]:
@@ -44,7 +63,8 @@ def monotonous(state: str, readings: Readings) -> Iterator[Found]:
     for label, _, named, samples in _named(readings):
         verdict = many(state, label, named, samples)
         if verdict is not None:
-            yield Found(label, verdict.cause, verdict.severity, verdict.numbers, samples)
+            severity = "note" if _given(readings, label) < IDLE else verdict.severity
+            yield Found(label, verdict.cause, severity, verdict.numbers, samples)
 
 
 def channel_table(readings: Readings) -> Table:
@@ -85,16 +105,13 @@ def saturated(readings: Readings) -> Iterator[Found]:
 def independent(readings: Readings) -> Iterator[Found]:
     """Find the first call from which on outputs hardly depend on the input."""
     part = over(readings, "end")
-    several = cut(part, np.flatnonzero(part.samples > 1))
-    mean_square, variance = several.signals["second_moment"], several.signals["variance"]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = middle(np.where(mean_square > 0, variance / mean_square, np.where(mean_square == 0, 0.0, np.nan)))
+    share = _dependence(part)
     lost = share <= DEPENDENCE
-    if len(lost) and part.calls["role"][0] == "input" and lost[0]:
+    if len(lost) > 1 and part.calls["role"][0] == "input" and lost[:2].all():
         cause = (
             f"the data: what the model is given is the same for every sample, up to {share[0]:.2g} of its mean square"
         )
-        yield Found(str(part.calls["layer"][0]), cause, "finding", {"dependence": float(share[0])}, seen(several))
+        yield Found(str(part.calls["layer"][0]), cause, "finding", {"dependence": float(share[0])}, seen(part))
         return
     way = np.flatnonzero(np.isin(part.calls["path"], ("trunk", "unknown")) & np.isfinite(share))
     kept = way[~lost[way]]
@@ -106,4 +123,4 @@ def independent(readings: Readings) -> Iterator[Found]:
         cause = f"input dependence lost: across samples the output varies by {share[at]:.2g} of its mean square"
         cause += f" ({before:.2g} before it), here and up to the output"
         numbers = {"dependence": float(share[at]), "before": before, "calls": float(len(after))}
-        yield Found(str(part.calls["layer"][at]), cause, "finding", numbers, seen(several))
+        yield Found(str(part.calls["layer"][at]), cause, "finding", numbers, seen(part))

@@ -16,13 +16,20 @@ LOST = 0.5
 """Share of entries with gradient that a step left bit for bit: more than half of the steps' work is rounded away."""
 ADAM = 0.1
 """Adam's factor: 0.09 where the gradient is a tenth of epsilon (|g| / (|g| + eps))."""
-RATIO_LOW, RATIO_HIGH = 1e-6, 0.1
-"""Update over weight. 0.1: TheDeepChecker, torchmortem. Their lower lines, 1e-4 and 1e-5, healthy SGD crosses late in
-a run and with small rates; at 1e-6 a weight needs a million steps to change by its own size."""
+RATIO_LOW, RATIO_HIGH, RATIO_WILD = 1e-5, 0.2, 0.5
+"""Update over weight. torchmortem: 1e-5 to 0.1; TheDeepChecker: 1e-4 to 0.1. Healthy SGD goes below 1e-4 late in a
+run, and small convolutions keep to 0.11 under Adam in healthy ones. For the lower line the larger of two halves counts; at 1e-5
+a weight needs 100,000 steps to change by its own size. Above 0.2 is a warning, above 0.5 a finding."""
+SETTLED = 5
+"""Steps read before what they do to weights is judged: Adam's first ones are the largest, a warm-up starts at 0."""
 ACTIVE_RATE = 0.1
 """Steps with a rate above this share of the largest are judged: a warm-up and a decayed rate are no fault."""
-DEAD_MANY, DEAD_SOME, DEAD_SAMPLES = 0.5, 0.25, 256
-"""Symmetric weights leave at most half of a ReLU layer silent, however alike the samples; a high rate costs a third."""
+DEAD_BORN, DEAD_MADE, DEAD_SOME, DEAD_SAMPLES = 0.5, 0.6, 0.25, 256
+"""Shares of a layer's channels: dead from the start, by training, worth a note. Where the input varies, random weights
+leave next to none silent in 256 samples; a high rate costs healthy ReLU nets a third, and up to a half (12 of 24)."""
+IDLE = 0.01
+"""Variance over mean square of what a layer gets, below which its channels' silence is no fault of its own: random
+weights leave half of a ReLU layer silent where all inputs are alike."""
 SATURATED = 0.5
 """Share of an activation's entries where its slope is below 0.05; 0.03 for tanh of a standard Gaussian."""
 DEPENDENCE = 1e-6

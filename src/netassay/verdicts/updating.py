@@ -21,14 +21,24 @@ from netassay.verdicts.evidence import (
     trained,
     zero_at_start,
 )
-from netassay.verdicts.thresholds import ADAM, LOST, RATIO_HIGH, RATIO_LOW, SETTLING, SKIPPED, SYMMETRIC
+from netassay.verdicts.thresholds import (
+    ADAM,
+    LOST,
+    RATIO_HIGH,
+    RATIO_LOW,
+    RATIO_WILD,
+    SETTLED,
+    SETTLING,
+    SKIPPED,
+    SYMMETRIC,
+)
 
 
 def lost(readings: Readings) -> Iterator[Found]:
     """Find steps that rounding takes away."""
     part = active(readings)
     share = np.where(judged(readings), throughout(part.updates["lost"]), np.nan)
-    chosen = np.flatnonzero(share > LOST)
+    chosen = np.flatnonzero((share > LOST) & (len(part) >= SETTLED))
     if len(chosen):
         at = int(chosen[np.argmax(share[chosen])])
         kind, ratio = readings.parameters["dtype"][at], middle(update_ratio(part))[at]
@@ -44,7 +54,7 @@ def swallowed(readings: Readings) -> Iterator[Found]:
     """Find gradients that Adam's epsilon makes small."""
     part = active(readings)
     factor = np.where(judged(readings), -throughout(-adam(part)), np.nan)
-    chosen = np.flatnonzero(factor < ADAM)
+    chosen = np.flatnonzero((factor < ADAM) & (len(part) >= SETTLED))
     if len(chosen):
         at = int(chosen[np.argmin(factor[chosen])])
         ratio = float(np.nan_to_num(middle(update_ratio(part))[at]))
@@ -53,7 +63,7 @@ def swallowed(readings: Readings) -> Iterator[Found]:
         )
         cause += "it would be without"
         numbers = {"adam": float(factor[at]), "update_ratio": ratio, "parameters": float(len(chosen))}
-        severity = "finding" if ratio < 100 * RATIO_LOW else "warning"
+        severity = "finding" if ratio < 10 * RATIO_LOW else "warning"
         cause += "" if severity == "finding" else f", and still {ratio:.2g} of the weight"
         yield Found(str(readings.parameters["layer"][at]), cause, severity, numbers, seen(part))  # type: ignore[arg-type]
 
@@ -64,20 +74,19 @@ def ratio(readings: Readings) -> Iterator[Found]:
     ratios = np.where(judged(readings), update_ratio(part), np.nan)
     arrives = np.nan_to_num(part.updates["gradient"]).max(0, initial=0) > 0
     largest = -throughout(-ratios)
-    yield from _outside(part, np.flatnonzero((largest < RATIO_LOW) & arrives), largest, "hardly moves the weight")
+    yield from _outside(part, np.flatnonzero((largest < RATIO_LOW) & arrives), largest, "hardly moves")
     high = throughout(ratios)
-    yield from _outside(part, np.flatnonzero(high > RATIO_HIGH), -high, "throws the weight about")
+    yield from _outside(part, np.flatnonzero(high > RATIO_HIGH), -high, "throws about")
 
 
 def _outside(part: Readings, chosen: np.ndarray, value: np.ndarray, what: str) -> Iterator[Found]:
-    if len(chosen):
+    if len(chosen) and len(part) >= SETTLED:
         at = int(chosen[np.argmin(value[chosen])])
         size, rate = abs(float(value[at])), float(middle(part.updates["rate"])[at])
-        cause = (
-            f"a step {what} of {_several(part, chosen, at)}: it is {size:.2g} of its size (learning rate {rate:.2g})"
-        )
+        cause = f"a step {what} {_several(part, chosen, at)}: it is {size:.2g} of its size (learning rate {rate:.2g})"
         numbers = {"update_ratio": size, "rate": rate, "parameters": float(len(chosen))}
-        yield Found(str(part.parameters["layer"][at]), cause, "finding", numbers, seen(part))
+        severity = "warning" if RATIO_HIGH < size <= RATIO_WILD else "finding"
+        yield Found(str(part.parameters["layer"][at]), cause, severity, numbers, seen(part))  # type: ignore[arg-type]
 
 
 def _several(readings: Readings, chosen: np.ndarray, at: int) -> str:
@@ -127,23 +136,21 @@ def unused(readings: Readings) -> Iterator[Found]:
     steps = stepped(readings)
     chosen = np.flatnonzero(trained(readings) & steps.any(0) & (none | ~steps).all(0))
     ran = {name: i for i, name in enumerate(readings.calls["name"].tolist())}
-    reached = np.nan_to_num(readings.signals["gradient"]).max(0, initial=0) > 0
-    first = int(np.flatnonzero(reached & (readings.calls["role"] != "input")).min(initial=len(reached)))
-    before = [i for i in chosen.tolist() if ran.get(str(facts["layer"][i]), first) < first]
-    never = [i for i in chosen.tolist() if facts["layer"][i] not in ran]
-    aside = [i for i in chosen.tolist() if i not in before and i not in never]
-    numbers = {"steps": float(steps.any(1).sum())}
-    if before and first < len(reached):
-        last = max(before, key=lambda i: ran[str(facts["layer"][i])])
-        cause = f"gradient ends here: none (None) at {_names(readings, before)}, while it arrives at "
-        cause += f"{readings.calls['layer'][first]} behind: a detach() or no_grad between"
-        yield Found(str(facts["layer"][last]), cause, "finding", numbers, seen(readings))
-    elif before:
-        aside = [*before, *aside]
+    reached = np.flatnonzero(np.nan_to_num(readings.signals["gradient"]).max(0, initial=0) > 0)
+    final = int(reached.max(initial=-1))
+    at = {i: ran.get(str(facts["layer"][i]), -1) for i in chosen.tolist()}
+    before = sorted((i for i in at if 0 <= at[i] < final), key=lambda i: at[i])
+    never, aside = [i for i in at if at[i] < 0], [i for i in at if at[i] > final]
+    numbers = {"steps": float(steps.any(1).sum()), "parameters": float(len(chosen))}
+    if before:
+        behind = readings.calls["layer"][reached[reached > at[before[-1]]][0]]
+        cause = f"gradient ends here: none (None) at {_names(readings, before)}, while it arrives at {behind} behind:"
+        cause += " a detach() or no_grad between, or an output that nobody takes"
+        yield Found(str(facts["layer"][before[-1]]), cause, "finding", numbers, seen(readings))
     for group, why in ((aside, "ran, but nothing leads from it to the loss"), (never, "did not run in the steps read")):
         if group:
             cause = f"unused: no gradient (None) in any step for {_names(readings, group)}: it {why}"
-            yield Found(str(facts["layer"][group[0]]), cause, "warning", numbers, seen(readings))
+            yield Found(str(facts["layer"][group[0]]), cause, "note", numbers, seen(readings))
 
 
 def _names(readings: Readings, chosen: Sequence[int] | np.ndarray) -> str:
@@ -165,6 +172,6 @@ def unmoved(readings: Readings) -> Iterator[Found]:
     part = over(readings, "end")
     weight = middle(part.updates["weight"])
     still = zero_at_start(readings) & trained(readings) & (readings.parameters["role"] == "matrix") & (weight == 0)
-    for i in np.flatnonzero(still & (len(readings) > 1)):
+    for i in np.flatnonzero(still & (len(readings) >= SETTLED)):
         cause = f"{readings.parameters['parameter'][i]} started at 0 and is still 0 after {len(readings)} steps read"
         yield Found(str(readings.parameters["layer"][i]), cause, "finding", {"weight": 0.0}, seen(readings))
