@@ -130,7 +130,7 @@ def _tried(
     model = case.network(remedy, seed)
     key = (remedy.network, seed)
     if key not in laws:
-        with hushed():
+        with hushed(), seeded(seed):
             laws[key] = law(model, case, remedy, seed, objective)
     losses, hits = _trained(model, case, remedy, seed, steps, objective)
     return Trial(remedy, seed, laws[key], losses, hits)
