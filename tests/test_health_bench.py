@@ -20,7 +20,7 @@ def run(tmp_path, *options):
 
 
 def test_the_bench_tells_healthy_from_sabotaged(tmp_path):
-    """Two healthy nets learn without an alarm; NaN in the forward and in the backward pass is found where it was made."""
+    """Two healthy nets learn without an alarm; NaN in forward and backward passes is found where it was made."""
     code, told, outcomes = run(tmp_path)
     assert code == 0, told
     assert "| all | 2 | 0 | 0 |" in told
