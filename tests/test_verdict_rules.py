@@ -100,7 +100,8 @@ def test_a_bad_loss_comes_before_the_gradients_it_makes():
     read = chain()
     loss = np.where(np.arange(12) >= 5, np.nan, read.loss)
     found = only(replace(put(read, names(read, "fc", "act"), LATE, gradient_nan=9), loss=loss), "not finite")
-    assert found.layer == "loss"
+    assert found.layer == "fc8"
+    assert "the loss is nan" in str(found)
 
 
 def test_of_bad_gradients_the_backward_pass_met_the_last_call_first():
@@ -302,7 +303,7 @@ def test_a_decayed_rate_is_no_lost_update():
 
 
 def test_epsilon_swallows_the_update():
-    """Below a tenth in both halves: a finding where the weights hardly move, else a warning."""
+    """Below a fifth in both halves: a finding where the weights hardly move, else a warning."""
     still = step(chain(), "fc3.weight", adam=0.01, update=8 * 5e-5)
     assert told(still) == [("epsilon swallows the update", "fc3")]
     assert only(step(chain(), "fc3.weight", adam=0.01), "epsilon swallows the update", "warning").layer == "fc3"

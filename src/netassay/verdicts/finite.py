@@ -125,8 +125,11 @@ def _loss(readings: Readings, row: int) -> Found | None:
     known = np.isfinite(readings.loss[: row + 1]).any() or np.isinf(loss)
     if np.isfinite(loss) or not known or _skipped(readings, row):
         return None
-    cause = f"the loss is {loss} at step {readings.steps[row]}, while every output is finite"
-    return _made(readings, row, "loss", cause, {"loss": float(loss)}, "look for a logarithm or a quotient of 0 in it")
+    last = str(readings.calls["layer"][readings.calls["role"] != "block"][-1])
+    cause = (
+        f"the loss is {loss} at step {readings.steps[row]}, while every output is finite: it comes behind this layer"
+    )
+    return _made(readings, row, last, cause, {"loss": float(loss)}, "look for a logarithm or a quotient of 0 there")
 
 
 def _backward(readings: Readings, row: int) -> Found | None:

@@ -145,15 +145,6 @@ RULES: tuple[Rule, ...] = (
         "use a GradScaler, bfloat16 or float32",
     ),
     Rule(
-        "lost update",
-        "updates",
-        updating.lost,
-        f"more than {at.LOST:g} of the entries with gradient unchanged, in both halves of the steps read",
-        "rounding to nearest: half a unit in the last place, 2**-9 of a weight in bfloat16",
-        "the optimizer keeps weights of its own in float32",
-        "keep the weights in float32 (autocast), or round at random",
-    ),
-    Rule(
         "epsilon swallows the update",
         "updates",
         updating.swallowed,
@@ -161,6 +152,15 @@ RULES: tuple[Rule, ...] = (
         "Kingma & Ba 2015; Wortsman et al. 2023 (arXiv 2309.14322)",
         "epsilon is large on purpose, and the rate with it",
         "make epsilon smaller, or the loss larger",
+    ),
+    Rule(
+        "lost update",
+        "updates",
+        updating.lost,
+        f"more than {at.LOST:g} of the entries with gradient unchanged, in both halves of the steps read",
+        "rounding to nearest: half a unit in the last place, 2**-9 of a weight in bfloat16",
+        "the optimizer keeps weights of its own in float32",
+        "keep the weights in float32 (autocast), or round at random",
     ),
     Rule(
         "update ratio",
