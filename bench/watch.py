@@ -1,7 +1,7 @@
 """What watching a training costs: ratios to the same steps without it, interleaved, medians with bootstrap intervals.
 
 ResNet-18 for 32x32 images, batch 32, all layers, Adam, on this machine's CPU. Promise: every step read at most 1.25
-times the plain step, every tenth at most 1.04. Then a budget of 1 % over 500 steps of a smaller net: what the hooks took
+times the plain step, every tenth at most 1.04. Then a budget of 1 % over 500 steps of a smaller net: what hooks took
 of the wall clock, by the watch's own account and from outside. Promise: at most 1.5 %.
 """
 

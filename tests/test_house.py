@@ -49,7 +49,7 @@ DIRECTIONS = {
     "figures": "errors result",
     "plots": "errors figures result",
     "report": "errors figures result store",
-    "front": "objectives report store studies",
+    "front": "objectives report result store studies watching",
     "terminal": "report result store verdicts",
     "options": "errors store zoo",
     "commands": "comparing errors front objectives options quiet report result spec store studies terminal",

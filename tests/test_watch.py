@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from netassay.watching import Monitor, Reader
+from netassay.watching import reader as module
 from tests.reference import watch as twin
 from tests.watched import Net, Tokens, images, seeded, sgd, signals, train, words
 
@@ -148,10 +149,14 @@ def test_calls_tell_role_depth_and_path():
     assert rows["head"] == ("weight", 6, "trunk", "")
 
 
-def test_a_tensor_handed_on_is_read_once():
+def test_a_tensor_handed_on_is_read_once(monkeypatch):
     """A block's output is its last activation's: the same numbers, and one reduction."""
+    seen, original = [], module.pulse
+    monkeypatch.setattr(module, "pulse", lambda *args, **options: seen.append(1) or original(*args, **options))
     model, (x, y) = seeded(Net), images()
     read = signals(train(model, sgd(model), x, y))
+    # The input has no gradient; of the layers, each of two blocks, and its Identity, hand on what was made inside.
+    assert len(seen) == 1 + 2 * (len(read) - 1 - 2)
     assert read["blocks.0"] == pytest.approx(read["blocks.0.out"], nan_ok=True)
     assert read["blocks.0"]["gradient_entries"] == 6 * 4 * 36
 

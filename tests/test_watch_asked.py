@@ -128,9 +128,9 @@ def test_read_steps_go_to_the_writer_with_their_loss():
     assert [step for step, _ in kept.logged] == [0, 2, 4]
     r = monitor.readings()
     values = kept.logged[-1][1]
-    assert values["loss"] == r.loss[-1]
-    assert values["gradient stem"] == r.signals["gradient"][-1, r.calls["layer"].tolist().index("stem")]
-    assert values["update stem.weight"] == r.updates["update"][-1, 0] / r.updates["weight"][-1, 0]
+    assert values["loss", ""] == r.loss[-1]
+    assert values["gradient", "stem"] == r.signals["gradient"][-1, r.calls["layer"].tolist().index("stem")]
+    assert values["update ratio", "stem.weight"] == r.updates["update"][-1, 0] / r.updates["weight"][-1, 0]
 
 
 def test_layers_that_never_ran_are_named():
@@ -144,14 +144,14 @@ def test_on_exit_is_called_with_no_hook_left_also_when_the_training_raised():
     """What it raises is noted."""
     model, seen = nn.Linear(2, 2), []
 
-    def on_exit(monitor):
-        seen.append(len(model._forward_hooks) + len(model._forward_pre_hooks))
+    def on_exit(monitor, error):
+        seen.append((len(model._forward_hooks) + len(model._forward_pre_hooks), type(error)))
         raise RuntimeError("disk full")
 
     monitor = Monitor(model, sgd(model), on_exit=on_exit)
     with pytest.raises(ZeroDivisionError), monitor:
         raise ZeroDivisionError
-    assert seen == [0]
+    assert seen == [(0, ZeroDivisionError)]
     assert monitor.faults == ["on_exit: RuntimeError: disk full"]
 
 

@@ -168,7 +168,7 @@ def test_an_alarm_is_told_at_once_and_once(caplog):
         caplog.at_level(logging.WARNING, "netassay"),
         Monitor(model, optimizer, every=1, on_verdict=on_verdict) as monitor,
     ):
-        for step in range(8):
+        for step in range(17):
             if step == 5:
                 with torch.no_grad():
                     model.blocks[0].conv2.weight[0, 0, 0, 0] = torch.nan
@@ -179,7 +179,9 @@ def test_an_alarm_is_told_at_once_and_once(caplog):
             monitor.step(loss.item())
     first = next(one for one in heard if "finite" in one[1].rule)
     assert first[0] == 5
-    assert any("finite" in record.message for record in caplog.records)
+    logged = [record.message for record in caplog.records if record.name == "netassay"]
+    assert any("finite" in message for message in logged)
+    assert len(logged) == len(set(logged))
     assert sum("callback's own trouble" in one for one in monitor.faults) == 1
 
 
@@ -290,7 +292,8 @@ def test_channels_are_counted_over_the_first_and_the_latest_samples():
         nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3)),
         (torch.rand(64, 6), torch.arange(64) % 3),
     )
-    nn.init.constant_(model[0].weight, 0.5)
+    with torch.no_grad():
+        model[0].weight.copy_(0.25 * torch.arange(1, 5)[:, None].expand(4, 6))
     optimizer = sgd(model, lr=0.0)
     with Monitor(model, optimizer, every=1) as monitor:
         for step in range(20):
@@ -307,7 +310,8 @@ def test_channels_are_counted_over_the_first_and_the_latest_samples():
     assert latest["firing"][2] == 0 < latest["firing"][1] == latest["samples"][1]
     assert latest["open"].tolist() == [1.0, 1.0, 0.0, 1.0]
     assert latest["size"][2] == 0
-    assert latest["size"].mean() == pytest.approx(1)
+    sizes = model[1](model[0](x)).detach().abs().mean(0)
+    assert latest["size"] == pytest.approx((sizes / sizes.mean()).numpy(), rel=1e-6)
     assert np.isnan(latest["flat"]).all()
     assert r.latest["0"]["firing"][2] == 0 < r.latest["0"]["firing"][1]
     spread = model[1](model[0](x)).detach().double()
@@ -330,3 +334,14 @@ def test_bounded_activations_tell_where_they_are_flat():
         assert signals(monitor)["2"]["flat"] == pytest.approx((slope.abs() < 0.05).float().mean().item()), kind
         flat = (slope.abs() < 0.05).float().mean(0).numpy()
         assert monitor.readings().first["2"]["flat"] == pytest.approx(flat)
+
+
+def test_a_monitor_gives_a_result_with_its_verdicts():
+    """Tables, series and provenance of what was read, judged."""
+    model, (x, y) = seeded(Net), images()
+    monitor = train(model, sgd(model), x, y, steps=2)
+    result = monitor.result()
+    assert result.study == "flow"
+    assert result.array("gradient").shape == (2, len(signals(monitor)))
+    assert [one.rule for one in result.verdicts] == [one.rule for one in monitor.verdicts()]
+    assert result.provenance["assumed"]["reduction"] == "mean"

@@ -70,7 +70,7 @@ def test_none_zero_and_tiny_gradients_are_three_things():
             self.frozen = nn.Parameter(torch.ones(4), requires_grad=False)
 
         def forward(self, x):
-            return (self.zero * 0 * x + self.tiny * 1e-24 * x).sum()
+            return (self.zero * 0 * x + self.tiny * x * 1e-24).sum()
 
     model = Three()
     optimizer = torch.optim.SGD([model.none, model.zero, model.tiny], lr=0.1)
@@ -82,6 +82,11 @@ def test_none_zero_and_tiny_gradients_are_three_things():
     assert (read["zero"]["gradient"], read["zero"]["gradient_zero"], read["zero"]["lost"]) == (0, 4, 0)
     assert read["tiny"]["gradient"] == pytest.approx(2e-24, rel=1e-6)
     assert (read["tiny"]["unchanged"], read["tiny"]["lost"]) == (1, 1)
+    with Monitor(model, optimizer, every=1, layers="model") as monitor:
+        (model(torch.ones(4)) + (model.zero * torch.tensor([1.0, 2.0, 1e-40, 0.0])).sum()).backward()
+        optimizer.step()
+    again = updates(monitor)["zero"]
+    assert (again["gradient_zero"], again["gradient_subnormal"], again["lost"]) == (1, 1, 0.25)
     facts = monitor.readings().parameters
     assert facts["optimizer"].tolist() == [0, 0, 0, -1]
     assert facts["trained"].tolist() == [True, True, True, False]

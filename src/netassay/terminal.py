@@ -56,6 +56,19 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "n",
         "evidence",
     ),
+    "flow": (
+        "when",
+        "path",
+        "chi",
+        "chi_low",
+        "chi_high",
+        "attenuation",
+        "chi_predicted",
+        "depth_from",
+        "depth_to",
+        "layers",
+        "batches",
+    ),
     "checkpoints": ("checkpoint", "channels", HEALTHY, *(state.name for state in STATES), "findings"),
 }
 """Columns that a terminal shows of a study's main table; the others are in --json and --csv."""
@@ -65,7 +78,7 @@ ALSO: Mapping[str, tuple[str, ...]] = {"compare": ("setup", "overview", "verdict
 """Tables that a terminal shows of a study beside its main one."""
 LONG = ("largest",)
 """Tables of which a terminal shows the beginning."""
-FINDING = ("channel_profile", "checkpoints", "compare")
+FINDING = ("channel_profile", "checkpoints", "compare", "flow")
 """Studies whose findings a terminal shows."""
 MOST = 30
 """Rows that a terminal shows of a table that may be long."""

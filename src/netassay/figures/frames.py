@@ -8,8 +8,8 @@ import numpy as np
 
 from netassay.errors import NothingToDraw
 from netassay.figures.figure import Figure
-from netassay.figures.gradients import LINES, chosen
-from netassay.figures.layers import Results, last
+from netassay.figures.gradients import LINES, chosen, watched
+from netassay.figures.layers import Results
 from netassay.result import Result
 
 TENTHS, FEWEST, MOST, BARS = 10, 4, 40, 60
@@ -20,9 +20,8 @@ WIDTHS = (0.1, 0.2, 0.5, 1.0)
 
 def histograms(results: Results, layers: Sequence[str] | None = None) -> Figure:
     """Draw how the gradient of some layers is distributed over the steps of each epoch, or tenth of the training."""
-    result = last(results)
+    result, array = watched(results, "histograms")
     stretches = spans(result)
-    array = result.array("gradient")
     names = chosen(result, array, layers, LINES)
     values = np.asarray(array)[:, [array.axes["layer"].index(name) for name in names]]
     edges = bins(values)

@@ -55,8 +55,8 @@ def flow_profile(
     from a layer to the one before it, and `attenuation`, the gradient at the output end over that at the input end,
     with their bands over batches and what mean-field theory predicts. Table "norms" puts beside it the norm of the
     whole batch's gradient under a mean loss (`batch_gradient`, root mean square over batches), and what torch's own
-    norm says of the same tensors (`float32_norm`): 0 where every square underflows, in `vanished` batches. Verdicts name
-    what is sick.
+    norm says of the same tensors (`float32_norm`): 0 where every square underflows, in `vanished` batches. Verdicts
+    name what is sick.
 
     Raises `BadInput` for layers, data or inputs that do not fit.
 
@@ -110,7 +110,7 @@ def _read(
 
 
 def _predicted(
-    model: nn.Module, data: Data, objective: Objective, training: bool
+    model: nn.Module, data: Data, objective: str | Objective, training: bool
 ) -> tuple[Mapping[str, tuple[float, float]], tuple[str, ...]]:
     """Return what theory expects of each path, and why nothing where it has nothing to say."""
     try:

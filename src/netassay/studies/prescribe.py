@@ -66,13 +66,7 @@ def prescribe(
     case, numbers = _case(model, data, optimizer, lr, batch_size, device), seeds_of(seeds)
     whole("steps", steps, 2)
     asked, goal = chosen(case, remedies), find(objective)
-    laws: dict[tuple[Any, int], Law] = {}
-    trials = []
-    with progress("prescribe", len(asked) * len(numbers)) as advance:
-        for remedy in asked:
-            for seed in numbers:
-                trials.append(_tried(case, remedy, seed, steps, goal, laws))
-                advance(remedy.name)
+    trials, refused = _all(case, asked, numbers, steps, goal)
     told: dict[str, Any] = {
         **describe(case.network(asked[0], numbers[0])),
         "data": case.learn.spec,
@@ -83,7 +77,9 @@ def prescribe(
         "seeds": numbers,
         "batch_size": batch_size,
     }
-    return Result("prescribe", tables(trials), {}, claims(trials), notes=notes(trials, case), provenance=told)
+    return Result(
+        "prescribe", tables(trials), {}, claims(trials), notes=(*notes(trials, case), *refused), provenance=told
+    )
 
 
 def _case(model: nn.Module | str, data: Any, optimizer: str, lr: float, batch_size: int, device: str | None) -> Case:
@@ -102,6 +98,27 @@ def _case(model: nn.Module | str, data: Any, optimizer: str, lr: float, batch_si
     if not any(p.requires_grad for p in made.parameters()):
         raise BadInput("prescribe", "the model has no parameter that takes a gradient", "set requires_grad on some")
     return case
+
+
+def _all(
+    case: Case, asked: Sequence[Remedy], seeds: Sequence[int], steps: int, objective: Objective
+) -> tuple[list[Trial], list[str]]:
+    """Try every remedy under every seed; return what came of it, and why a remedy could not be tried."""
+    laws: dict[tuple[Any, int], Law] = {}
+    trials, refused = list[Trial](), list[str]()
+    with progress("prescribe", len(asked) * len(seeds)) as advance:
+        for remedy in asked:
+            try:
+                found = []
+                for seed in seeds:
+                    advance(remedy.name)
+                    found.append(_tried(case, remedy, seed, steps, objective, laws))
+                trials += found
+            except BadInput as error:
+                if remedy is asked[0]:
+                    raise
+                refused.append(f"{remedy.name} could not be tried: {error.found}")
+    return trials, refused
 
 
 def _tried(

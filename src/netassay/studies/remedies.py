@@ -34,6 +34,8 @@ OTHER = {"adam": ("sgd", 0.05), "sgd": ("adam", 1e-3)}
 """For each optimizer the other one, and its usual rate."""
 STATISTICS = 4096
 """Samples whose mean and standard deviation the input is standardised by."""
+SPELT = 4
+"""Channels whose numbers are spelt out."""
 NEAR = 0.05
 """Channels whose mean and standard deviation are as near to 0 and 1 are standardised already."""
 
@@ -150,7 +152,7 @@ def offered(case: Case) -> dict[str, Remedy]:
 
 def as_it_is(case: Case) -> Remedy:
     """Return the remedy that changes nothing."""
-    return Remedy(AS_IT_IS, _typed(case.optimizer, lr=case.lr), case.optimizer, {"lr": case.lr})
+    return Remedy(AS_IT_IS, "nothing", case.optimizer, {"lr": case.lr})
 
 
 def chosen(case: Case, names: Any) -> list[Remedy]:
@@ -169,8 +171,7 @@ def _networks(case: Case) -> Iterator[Remedy]:
         data = ", data=x" if INITS[scheme].scaled else ""
         yield Remedy(scheme, f'na.initialize(model, "{scheme}"{data})', **same, scheme=scheme)
     if case.statistics is not None:
-        mean, std = (_numbers(one) for one in case.statistics)
-        yield Remedy("standardised input", f"x = (x - {mean}) / {std}, channel by channel", **same, standardised=True)
+        yield Remedy("standardised input", _standardising(*case.statistics), **same, standardised=True)
     spec = case.spec
     full = None if spec is None else expanded(spec)
     for switch, values in SWITCHES if full is not None and full.name in MODELS else ():
@@ -202,6 +203,9 @@ def _typed(optimizer: str, **settings: float) -> str:
     return f"torch.optim.{make.__name__}(model.parameters(), {told})"
 
 
-def _numbers(values: Tensor) -> str:
-    shown = [f"{value:.4g}" for value in values.tolist()]
-    return shown[0] if len(shown) == 1 else f"[{', '.join(shown[:4])}{', ...' * (len(shown) > 4)}]"
+def _standardising(mean: Tensor, std: Tensor) -> str:
+    if len(mean) > SPELT:
+        return f"x = (x - mean) / std, with mean and std of each of the {len(mean)} channels over the training data"
+    shape = "" if len(mean) == 1 else ".reshape(-1, 1, 1)"
+    told = (", ".join(f"{value:.4g}" for value in one.tolist()) for one in (mean, std))
+    return "x = (x - {}) / {}".format(*(f"torch.tensor([{one}]){shape}" if shape else one for one in told))

@@ -31,7 +31,8 @@ class Monitor:
     A window is what lies between two rounds of steps: forward and backward passes, then a step of every optimizer (of
     some of them, where a further forward pass comes first). `reduction` says whether each step's loss is a mean over
     its samples ("mean") or a sum. `every` and `budget`: see `Sampler`. `on_verdict(verdict)` is called at once with
-    each new finding or warning; `keep` is told each step read; `on_exit(monitor)` is called once all hooks are gone.
+    each new finding or warning; `keep` is told each step read; `on_exit(monitor, error)` is called once all hooks are
+    gone. `predicted` is the law that theory expects.
 
     Raises `BadInput` when it is made, for a model that cannot be watched or options that say nothing; never later: what
     fails while watching is in `faults`.
@@ -60,7 +61,8 @@ class Monitor:
         budget: str | float | None = None,
         on_verdict: Callable[[Verdict], Any] | None = None,
         keep: Keep | None = None,
-        on_exit: Callable[[Monitor], Any] | None = None,
+        on_exit: Callable[[Monitor, BaseException | None], Any] | None = None,
+        predicted: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         check(model, reduction, scaler, on_verdict)
         self.guard = Guard()
@@ -70,7 +72,7 @@ class Monitor:
         several = optimizers_of(model, optimizers)
         self.updates = Updates(model, several, self.guard, self._stepping, self._stepped)
         self.series, self.alarms, self.keeping = Series(), Alarms(on_verdict), Keeping(keep)
-        self.on_exit = on_exit
+        self.on_exit, self.predicted = on_exit, predicted
         self.steps_done = self.skipped = self.epoch = 0
         self.closed_row: Row | None = None
         self.window: Window | None = None
@@ -91,9 +93,11 @@ class Monitor:
             raise
         return self
 
-    def close(self) -> None:
-        """Close the window that is open, remove every hook, and hand over to `on_exit`."""
-        if self.window is not None and self.window.stepped:
+    def close(self, error: BaseException | None = None) -> None:
+        """Close the open window, remove every hook, and hand over to `on_exit`, with what the training raised."""
+        # A training that raised may have done so before its step, because of what was read: that is looked at, too.
+        cut_off = error is not None and self.reader.samples > 0
+        if self.window is not None and (self.window.stepped or cut_off):
             self.guard("window", self._close)
         self.guard("scaler", self._drop_skipped)
         self.window = None
@@ -101,7 +105,7 @@ class Monitor:
         self._let_go()
         self.guard("keep", self.keeping.flush)
         if self.on_exit is not None:
-            self.guard("on_exit", self.on_exit, self)
+            self.guard("on_exit", self.on_exit, self, error)
 
     def _let_go(self) -> None:
         self.reader.close()
@@ -110,8 +114,8 @@ class Monitor:
     def __enter__(self) -> Monitor:
         return self.open()
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.close(error)
 
     # What the training calls.
 
@@ -220,7 +224,7 @@ class Monitor:
 
     def result(self, notes: Sequence[str] = (), provenance: Mapping[str, Any] | None = None) -> Result:
         """Return tables, arrays and verdicts of what was read so far."""
-        return verdicts.judged_result(self.readings(), notes, provenance)
+        return verdicts.judged_result(self.readings(), notes, provenance, self.predicted)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run goes on from, as plain tensors, lists and numbers."""

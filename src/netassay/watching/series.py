@@ -88,6 +88,7 @@ class Series:
         """Take up rows that were kept."""
         self.keys = [(str(name), int(call)) for name, call in state["keys"]]
         columns = [state[name].tolist() for name in ("steps", "epochs", "loss", "samples")]
+        columns[2] = [None if math.isnan(loss) else loss for loss in columns[2]]
         steps = zip(*columns, state["signals"].numpy(), state["updates"].numpy(), strict=True)
         self.rows = [Row(step, epoch, loss, n, a.copy(), b.copy()) for step, epoch, loss, n, a, b in steps]
 

@@ -31,6 +31,7 @@ def readings(monitor: Monitor) -> Readings:
         "steps": monitor.steps_done,
         "skipped": monitor.skipped,
         "faults": list(monitor.faults),
+        "untold": [row.step for row in monitor.series.rows if row.loss is None],
         "never_ran": monitor.reader.never_ran if monitor.series.rows else [],
         "seconds": round(monitor.guard.spent, 3),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -142,14 +143,15 @@ class Step:
         return sum((~one.isfinite()).sum() for one in kept) if kept else 0.0
 
 
-_ROOMS: dict[int, Tensor] = {}
+_ROOMS = threading.local()
 
 
 def _room(number: int, size: int) -> Tensor:
-    """Return memory that all blocks share."""
-    if number not in _ROOMS:
-        _ROOMS[number] = torch.empty(BLOCK, device="cpu", dtype=torch.float32)
-    return _ROOMS[number][:size]
+    """Return memory that all blocks of a thread share."""
+    if not hasattr(_ROOMS, "both"):
+        _ROOMS.both = torch.empty(2, BLOCK, device="cpu", dtype=torch.float32)
+    room: Tensor = _ROOMS.both[number, :size]
+    return room
 
 
 def _blocks(x: Tensor) -> Sequence[Tensor]:

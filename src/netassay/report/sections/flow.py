@@ -23,7 +23,7 @@ def flow(run: Run, results: Mapping[str, Result]) -> Section | None:
         lead=_lead(last),
         verdicts=tuple(verdict for one in named.values() for verdict in one.verdicts),
         notes=notes(named),
-        figures=tuple(figures(named)),
+        figures=tuple(sorted(figures(named), key=lambda one: one.name != "law_start")),
         tables={
             when(told, name): one.tables[table]
             for table, told in SHOWN.items()
@@ -38,6 +38,7 @@ SHOWN = {
     "law": "law",
     "layers": "layers",
     "parameters": "parameters",
+    "norms": "norms of whole batches",
     "channels": "channels",
     "dismissed": "considered and dismissed",
 }
@@ -129,8 +130,8 @@ def comparison(run: Run, results: Mapping[str, Result]) -> Section | None:
     return Section(
         key="comparison",
         title="What is different",
-        lead=f"a: {last.provenance.get('a', '')}; b: {last.provenance.get('b', '')}. Findings are those of b that a has "
-        "not.",
+        lead=f"a: {last.provenance.get('a', '')}; b: {last.provenance.get('b', '')}. Findings are those of b "
+        "that a has not.",
         verdicts=last.verdicts,
         claims=last.claims,
         notes=notes(named),
@@ -147,15 +148,15 @@ SWITCH_WORDS = {
     "interaction": "What changing several switches together does beyond what each does alone: a difference of "
     "differences.",
     "decades": "log10 of the attenuation at the start: 3 decades are a factor of 1000.",
-    "learned": "Nats by which the loss of the last tenth of the steps lies below that of guessing; 0 where it does not.",
+    "learned": "Nats by which the loss of the last tenth of the steps lies below that of guessing, or 0.",
 }
 REMEDY_WORDS = {
-    "remedy": "One change, tried on a copy: another initialisation, LSUV, input scaling, learning rate, Adam's epsilon, "
-    "and for networks of the zoo normalisation and skips.",
+    "remedy": "One change, tried on a copy: another initialisation, LSUV, input scaling, learning rate, Adam's "
+    "epsilon, and for networks of the zoo normalisation and skips.",
     "fall of the loss": "Loss at the start less that at the end of the first steps.",
 }
 COMPARISON_WORDS = {
-    "difference": "b less a, with its 95 % interval: from the limits of the two numbers, from replicates such as seeds, "
-    "or from stretches of a series.",
+    "difference": "b less a, with its 95 % interval: from the limits of the two numbers, from replicates such as "
+    "seeds, or from stretches of a series.",
     "size": "The difference over the reach of its interval towards 0: above 1 the interval excludes 0.",
 }
