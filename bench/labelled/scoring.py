@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 PROMISED = {"found": 0.95, "layer": 0.90, "cause": 0.85}
-FALL, HITS = 0.8, 0.4
-"""A healthy net must bring its loss below this share of the start, and its accuracy above this (chance: 0.1 or 0.2)."""
+FALL, HITS, SILENT = 0.8, 0.4, 0.5
+"""A healthy net must bring its loss below this share of the start, its accuracy above this (chance: 0.1 or 0.2), and
+keep the share of silent channels of every ReLU layer below this."""
 OF_PARAMETER = re.compile(r"(#\d+|\.(in_proj_)?(weight|bias)(_\w+)?)$")
 
 
@@ -15,7 +16,8 @@ def alarms(net, severities=("finding", "warning")):
 
 
 def learned(net):
-    return net["fell"] < FALL and not net["accuracy"] < HITS
+    """Say whether a net that was drawn as healthy is: it learns, and no layer has lost half of its channels."""
+    return net["fell"] < FALL and not net["accuracy"] < HITS and not net["silent"] >= SILENT
 
 
 def place(name):
@@ -70,9 +72,11 @@ def healthy_table(nets):
         hits = [net["accuracy"] for net in some if net["accuracy"] == net["accuracy"]]
         falls = max(net["fell"] for net in some)
         worst = f"{min(hits):.2f}" if hits else "-"
-        return kind, len(some), with_finding, with_warning, worst, f"{falls:.2f}"
+        again = sum(net["again"] for net in some)
+        return kind, len(some), with_finding, with_warning, worst, f"{falls:.2f}", again
 
-    names = ("healthy nets", "n", "with a finding", "with a warning", "lowest accuracy", "highest loss, end / start")
+    heads = ("lowest accuracy", "highest loss, end / start", "drawn again")
+    names = ("healthy nets", "n", "with a finding", "with a warning", *heads)
     return rows(names, [*(line(*one) for one in kinds(nets).items()), line("all", nets)])
 
 
@@ -102,7 +106,7 @@ def failures(healthy, sabotaged):
         "Faults of the watch": [
             {**net, "about": "; ".join(net["faults"])} for net in healthy + sabotaged if net["faults"]
         ],
-        "Healthy nets that did not learn (a mistake of the bench)": [net for net in healthy if not learned(net)],
+        "Drawn as healthy, and not (a mistake of the bench)": [net for net in healthy if not learned(net)],
     }
     return "\n\n".join("\n".join([f"{name}: {len(some)}", *map(told, some)]) for name, some in lists.items())
 
