@@ -225,6 +225,9 @@ def test_branches_from_0_leave_the_skips_alone(block):
     """The network computes what its stem, shortcuts and head do: branches end in 0, shortcuts do not."""
     asked = case(f"resnet[2,1]:width=8,skip=none,norm=none,block={block},input=8,channels=1", "digits")
     net = asked.network(offered(asked)["skip=residual, branches from 0"], 0)
+    zeros = [name for name, weight in net.named_parameters() if weight.dim() == 4 and not weight.any()]
+    ends = "conv3" if block == "bottleneck" else "conv2"
+    assert zeros == [f"layer{one}.{ends}.weight" for one in ("1.0", "1.1", "2.0")]
     x = torch.randn(3, 1, 8, 8)
     y = net.relu(net.conv1(x))
     for one in (*net.layer1, *net.layer2):
