@@ -71,7 +71,7 @@ def nan_forward(draw):
 
 def nan_backward(draw):
     model, how = host(draw), draw.choice(("nan", "inf"))
-    own = started(draw, model, every=1)
+    own = started(draw, model)
     place = chosen(draw, model, nets.WEIGHTED, but=("head",))
     names = put(model, place, faults.Root(how))
     return truth(own, NOT_FINITE, {*names, *before(model, f"{place}.1")}, f"square root at 0 ({how}) after {place}")
