@@ -42,13 +42,14 @@ if __name__ == "__main__":
     parser.add_argument("questions", nargs="*", default=list(QUESTIONS), help=", ".join(QUESTIONS))
     parser.add_argument("--data", default="digits:size=32,normalize=none")
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--batches", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--ledgers", type=Path, help="a folder that keeps what is done")
     options = parser.parse_args()
     for name in options.questions:
         ledger = options.ledgers and options.ledgers / f"{name}.db"
-        asked = {"data": options.data, "steps": options.steps, "seeds": options.seeds, "workers": options.workers}
+        asked = {key: getattr(options, key) for key in ("data", "steps", "batches", "seeds", "workers")}
         result = na.flow_study(**QUESTIONS[name], **asked, ledger=ledger)
         print(f"{name} on {options.data}, {options.steps} steps, {options.seeds} seeds\n")
         show(result.table("cells"), CELLS)

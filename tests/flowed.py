@@ -19,7 +19,7 @@ PREDICTED = {"trunk": (0.9, 0.9 ** (-5 / 2))}
 
 def chain(depth: int) -> tuple[tuple, tuple, tuple, tuple]:
     """Return layers, depths, roles and paths of a plain chain."""
-    names = tuple(f"features.{i}" for i in range(depth - 1)) + ("head",)
+    names = (*(f"features.{i}" for i in range(depth - 1)), "head")
     return names, tuple(range(1, depth + 1)), ("weight",) * depth, ("trunk",) * depth
 
 
@@ -36,7 +36,11 @@ def readings(
     gradient = 0.5 * np.exp(rates * away + 0.2 * draw.standard_normal(size)) * np.linspace(1, 0.2, steps)[:, None]
     signals = {name: np.zeros(size) for name in SIGNALS} | {"gradient": gradient}
     signals |= {name: draw.uniform(0.5, 1.5, size) for name in ("second_moment", "variance")}
-    signals |= {"entries": np.full(size, 1000.0), "gradient_entries": np.full(size, 1000.0), "zero": np.full(size, 300.0)}
+    signals |= {
+        "entries": np.full(size, 1000.0),
+        "gradient_entries": np.full(size, 1000.0),
+        "zero": np.full(size, 300.0),
+    }
     calls = {
         "layer": layers, "name": layers, "kind": np.full(len(layers), "Conv2d"), "role": roles, "depth": depths,
         "path": paths, "into": np.full(len(layers), ""),
@@ -96,7 +100,7 @@ def broken() -> Result:
     """Return a flow with zeros, NaN and infinities in its gradients."""
     made = readings()
     gradient = made.signals["gradient"]
-    gradient[20:, 1], gradient[40:, 2], gradient[:, 3], gradient[50:, 0] = 0.0, np.nan, 0.0, np.inf
+    gradient[20:, 1], gradient[40:, 2], gradient[:, 3], gradient[45:, 0] = 0.0, np.nan, 0.0, np.inf
     return flow(made)
 
 
@@ -147,10 +151,22 @@ def prescription(remedies: Sequence[str] = REMEDIES) -> Result:
             "rank": i or len(remedies),
         })  # fmt: skip
         gradients += [
-            {"remedy": remedy, "layer": f"conv{j}", "depth": j, "path": "trunk", "gradient": 0.5 * chi ** ((20 - j) / 2)}
-            for j in range(1, 21)
+            {
+                "remedy": remedy,
+                "layer": f"conv{j}",
+                "depth": j,
+                "path": "trunk",
+                "gradient": g,
+                "low": g / 2,
+                "high": 2 * g,
+            }
+            for j, g in ((j, 0.5 * chi ** ((20 - j) / 2)) for j in range(1, 21))
         ]
-        curves += [{"remedy": remedy, "step": j, "loss": 2.3 - fall * (1 - np.exp(-j / 8))} for j in range(20)]
+        curves += [
+            {"remedy": remedy, "seed": seed, "step": j, "loss": 2.3 - (1 + seed / 9) * fall * (1 - np.exp(-j / 8))}
+            for seed in range(2)
+            for j in range(20)
+        ]
     tables = {"remedies": Table.of(rows), "before_after": Table.of(gradients), "curves": Table.of(curves)}
     return Result("prescribe", tables, provenance={"model": "resnet[1,1,1]:skip=none,norm=none", "data": "made up"})
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 import netassay as na
-from netassay.figures import figures
+from netassay.figures import figure, figures
 from netassay.report import page as written
 from netassay.report import write_page
 from netassay.report.sections import Section
 from netassay.store import create, open_run
+from tests import flowed
 from tests.exchanged import exchange
 from tests.initialised import profile, study
 from tests.pages import WEIRD, X, Y, net
@@ -75,7 +77,23 @@ def pages(tmp_path_factory):
     maps["mixed"] = {"end": exchange([("fc", 70, 8, "trunk")], residual=[])}
     made = {"trained": trained.page, "weird": weird.page}
     made |= {name: stored(folder / name, results) for name, results in maps.items()}
-    return made | {"init": initialised(folder / "init")}
+    flows = {name: stored(folder / name, results, "") for name, results in flowing().items()}
+    return made | flows | {"init": initialised(folder / "init")}
+
+
+def flowing():
+    """Return what two pages show: a training with zeros and NaN beside all that asks why, and the same by odd names."""
+    names = (*WEIRD, "d.e", "fc")
+    odd = flowed.readings(
+        shape=(names, (1, 2, 2, 3, 4), ("weight",) * 5, ("trunk", "branch", "branch", "trunk", "trunk"))
+    )
+    told = {"flow_study": flowed.study(), "prescribe": flowed.prescription(), "compare": flowed.comparison()}
+    strange = {"flow_study": flowed.study(2, {WEIRD[0]: WEIRD}), "prescribe": flowed.prescription(names)}
+    strange |= {"compare": flowed.comparison(WEIRD)}
+    return {
+        "flow": {"flow/training": flowed.broken(), **told},
+        "odd flow": {"flow/training": flowed.flow(odd, [flowed.verdict(WEIRD[1])]), **strange},
+    }
 
 
 def initialised(folder):
@@ -89,10 +107,10 @@ def initialised(folder):
         return write_page(open_run(folder))
 
 
-def stored(folder, results):
+def stored(folder, results, before="exchange/"):
     with create(folder, model="m") as writer:
         for when, result in results.items():
-            writer.add(f"exchange/{when}", result)
+            writer.add(f"{before}{when}", result)
     return write_page(open_run(folder))
 
 
@@ -138,7 +156,7 @@ def visit(browser, pages):
         context.close()
 
 
-CHARTS = {"trained": 21, "weird": 17, "exchange": 12, "odd": 10, "init": 5}
+CHARTS = {"trained": 26, "weird": 19, "exchange": 12, "odd": 10, "init": 5, "flow": 16, "odd flow": 16}
 
 
 @pytest.mark.parametrize("name", CHARTS)
@@ -173,7 +191,7 @@ def test_colours_follow_the_reader(visit):
     seen.all_is_well()
 
 
-@pytest.mark.parametrize("name", ["trained", "exchange", "init"])
+@pytest.mark.parametrize("name", ["trained", "exchange", "init", "flow"])
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_a_page_prints(visit, colours, name):
     """On paper it is light, charts fit and are one canvas each, tables are left out; the PDF has several pages."""
@@ -302,6 +320,76 @@ def test_a_grid_and_its_lines_tell_their_numbers(visit, viewport):
     assert texts.count("predicted") == 7
     assert re.search(r"orthogonal  [\d.e-]+ \([\d.e-]+ to [\d.e-]+\), predicted", texts)
     seen.all_is_well()
+
+
+SHOWN = """
+one => {
+  const option = echarts.getInstanceByDom(one).getOption();
+  return [one.parentElement.querySelector('output').value, option.series[0].data.map(point => point.value[1])];
+}
+"""
+
+
+def test_a_slider_goes_through_the_frames(visit):
+    """It begins at the last; keys and clicks move it, and the chart and its name follow; paper has the last again."""
+    seen = visit("flow")
+    chart = seen.page.query_selector("[data-chart=flow-histograms]")
+    parts = {part.title: part for part in figure({"": flowed.broken()}, "histograms").parts}
+    slider = seen.page.query_selector("input[type=range]")
+    slider.scroll_into_view_if_needed()
+
+    def shows(title):
+        name, heights = chart.evaluate(SHOWN)
+        np.testing.assert_allclose(heights, next(iter(parts[title].series.values())), rtol=1e-4)
+        return name == title == slider.get_attribute("aria-valuetext")
+
+    assert shows("epoch 5")
+    slider.focus()
+    seen.page.keyboard.press("ArrowLeft")
+    assert shows("epoch 4")
+    seen.page.keyboard.press("Home")
+    assert shows("epoch 0")
+    box = slider.bounding_box()
+    seen.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert shows(chart.evaluate(SHOWN)[0])
+    seen.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert shows("epoch 5")
+    seen.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert chart.evaluate(SHOWN)[0] in ("epoch 2", "epoch 3")
+    seen.all_is_well()
+
+
+def test_cells_of_zero_and_of_no_number_tell_so(visit):
+    """Under the pointer, a grey cell is of zero and a red one not known; both have their own colour."""
+    seen = visit("flow", color_scheme="light")
+    chart = seen.page.query_selector("[data-chart=flow-heat]")
+    chart.scroll_into_view_if_needed()
+    place = "(one, at) => echarts.getInstanceByDom(one).convertToPixel({xAxisIndex: 0, yAxisIndex: 0}, at)"
+    pixel = "(one, [x, y]) => one.querySelector('canvas').getContext('2d').getImageData(x, y, 1, 1).data.join()"
+    ratio, box = seen.page.evaluate("Math.max(2, window.devicePixelRatio)"), chart.bounding_box()
+    cells = (([40, 4], "201,197,184", "of zero"), ([50, 3], "179,64,47", "not known"))
+    pixels = [chart.evaluate(place, at) for at, _, _ in cells]
+    fills = [chart.evaluate(pixel, [ratio * x, ratio * y]) for x, y in pixels]  # before a tooltip casts its shadow
+    assert fills == [f"{tone},255" for _, tone, _ in cells]
+    for (x, y), (_, _, told) in zip(pixels, cells, strict=True):
+        seen.page.mouse.move(box["x"] + x, box["y"] + y)
+        seen.page.wait_for_timeout(300)
+        assert any(f"log10 of the gradient {told}" in text for text in chart.evaluate(TEXTS))
+
+
+def test_bars_that_lie_have_their_names_whole(visit):
+    """On a desk every remedy is named in full, on the left; bars and whiskers begin at zero."""
+    chart = visit("flow").page.query_selector("[data-chart=remedies-chi]")
+    texts = chart.evaluate(TEXTS)
+    assert [text for text in texts if text in flowed.REMEDIES] == sorted(
+        flowed.REMEDIES, key=[*flowed.REMEDIES[1:], flowed.REMEDIES[0]].index
+    )
+    assert (
+        chart.evaluate(
+            "one => echarts.getInstanceByDom(one).getModel().getComponent('xAxis').axis.scale.getExtent()[0]"
+        )
+        == 0
+    )
 
 
 def test_rows_of_a_heat_map_stand_in_their_order(visit):

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 import netassay as na
 from netassay import cli
 from netassay.cli import main
+from netassay.result import Result, Table
 from netassay.store import create
 
 NET, DATA = "mlp[16]", "digits:split=test,n=60"
@@ -25,6 +26,14 @@ NET, DATA = "mlp[16]", "digits:split=test,n=60"
 @pytest.fixture(autouse=True)
 def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+def two_runs():
+    """Keep two runs with a number that is surely different."""
+    for name, chi in (("a", 1.0), ("b", 2.0)):
+        row = {"layer": "fc1", "chi": chi, "chi_low": chi - 0.1, "chi_high": chi + 0.1}
+        with create(f"runs/{name}", model=NET) as writer:
+            writer.add("made", Result("made", {"layers": Table.of([row])}))
 
 
 def shell(*words, **options):
@@ -49,12 +58,16 @@ COMMANDS = {
         *("--seeds", "1", "--samples", "20", "--workers", "0"),
     ],
     "examine": ["examine", NET, "--data", "digits", "--epochs", "1"],
+    "compare": ["compare", "runs/a", "runs/b"],
 }
+FIRST = {"init": ("scheme", {"orthogonal", "zeros"}), "compare": ("table", {"made/layers"})}
+"""The first column of a command's main table, and what is in it; of the others the layers."""
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_says_something_and_returns_0(name, capsys):
     """Each command runs with its defaults and writes a few lines to standard output only."""
+    two_runs()
     assert main(COMMANDS[name]) == 0
     shown = capsys.readouterr()
     assert len(shown.out.splitlines()) >= 3
@@ -64,6 +77,7 @@ def test_a_command_says_something_and_returns_0(name, capsys):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_json_is_one_strict_document(name, capsys):
     """With --json, standard output is one document that a strict parser reads, also while a run and page are kept."""
+    two_runs()
     assert main([*COMMANDS[name], "--json", "--out", "kept"]) == 0
     document = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert document["study" if name != "examine" else "run"]
@@ -73,9 +87,10 @@ def test_json_is_one_strict_document(name, capsys):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_csv_is_a_table(name, capsys):
     """With --csv, standard output is the main table: a header, and as many fields in every row."""
+    two_runs()
     assert main([*COMMANDS[name], "--csv"]) == 0
     rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
-    first, among = ("scheme", {"orthogonal", "zeros"}) if name == "init" else ("layer", {"fc1", "head"})
+    first, among = FIRST.get(name, ("layer", {"fc1", "head"}))
     assert rows[0][0] == first
     assert {len(row) for row in rows} == {len(rows[0])}
     assert among <= {row[0] for row in rows}
@@ -223,7 +238,8 @@ def test_help_lists_every_command_and_option(capsys):
     for name in COMMANDS:
         assert main([name, "--help"]) == 0
         told = capsys.readouterr().out
-        assert all(option in told for option in ("--json", "--csv", "--out", "--seed", "--device", "--fail-on"))
+        options = ("--json", "--csv", "--out", "--fail-on", *(() if name == "compare" else ("--seed", "--device")))
+        assert all(option in told for option in options)
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == na.__version__
 

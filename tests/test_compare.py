@@ -56,8 +56,14 @@ def test_replicates_give_welchs_interval(a, b):
     found = single(welch(column(a), column(b)))
     if np.var(a) + np.var(b) > 1e-6:
         assert found == pytest.approx(twin.welch(a, b), rel=1e-7, abs=1e-5)
+
+
+def test_welchs_interval_is_scipys():
+    """Six against nine values of other spread, and two against three."""
+    rng = np.random.default_rng(2)
+    for a, b in ((rng.normal(size=6), 3 * rng.normal(size=9)), (rng.normal(size=2), rng.normal(size=3))):
         ends = scipy.stats.ttest_ind(b, a, equal_var=False).confidence_interval()
-        assert found[1:] == pytest.approx((ends.low, ends.high), rel=1e-7, abs=1e-5)
+        assert single(welch(column(a), column(b)))[1:] == pytest.approx((ends.low, ends.high), rel=1e-10)
 
 
 def test_tiny_replicates_keep_their_interval():
@@ -112,6 +118,9 @@ def test_rows_are_identified_by_as_few_columns_as_will_do():
     assert identifying(table, table) == ("layer", "channel")
     law = Table.of([{"path": "trunk", "layers": 5, "when": when, "chi": 1.0} for when in ("start", "end")])
     assert identifying(law, law) == ("when",)
+    paths = [("trunk", 5), ("branch", 7)]
+    law = Table.of([{"path": p, "layers": n, "when": when} for p, n in paths for when in ("start", "end")])
+    assert identifying(law, law) == ("path", "when")
     curves = Table.of([{"seed": seed, "step": step, "loss": 1.0} for seed in (0, 1) for step in (0, 1)])
     assert identifying(curves, curves, "seed") == ("step",)
     assert identifying(Table.of([{"n": 3}]), Table.of([{"n": 4}])) == ()
@@ -163,6 +172,7 @@ def test_series_are_compared_over_common_steps_and_layers():
     rng = np.random.default_rng(1)
     values = np.exp(rng.normal(size=(45, 3)))
     values[:, 2] = 0
+    values[5:9, 2] = 2
     a = Array(values, step=[str(i) for i in range(45)], layer=["conv1", "fc", "dead"])
     b = Array(3 * values[5:, [1, 2]], step=[str(i) for i in range(5, 45)], layer=["fc", "dead"])
     found = series(a, b, "gradient")
@@ -172,7 +182,8 @@ def test_series_are_compared_over_common_steps_and_layers():
     assert (fc["layer"], fc["n"], fc["evidence"]) == ("fc", 10, "stretches")
     assert (fc["a"], fc["b"]) == pytest.approx(tuple(np.mean(one) for one in ends))
     assert (fc["difference"], fc["ratio"]) == pytest.approx((math.log(3), 3.0))
-    assert (dead["quantity"], dead["difference"]) == ("gradient", 0.0)
+    assert (dead["quantity"], dead["a"]) == ("gradient", pytest.approx(0.2))
+    assert (dead["difference"], dead["ratio"]) == pytest.approx((0.4, 3.0))
     assert ("conv1",) in found.only_a
     assert len(found.only_a) == 6
 
@@ -185,7 +196,9 @@ def result(shift=0.0, flipped=False, more=(), seeds=3):
     layers = [{"layer": f"l{i}", "rms": rng.random() + shift * i, "dead": i} for i in range(4)]
     layers = layers[::-1] if flipped else layers
     scores = [{"scheme": s, "seed": n, "loss": rng.random() + shift} for s in "ab" for n in range(seeds)]
-    limits = [{"path": p, "chi": 1.0 + shift, "chi_low": 0.9, "chi_high": 1.1 + shift} for p in ("trunk", "branch")]
+    limits = [
+        {"path": p, "chi": 1.0 + shift, "chi_low": 0.9 + shift, "chi_high": 1.3 + shift} for p in ("trunk", "branch")
+    ]
     tables = {"layers": layers, "scores": scores[::-1] if flipped else scores, "law": limits}
     gradient = Array(np.exp(rng.normal(size=(40, 2)) + shift), step=[str(i) for i in range(40)], layer=["l0", "l1"])
     claim = Claim.above(0.5, statement="it learns", effect=shift, interval=(shift, shift), n=3, counted="seeds")
@@ -246,7 +259,7 @@ def test_the_surest_differences_come_first():
     assert all(row["size"] > 1 for row in rows)
     law = next(row for row in rows if row["quantity"] == "chi")
     assert (law["table"], law["where"]) == ("demo/law", "path=trunk")
-    assert law["size"] == pytest.approx(1.0 / (1.0 - law["difference_low"]))
+    assert law["size"] == pytest.approx(1.0 / math.hypot(0.1, 0.3))
 
 
 def test_verdicts_claims_and_setup_stand_side_by_side():

@@ -98,6 +98,12 @@ def watched(door):
     return entry
 
 
+def opened(net, source, loss, folder):
+    """A watch that is opened and closed; what the user's own training changes is not its doing."""
+    with na.watch(net, torch.optim.SGD(net.parameters(), lr=0.1), every=1, out=folder / "run"):
+        pass
+
+
 FORWARD, BACKWARD = ("forward", "interrupt"), ("forward", "interrupt", "backward", "objective")
 ENTRIES = {
     "select": (lambda net, source, loss, folder: na.select(net, "type:Conv2d"), ()),
@@ -129,6 +135,17 @@ ENTRIES = {
         lambda net, source, loss, folder: na.signal(net, source, objective=loss, batch_size=5),
         BACKWARD,
     ),
+    "prescribe": (
+        lambda net, source, loss, folder: na.prescribe(
+            net, source, objective=loss, steps=2, seeds=1, batch_size=6, remedies=["orthogonal", "lsuv", "lr x 10"]
+        ),
+        BACKWARD,
+    ),
+    "flow_profile": (
+        lambda net, source, loss, folder: na.flow_profile(net, source, objective=loss, batch_size=5),
+        BACKWARD,
+    ),
+    "watch": (opened, ()),
     "one_batch": (lambda net, source, loss, folder: one_batch(net, source, objective=loss), BACKWARD),
     "evaluate": (lambda net, source, loss, folder: training.evaluate(net, [source]), FORWARD),
     "features": (lambda net, source, loss, folder: features(net, load_data(source)), FORWARD),

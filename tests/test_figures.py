@@ -12,6 +12,7 @@ from netassay.errors import NothingToDraw, UnknownName
 from netassay.figures import BOX, FIGURES, SHADES, Figure, figure, figures
 from netassay.figures.window import outside, window
 from netassay.result import Result
+from tests import flowed
 from tests.exchanged import exchange
 from tests.initialised import profile, study_of_two
 from tests.pages import X, Y, net
@@ -39,7 +40,7 @@ def shown(one):
     """Count the numbers of a figure: those in words of a cell; else its series, bands, and a numeric axis."""
     if one.kind == "density":
         return sum(map(len, one.numbers.values()))
-    axis = [one.x] if isinstance(one.x, np.ndarray) else []
+    axis = [one.x] if isinstance(one.x, np.ndarray) and one.x.dtype.kind == "f" else []
     return sum(map(np.size, [*one.series.values(), *one.bands.values(), *axis]))
 
 
@@ -121,6 +122,10 @@ def test_every_figure_has_a_table_of_its_numbers(profiles, study):
         "signal": lambda: na.signal(net(), (X, Y)),
         "init_study": study_of_two,
         "init_profile": profile,
+        "flow": flowed.flow,
+        "flow_study": flowed.study,
+        "prescribe": flowed.prescription,
+        "compare": flowed.comparison,
     }
     results = {"": made[study]()} if study in made else profiles
     assert [one.name for one in figures(results)] == list(FIGURES[study])

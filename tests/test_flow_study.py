@@ -13,11 +13,12 @@ from torch import nn
 import netassay as na
 from netassay.data import load_data, splits
 from netassay.errors import BadInput, UnknownName
+from netassay.inference import factorial
 from netassay.studies.flow_answer import answer
 from netassay.studies.flow_asked import SWITCHES, plainly, switched, switches_of
 from netassay.studies.flow_cell import Feed, cell, made
-from netassay.studies.flow_effects import claims, effects, table
-from netassay.studies.flow_tables import Trial, tables
+from netassay.studies.flow_effects import claims, decision, effects, table
+from netassay.studies.flow_tables import OUTCOMES, Trial, tables
 
 ASKED = {
     "model": "mlp[8,8]",
@@ -200,6 +201,15 @@ def test_a_training_that_diverges_has_learned_nothing():
     found = {row["outcome"]: row for row in result.table("effects") if row["kind"] == "main"}
     assert {name: row["n"] for name, row in found.items()} == {"decades": 3, "learned": 3, "fall": 0, "accuracy": 3}
     assert sum("diverged at step" in note for note in result.notes) == 3
+    assert not any("no law fits" in note for note in result.notes)
+
+
+def test_a_network_too_shallow_for_a_law_says_so():
+    """Two layers make no slope: chi is NaN, the notes say why, and learning is told all the same."""
+    result = na.flow_study("mlp[8]", {"act": ["relu", "tanh"]}, "digits:n=60", seeds=1, steps=2, workers=0)
+    assert all(math.isnan(row["chi"]) and math.isfinite(row["learned"]) for row in result.table("runs"))
+    assert sum("no law fits" in note for note in result.notes) == 2
+    assert all(math.isfinite(row["ratio_decades"]) for row in result.table("runs"))
 
 
 SWITCHED = {
@@ -284,6 +294,16 @@ def test_the_answer_ranks_and_says_what_happens_only_together():
     }
 
 
+def test_what_is_not_known_is_told_as_such_and_last():
+    """Gradients that vanish altogether in one cell leave what rests on it unknown, and the rest as it is."""
+    made_up = trials(lambda s, n, i: math.inf if s * n * i else 3.0 * n, lambda s, n, i: 1.0 - 0.5 * n)
+    said = answer(effects(made_up, SWITCHES))
+    assert "other switches: not told from 0: skip=none not known; norm=none not known; init=default not known." in said
+    assert "nan" not in said
+    assert "other switches: norm=none -0.5 nats" in said
+    assert "farthest from kept (skip=" in said
+
+
 def test_cells_hold_means_over_their_seeds():
     """A cell's numbers are the means of its runs."""
     made = tables(trials(lambda s, n, i: 2.0 * s, lambda s, n, i: 0.5 * n))
@@ -294,6 +314,14 @@ def test_cells_hold_means_over_their_seeds():
         for name in ("decades", "learned", "fall", "accuracy"):
             assert row[name] == pytest.approx(np.mean([run[name] for run in mine]))
             assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
+
+
+def test_two_seeds_decide_nothing_however_alike_they_are():
+    """An interval of no width above 0 is no evidence of two seeds; of three it is."""
+    for seeds, decided, held in ((2, "undecided", "undecided"), (3, "raises", "holds")):
+        found = {name: factorial([[1.0] * seeds, [4.0] * seeds], {"skip": ["residual", "none"]}) for name in OUTCOMES}
+        assert decision(found["decades"][0]) == decided
+        assert claims(found)[0].decision == held
 
 
 def test_a_long_curve_is_told_in_means():

@@ -16,6 +16,8 @@ import netassay as na
 from netassay import plots
 from netassay.errors import UnknownName
 from netassay.figures import FIGURES, Figure, figure
+from netassay.result import Table
+from tests import flowed
 from tests.exchanged import exchange
 from tests.initialised import oddly, profile, study
 from tests.pages import WEIRD, X, Y, net
@@ -70,6 +72,54 @@ OWN = {
 }
 
 
+def quiet():
+    """A training at whose layers no gradient arrives."""
+    made = flowed.readings()
+    made.signals["gradient"][:] = 0
+    return flowed.flow(made)
+
+
+ODDLY = ((*ODD, "d.e", "fc"), (1, 2, 2, 3, 4), ("weight",) * 5, ("trunk", "branch", "branch", "trunk", "unknown"))
+FLOWS = {
+    "plain": flowed.flow,
+    "weird names": lambda: flowed.flow(flowed.readings(shape=ODDLY)),
+    "silent": quiet,
+    "not a number": flowed.broken,
+    "one layer": lambda: flowed.flow(flowed.readings(shape=flowed.chain(1))),
+}
+FACTORIALS = {
+    "plain": flowed.study,
+    "weird names": lambda: flowed.study(2, {ODD[0]: ODD, "norm": ("batch", "none")}),
+    "silent": lambda: flowed.study(1, {"skip": ("residual", "none")}),
+    "not a number": lambda: oddly(flowed.study()),
+    "one layer": lambda: flowed.study(2, {"skip": ("residual", "none")}),
+}
+PRESCRIPTIONS = {
+    "plain": flowed.prescription,
+    "weird names": lambda: flowed.prescription(ODD),
+    "silent": lambda: flowed.prescription(flowed.REMEDIES[:2]),
+    "not a number": lambda: oddly(flowed.prescription()),
+    "one layer": lambda: flowed.prescription(flowed.REMEDIES[:1]),
+}
+COMPARISONS = {
+    "plain": flowed.comparison,
+    "weird names": lambda: flowed.comparison(ODD),
+    "silent": lambda: flowed.comparison(("conv1", "fc")),
+    "not a number": lambda: endless(flowed.comparison(("a", "b"))),
+    "one layer": lambda: flowed.comparison(("fc",)),
+}
+
+
+def endless(made):
+    """Return a comparison whose first interval has no upper end."""
+    rows = made.table("largest")
+    rows[0]["difference_high"] = np.inf
+    return replace(made, tables={"largest": Table.of(rows)})
+
+
+MADE = {"flow": FLOWS, "flow_study": FACTORIALS, "prescribe": PRESCRIPTIONS, "compare": COMPARISONS}
+
+
 @pytest.fixture(scope="module")
 def results():
     profiles = {name: na.channel_profile(make(), (X, Y)) for name, make in MODELS.items()}
@@ -81,6 +131,7 @@ def results():
     return {
         "channel_profile": profiles, "summary": summaries, "exchange_map": maps, "init_study": studies,
         "init_profile": own, "signal": signals,
+        **{study: {name: make() for name, make in made.items()} for study, made in MADE.items()},
     }  # fmt: skip
 
 

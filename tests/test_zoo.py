@@ -177,6 +177,9 @@ def test_a_narrow_vgg_keeps_its_proportions():
     assert [m.num_channels for m in model.features if isinstance(m, nn.GroupNorm)] == [32, 64, 128, 256, 256, 256]
     sizes = [m.weight.shape for m in model.classifier if isinstance(m, nn.Linear)]
     assert sizes == [(7, 256 * 49), (7, 7), (3, 7)]
+    narrow = [m for m in build("vgg[1,1,1,1,1]:input=32,width=8,hidden=1024").classifier if isinstance(m, nn.Linear)]
+    published = [0.01**2 * fan_in for fan_in in (512 * 49, 4096, 4096)]
+    assert [m.in_features * m.weight.var().item() for m in narrow] == pytest.approx(published, rel=0.01)
 
 
 def test_skip_residual_adds_the_input():

@@ -26,6 +26,7 @@ PUBLIC = {
     "emission": "netassay.exchange",
     "examine": "netassay.front",
     "exchange_map": "netassay.studies.exchange_map",
+    "flow_profile": "netassay.studies.flow_profile",
     "flow_study": "netassay.studies.flow_study",
     "identify_init": "netassay.inits",
     "init_study": "netassay.studies.init_study",
@@ -37,6 +38,7 @@ PUBLIC = {
     "signal": "netassay.studies.signal",
     "summary": "netassay.studies.summary",
     "visit": "netassay.capturing",
+    "watch": "netassay.front",
 }
 
 __all__ = sorted(PUBLIC)

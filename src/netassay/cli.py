@@ -17,6 +17,7 @@ COMMANDS = {
     "channels": "What every channel carries, and which are dead.",
     "exchange": "How much gradient every channel absorbs and emits, exactly.",
     "init": "What each initialisation does at the start, and what training makes of it.",
+    "flow": "How gradient flows through a training: its law, what is sick, the cause, the remedy.",
     "summary": "Layers, shapes, parameters, multiply-adds, memory.",
     "capture": "One batch at each layer, forward and backward.",
     "compare": "Two runs of any study beside each other, with intervals of the differences.",

@@ -224,7 +224,7 @@ def at_inputs(modules: Sequence[nn.Module], reader: Any) -> list[Any]:
 
 def at_gradient(tensor: Tensor, reader: Any, subject: Any) -> Any:
     """Show a reader the gradient at a tensor."""
-    return tensor.register_hook(Back(reader, subject))
+    return tensor.register_hook(Back(reader, subject))  # type: ignore[no-untyped-call]
 
 
 def at_steps(optimizer: torch.optim.Optimizer, number: int, watch: Any) -> list[Any]:

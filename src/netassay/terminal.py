@@ -56,16 +56,54 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "n",
         "evidence",
     ),
+    "flow": (
+        "when",
+        "path",
+        "chi",
+        "chi_low",
+        "chi_high",
+        "attenuation",
+        "chi_predicted",
+        "depth_from",
+        "depth_to",
+        "layers",
+        "batches",
+    ),
+    "flow_study": (
+        "cell",
+        "chi",
+        "decades",
+        "decades_low",
+        "decades_high",
+        "learned",
+        "learned_low",
+        "learned_high",
+        "accuracy",
+        "diverged",
+        "n",
+    ),
+    "prescribe": (
+        "rank",
+        "remedy",
+        "chi",
+        "attenuation",
+        "loss_fall",
+        "loss_fall_low",
+        "loss_fall_high",
+        "together",
+        "diverged",
+        "what",
+    ),
     "checkpoints": ("checkpoint", "channels", HEALTHY, *(state.name for state in STATES), "findings"),
 }
 """Columns that a terminal shows of a study's main table; the others are in --json and --csv."""
-CLAIMING = ("exchange_map", "init_study")
+CLAIMING = ("exchange_map", "init_study", "flow_study", "prescribe")
 """Studies whose claims a terminal shows."""
 ALSO: Mapping[str, tuple[str, ...]] = {"compare": ("setup", "overview", "verdicts", "claims")}
 """Tables that a terminal shows of a study beside its main one."""
 LONG = ("largest",)
 """Tables of which a terminal shows the beginning."""
-FINDING = ("channel_profile", "checkpoints", "compare")
+FINDING = ("channel_profile", "checkpoints", "compare", "flow")
 """Studies whose findings a terminal shows."""
 MOST = 30
 """Rows that a terminal shows of a table that may be long."""

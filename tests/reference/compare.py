@@ -6,6 +6,7 @@ import math
 import statistics
 
 import scipy.stats
+import torch
 
 
 def mover(a, a_low, a_high, b, b_low, b_high):
@@ -51,9 +52,41 @@ def stretches(values, most=10):
     return found
 
 
-def slope(depths, values):
-    """Least squares, from the sums."""
-    n = len(depths)
-    sx, sy = sum(depths), sum(values)
-    sxx, sxy = sum(x * x for x in depths), sum(x * y for x, y in zip(depths, values, strict=True))
-    return (n * sxy - sx * sy) / (n * sxx - sx * sx)
+def trained(model, batches, optimizer):
+    """Mean cross-entropy of each batch before the step that it gives, in train mode."""
+    model.train()
+    losses = []
+    for x, y in batches:
+        logits = model(x)
+        loss = -logits.log_softmax(1)[range(len(y)), y].mean()
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return losses
+
+
+def end(losses):
+    """Mean of the last tenth."""
+    tail = max(len(losses) // 10, 1)
+    return sum(losses[-tail:]) / tail
+
+
+def student(values, level=0.95):
+    """Mean and Student's interval."""
+    half = scipy.stats.t.ppf((1 + level) / 2, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    mean = statistics.fmean(values)
+    return mean, mean - half, mean + half
+
+
+def gradient(model, x, y, layer):
+    """Root of the mean over samples of the squared norm of each sample's own gradient at a layer's output."""
+    total = 0.0
+    for one, label in zip(x, y, strict=True):
+        seen = []
+        handle = layer.register_forward_hook(lambda module, args, out, seen=seen: seen.append(out))
+        logits = model(one[None])
+        (found,) = torch.autograd.grad(-logits.log_softmax(1)[0, label], seen[-1])
+        total += float(found.double().square().sum())
+        handle.remove()
+    return math.sqrt(total / len(x))

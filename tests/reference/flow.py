@@ -24,7 +24,7 @@ def caught(model, names):
 
 def gradient(model, x, y, names):
     """Root of the mean over samples of the squared norm of each sample's own gradient, sample by sample."""
-    squares = {name: 0.0 for name in names}
+    squares = dict.fromkeys(names, 0.0)
     for n in range(len(x)):
         handles, found = caught(model, names)
         nn.functional.cross_entropy(model(x[n : n + 1]), y[n : n + 1]).backward()

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from netassay import report, store, terminal
+from netassay.errors import BadInput
 from netassay.objectives import logits
 from netassay.options import FailOn, Made, Shown
 from netassay.quiet import quiet
@@ -50,3 +51,27 @@ def code(verdicts: Sequence[Verdict], fail_on: FailOn) -> int:
     """Return 1 where a verdict is as severe as `fail_on` or worse."""
     severities = {None: (), "finding": ("finding",), "warning": ("finding", "warning")}[fail_on]
     return int(any(verdict.severity in severities for verdict in verdicts))
+
+
+def kept_ledger(folder: Path | None) -> Path | None:
+    """Make the folder that keeps a ledger, and clear what a process that was killed left of the run itself."""
+    if folder is None:
+        return None
+    file = folder / "grid.db"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        found = f"it cannot be made ({error.strerror})"
+        raise BadInput(f"begin a run in {str(folder)!r}", found, "give a folder you can write to") from error
+    if file.exists():
+        store.clear(folder)
+    return file
+
+
+def written(file: Path, text: str) -> None:
+    """Write a text file, or say why not."""
+    try:
+        file.write_text(text)
+    except OSError as error:
+        found = f"it cannot be written ({error.strerror})"
+        raise BadInput(f"write {str(file)!r}", found, "give a file in a folder you can write to") from error

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from netassay import front, store, terminal
-from netassay.commands.showing import code, show
-from netassay.errors import BadInput
+from netassay import front, terminal
+from netassay.commands.showing import code, kept_ledger, show
 from netassay.options import MADE, SHOWN, AtOnce, Differentiated, Made, Numbers, Patterns, Shown
 from netassay.studies.init_cell import INPUTS
 from netassay.studies.init_study import COMPARED, init_study
@@ -116,7 +113,7 @@ def init(
     device
         Where to run, e.g. cuda.
     """
-    ledger = None if shown.out is None else _ledger(shown.out)
+    ledger = kept_ledger(shown.out)
     shown.check()
     result = init_study(
         model,
@@ -137,16 +134,3 @@ def init(
         workers=workers,
     )
     return show(result, shown, "schemes", {"model": model, "data": data, "seed": seed})
-
-
-def _ledger(folder: Path) -> Path:
-    """Make the folder that keeps the ledger, and clear what a process that was killed left of the run itself."""
-    file = folder / "grid.db"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        found = f"it cannot be made ({error.strerror})"
-        raise BadInput(f"begin a run in {str(folder)!r}", found, "give a folder you can write to") from error
-    if file.exists():
-        store.clear(folder)
-    return file

@@ -19,7 +19,7 @@ from netassay.figures.effects import cells, cells_learning, curves, differences,
 from netassay.figures.exchange import blocks, coherence_by_layer, panel, variation_by_layer
 from netassay.figures.figure import BOX, Figure
 from netassay.figures.frames import histograms
-from netassay.figures.gradients import heat, law, law_start, series, updates
+from netassay.figures.gradients import heat, series, updates
 from netassay.figures.initialisation import (
     depth,
     features,
@@ -29,6 +29,7 @@ from netassay.figures.initialisation import (
     shift,
     weights,
 )
+from netassay.figures.law import law, law_start
 from netassay.figures.layers import Results
 from netassay.figures.loss import accuracy, loss
 from netassay.figures.remedies import before_after, chi, first_steps, ranking

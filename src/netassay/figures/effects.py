@@ -20,7 +20,7 @@ MOST, CURVES = 40, 8
 """Bars of a figure, and curves."""
 KINDS = ("main", "interaction")
 OUTCOMES = {
-    "decades": "decades that gradient loses from the output end to the input end",
+    "decades": "decades lost on the way to the input",
     "learned": "nats below the loss of guessing",
 }
 
@@ -109,7 +109,7 @@ def curves(results: Results) -> Figure:
     kept = np.isin(cell, evenly(order, CURVES))
     told = {name: values[kept] for name, values in table.columns.items()} | {"scheme": cell[kept]}
     made = loss({"": replace(result, tables={"curves": Table(told)})})
-    few = f" {CURVES} of {len(order)} combinations are drawn, evenly by what they learned." if len(order) > CURVES else ""
+    few = f" {CURVES} of {len(order)} combinations are drawn, by what they learned." if len(order) > CURVES else ""
     return replace(made, name="curves", healthy=made.healthy.replace("a scheme", "a combination") + few)
 
 
@@ -123,8 +123,8 @@ def differences(results: Results) -> Figure:
         {_where(row): _standardized(row) for row in rows[:MOST]},
         name="differences",
         title="What is surely different",
-        healthy="Every difference, b less a, over the reach of its 95 % interval towards 0, so that all can be compared: "
-        "what chance explains ends between -1 and 1 and is left out. To the right: more in b." + _first(rows),
+        healthy="Every difference, b less a, over the reach of its 95 % interval towards 0, so that all can be "
+        "compared: what chance explains ends between -1 and 1 and is left out. To the right: more in b." + _first(rows),
         x_label="number",
         y_label="difference / reach of its interval",
         wide=True,
@@ -139,7 +139,7 @@ def _where(row: Mapping[str, Any]) -> str:
 
 def _standardized(row: Mapping[str, Any]) -> tuple[float, float, float]:
     reach = abs(row["difference"]) / row["size"]
-    return tuple(row[name] / reach for name in ("difference", "difference_low", "difference_high"))
+    return row["difference"] / reach, row["difference_low"] / reach, row["difference_high"] / reach
 
 
 def _first(rows: Sequence[Any]) -> str:

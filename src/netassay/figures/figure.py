@@ -29,8 +29,9 @@ class Figure:
     its `y_label` its row; without those it is wrapped after `columns` and each part has its title.
 
     A heat map's `unit` says what its shades measure; a cell of NaN, and one of minus infinity, are set apart. Series of
-    a `ramp` are coloured by their order. Those in `points` are not joined; "a fitted" is a line through those of "a". `healthy_range` is the part of the y axis
-    that is shaded. `filled` lines are steps over bins, `flat` bars lie beside their names. `frames` have one part after another in time, drawn alike, each under its title.
+    a `ramp` are coloured by their order. Those in `points` are not joined; "a fitted" is a line through those of "a".
+    `filled` lines are steps over bins, `flat` bars lie beside their names, `healthy_range` is a shaded part of the
+    axis. `frames` have one part after another in time, drawn alike, each under its title.
     """
 
     name: str

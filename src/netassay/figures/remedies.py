@@ -29,23 +29,30 @@ def before_after(results: Results) -> Figure:
     shown = _best(result, list(dict.fromkeys(told["remedy"].tolist())))
     order = np.argsort(told["depth"], kind="stable")
     layers = list(dict.fromkeys(told["layer"][order][np.isin(told["remedy"][order], shown)].tolist()))
-    series = {one: np.full(len(layers), np.nan) for one in shown}
-    for remedy, layer, value in zip(told["remedy"].tolist(), told["layer"].tolist(), told["gradient"], strict=True):
-        if remedy in series:
-            series[remedy][layers.index(layer)] = value
+    drawn = {one: _along(layers, told, one) for one in shown}
     return Figure(
         name="before_after",
         title="Gradient against depth, before and after",
         healthy=f"Healthy: a level line. '{shown[0]}' is the network before, the others are copies of it with the best "
-        "remedies, in their order. A gap is a layer that a network does not have.",
+        "remedies, in their order. Bands are intervals over seeds; a gap is a layer that a network does not have.",
         kind="lines",
         wide=True,
         x=layers,
-        series=series,
+        series={one: values[0] for one, values in drawn.items()},
         x_label="layer, by depth",
         y_label="gradient norm per sample, RMS",
         log=True,
+        bands={one: (values[1], values[2]) for one, values in drawn.items()},
     )
+
+
+def _along(layers: list[str], told: Mapping[str, np.ndarray], remedy: str) -> np.ndarray:
+    """Return a remedy's gradient and its interval along the layers, NaN where there is none."""
+    at = np.full((3, len(layers)), np.nan)
+    rows = np.flatnonzero(told["remedy"] == remedy)
+    places = [layers.index(layer) for layer in told["layer"][rows].tolist()]
+    at[:, places] = [told[name][rows] for name in ("gradient", "low", "high")]
+    return at
 
 
 def ranking(results: Results) -> Figure:
@@ -55,8 +62,8 @@ def ranking(results: Results) -> Figure:
         "loss_fall",
         name="ranking",
         title="How far the loss falls in the first steps",
-        healthy="Healthy: to the right of 0. Remedies stand in their order, the best on top; whiskers are intervals, and "
-        "remedies whose whiskers overlap by much have not been told apart.",
+        healthy="Healthy: to the right of 0. Remedies stand in their order, the best on top; whiskers are intervals, "
+        "and remedies whose whiskers overlap by much have not been told apart.",
         y_label="fall of the loss, nats",
     )
 
@@ -68,8 +75,8 @@ def chi(results: Results) -> Figure:
         "chi",
         name="chi",
         title="The law with each remedy",
-        healthy="Healthy: in the shaded range about 1, where the gradient is kept. Below it vanishes from layer to layer, "
-        "above it explodes. Whiskers are intervals over batches.",
+        healthy="Healthy: in the shaded range about 1, where the gradient is kept. Below it vanishes from layer to "
+        "layer, above it explodes. Whiskers are intervals over seeds.",
         y_label="chi, factor of the squared gradient per layer",
         healthy_range=KEPT,
     )
@@ -83,7 +90,6 @@ def first_steps(results: Results) -> Figure:
     kept = np.isin(told["remedy"], _best(result, list(dict.fromkeys(told["remedy"].tolist()))))
     columns: dict[str, np.ndarray] = {name: values[kept] for name, values in told.items()}
     columns["scheme"] = columns["remedy"]
-    columns.setdefault("seed", np.zeros(int(kept.sum()), int))
     made = loss({"": replace(result, tables={"curves": Table(columns)})})
     return replace(made, title="Loss of the first steps", healthy=made.healthy.replace("a scheme", "a remedy"))
 

@@ -64,7 +64,8 @@ class Readings:
 
     `first` and `latest` map a layer's label to what `verdicts.states` judges channels by, each `(C,)`: over the first
     stretch of steps, and over the latest. `assumed` says what the scale of gradients rests on. `told` are facts about
-    the whole: "steps" done, "skipped" by the scaler, "faults" (sentences), "never_ran" (names).
+    the whole: "steps" done, "skipped" by the scaler, "faults" (sentences), "never_ran" (names), "untold"
+    (steps whose loss nobody noted: NaN there is no finding).
     """
 
     steps: np.ndarray

@@ -94,7 +94,8 @@ def _need(module: str, package: str, one: Figure) -> None:
     try:
         import_module(module)
     except ImportError:
-        raise BadInput(f"figure {one.name!r}", f"{package} is not installed", f"pip install {package.lower()}") from None
+        found, command = f"{package} is not installed", f"pip install {package.lower()}"
+        raise BadInput(f"figure {one.name!r}", found, command) from None
 
 
 def _single(axes: Axes, one: Figure) -> None:

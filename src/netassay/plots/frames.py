@@ -50,7 +50,8 @@ def animated(canvas: Canvas, one: Figure, draw: Draw, path: Path) -> Path:
     except OSError as error:
         with suppress(OSError):
             half.unlink(missing_ok=True)
-        raise BadInput(f"animation {path}", str(error.strerror or error), "name a folder that can be written") from error
+        found = str(error.strerror or error)
+        raise BadInput(f"animation {path}", found, "name a folder that can be written") from error
     return path
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.legend import Legend
 
-LONGEST, SHORT = 40, 26
+LONGEST, SHORT = 40, 34
 """Letters of a layer's name that are drawn, and in a list of many."""
 COLOURS = (
     "#0b6e75", "#c08a3e", "#7a5195", "#8ab4ff", "#813400", "#0a2374", "#9dbe77", "#ef7a95", "#3e2722", "#1ec8b9",
@@ -35,7 +35,8 @@ GOOD, NONE, BAD = "#2f7d4f", "#c9c5b8", "#b3402f"
 def finish(axes: Axes, one: Figure) -> None:
     """Name and scale the axes, and say which series is which."""
     if one.flat:
-        return _lying(axes, one)
+        _lying(axes, one)
+        return
     axes.set_title(one.y_label, loc="left", color="#5c646c")
     if one.limits is not None:
         axes.set_ylim(*one.limits)
@@ -199,11 +200,10 @@ def _heat(axes: Axes, one: Figure) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
     low, high = one.limits or (None, None)
-    colours = LinearSegmentedColormap.from_list("netassay", HEAT)
-    colours.set_extremes(under=NONE, bad=BAD)
-    image = axes.imshow(
-        np.array(list(one.series.values())), aspect="auto", cmap=colours, vmin=low, vmax=high, interpolation="nearest"
-    )
+    colours = LinearSegmentedColormap.from_list("netassay", HEAT).with_extremes(under=NONE, bad=BAD)
+    cells = np.array(list(one.series.values()))
+    shown = np.where(np.isneginf(cells), (low or 0.0) - 1, cells)  # below the shades, or it would not be set apart
+    image = axes.imshow(shown, aspect="auto", cmap=colours, vmin=low, vmax=high, interpolation="nearest")
     names = list(map(tail, one.series))
     every = 1 if one.wide else max(1, len(names) // 8)
     axes.set_yticks(range(0, len(names), every), names[::every], parse_math=False)

@@ -46,7 +46,7 @@
 
   // Many names stand beside a chart, or below it where it is narrow.
   const many = (figure) => figure.kind !== "boxes" && named(figure).length > 4;
-  const MOST = 26;
+  const MOST = 34;
   const letters = (figure) => Math.min(MOST, Math.max(...named(figure).map((name) => name.length)));
   const below = (figure, wide) => 20 * Math.ceil(named(figure).length / Math.max(1, Math.floor(wide / (6.3 * letters(figure) + 34))));
 
@@ -64,24 +64,25 @@
   // Pixels below the axis that names standing aslant take.
   const aslant = (figure, narrow) => Math.min(narrow ? 86 : 92, 24 + 5.2 * Math.max(0, ...figure.x.map((name) => name.length)));
 
-  function frame(figure, c, narrow) {
+  function frame(figure, c, narrow, wide) {
     const label = { color: c.soft, fontSize: 11 };
     const several = named(figure).length > 1;
+    const crowded = figure.numeric || upright(figure) ? {} : { interval: Math.max(0, Math.ceil((14 * figure.x.length) / wide) - 1) };
     const x = {
       type: figure.numeric ? "value" : "category", data: figure.numeric ? undefined : figure.x, name: figure.xLabel,
       nameLocation: "middle", nameGap: upright(figure) ? 28 : aslant(figure, narrow), nameTextStyle: label,
-      axisLabel: Object.assign({}, label, figure.numeric ? {} : { rotate: upright(figure) ? 0 : 55, formatter: tail, hideOverlap: true }),
+      axisLabel: Object.assign({}, label, figure.numeric ? {} : { rotate: upright(figure) ? 0 : 55, formatter: tail, hideOverlap: true }, crowded),
       axisLine: { lineStyle: { color: c.line } }, axisTick: { show: false }, splitLine: { show: false },
     };
     const limits = figure.limits || [null, null];
-    const side = figure.flat ? Math.min(narrow ? 150 : 260, 16 + 5.6 * Math.max(0, ...figure.x.map((name) => name.length))) : narrow ? 46 : 58;
+    const side = figure.flat ? Math.min(260, 0.46 * wide, 16 + 5.6 * Math.max(0, ...figure.x.map((name) => name.length))) : narrow ? 46 : 58;
     if (figure.flat) {
       Object.assign(x, { name: "", inverse: true });
       x.axisLabel = Object.assign({}, label, { interval: 0, formatter: (name) => cut(name, Math.floor((side - 10) / 5.6)) });
     }
     const y = {
       type: figure.log ? "log" : "value", name: figure.yLabel, nameLocation: "end", nameGap: 12,
-      nameTextStyle: Object.assign({ align: "left", padding: [0, 0, 0, narrow ? -34 : -44] }, label), scale: true,
+      nameTextStyle: Object.assign({ align: "left", padding: [0, 0, 0, narrow ? -34 : -44] }, label), scale: figure.kind !== "bars",
       min: limits[0] === null ? undefined : limits[0], max: limits[1] === null ? undefined : limits[1],
       axisLabel: Object.assign({}, label, figure.log ? { formatter: power } : {}),
       axisLine: { show: false, onZero: false }, splitLine: { lineStyle: { color: c.grid } },
@@ -121,7 +122,7 @@
       return {
         name: owner(figure, name), type: "line", data: data, color: tone, symbol: "circle", symbolSize: dense ? 0 : 6.5, z: 3,
         step: figure.filled ? "middle" : undefined, areaStyle: figure.filled ? { color: tone, opacity: 0.5 } : undefined,
-        showSymbol: !dense, lineStyle: { width: lone || figure.filled ? 0 : dense ? 1.4 : 1.6, color: tone, type: (figure.dashed || {})[name] ? "dashed" : "solid" },
+        showSymbol: !dense, showAllSymbol: lone || "auto", lineStyle: { width: lone || figure.filled ? 0 : dense ? 1.4 : 1.6, color: tone, type: (figure.dashed || {})[name] ? "dashed" : "solid" },
         connectNulls: false, emphasis: many(figure) ? { focus: "series" } : {},
       };
     });
@@ -182,8 +183,16 @@
     const values = Object.values(figure.series).concat(...Object.values(figure.bands || {})).flat().filter(seen);
     const step = (value) => 10 ** Math.floor(Math.log10(value));
     const [low, high] = [Math.min(...values), Math.max(...values)];
-    if (values.length) Object.assign(option.yAxis, { min: Math.floor(low / step(low)) * step(low), max: Math.ceil(high / step(high)) * step(high) });
-    if (high < 30 * low) option.yAxis.logBase = 2;  // or there would be one label or none
+    if (!values.length) return;
+    Object.assign(option.yAxis, { min: Math.floor(low / step(low)) * step(low), max: Math.ceil(high / step(high)) * step(high) });
+    // Few decades have several labels each, many one or less.
+    const [from, to] = [option.yAxis.min, option.yAxis.max];
+    const decades = Math.ceil(Math.log10(to / from)) + 1;
+    const digits = to < 8 * from ? [1, 1.5, 2, 3, 4, 6, 8] : to < 300 * from ? [1, 2, 5] : [1];
+    const every = Array.from({ length: decades }, (_, i) => i * Math.ceil(decades / 12));
+    const ticks = every.flatMap((i) => digits.map((digit) => digit * step(from) * 10 ** i)).filter((tick) => tick >= from && tick <= to);
+    option.yAxis.axisLabel.customValues = ticks;
+    option.yAxis.axisTick = { show: false, customValues: ticks };
   }
 
   // A line of a tooltip for each series: its number, where it may lie, and what was predicted.
@@ -315,7 +324,7 @@
     const narrow = holder.clientWidth < 520;
     holder.style.height = height(figure, narrow, holder);
     const c = colours();
-    const option = frame(figure, c, narrow);
+    const option = frame(figure, c, narrow, holder.clientWidth);
     if (many(figure)) crowd(figure, option, narrow, holder);
     if ((figure.bands || figure.ramp) && figure.log) fitted(figure, option);
     if (figure.bands) option.tooltip.formatter = ranged(figure);

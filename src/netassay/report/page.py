@@ -83,8 +83,9 @@ def _nothing(rest: Sequence[Verdict], look: str, results: Mapping[str, Result]) 
     studies = [result for result in results.values() if result.study == "init_study"]
     if studies:
         return _counted(studies[-1].claims)
-    if any(result.study == "exchange_map" for result in results.values()):
-        return "No finding in how its channels exchange gradient."
+    told = [SAID[result.study] for result in results.values() if result.study in SAID]
+    if told:
+        return told[-1]
     return "No finding in any checkpoint." if "checkpoints" in results else "This run holds no channel profile."
 
 
@@ -97,6 +98,14 @@ def _counted(claims: Sequence[Claim]) -> str:
     return f"Of {len(claims)} claims about initialisations {', '.join(rest)}."
 
 
+SAID = {
+    "exchange_map": "No finding in how its channels exchange gradient.",
+    "flow": "No finding in how gradient flows.",
+    "flow_study": "Which switch it is that gradient and learning depend on.",
+    "prescribe": "What helps, as tried on copies.",
+    "compare": "What is different between two runs.",
+}
+"""What is said first of a study, where nothing was found."""
 DECISIONS = {"holds": "hold", "does not hold": "do not hold", "undecided": "stay undecided"}
 
 

@@ -11,8 +11,9 @@ Rooms: `folder`, `database` (the file in it), `lock` (who is alive), `encoding` 
 """
 
 from netassay.store.clearing import clear
+from netassay.store.export import series_json
 from netassay.store.folder import fresh, vacant
 from netassay.store.run import Run, open_run, runs
 from netassay.store.writer import Writer, create
 
-__all__ = ["Run", "Writer", "clear", "create", "fresh", "open_run", "runs", "vacant"]
+__all__ = ["Run", "Writer", "clear", "create", "fresh", "open_run", "runs", "series_json", "vacant"]

@@ -47,6 +47,20 @@ def frame(table: Table) -> Any:
     return pandas.DataFrame(dict(table.columns))
 
 
+def series_json(result: Result) -> str:
+    """Return the series of a flow as JSON: of each layer, step by step, the norm of the batch's gradient.
+
+    It is that of the whole batch under a mean loss: the gradient of the layer over the root of the samples' number.
+    What is not finite is "NaN" or "Infinity".
+    """
+    if "gradient" not in result.arrays or "steps" not in result.tables:
+        raise BadInput(f"series of {result.study!r}", "it holds no gradient step by step", "give the result of a flow")
+    gradient = result.array("gradient")
+    norms = np.asarray(gradient) / np.sqrt(result.tables["steps"].columns["samples"])[:, None]
+    told = {layer: norms[:, i].tolist() for i, layer in enumerate(gradient.axes["layer"])}
+    return json.dumps(plain(told), allow_nan=False)
+
+
 def _missing(module: str, asked: str, package: str) -> BadInput:
     return BadInput(asked, f"{module} is not installed", f"pip install '{package}', or use to_csv")
 

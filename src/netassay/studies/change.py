@@ -24,7 +24,10 @@ ERROR = 0.05
 
 @dataclass(frozen=True)
 class Pair:
-    """What every study gets: the network before and after learning, and data; `held_out` unless it was trained on."""
+    """What every study gets: the network before and after learning, and data; `held_out` unless it was trained on.
+
+    `training` is what was seen of the training, where there was one.
+    """
 
     start: nn.Module
     end: nn.Module
@@ -32,6 +35,7 @@ class Pair:
     layers: str | Sequence[str] | None
     objective: str | Objective
     held_out: bool = True
+    training: Result | None = None
 
 
 def compared(pair: Pair, results: Mapping[str, Result], how: str, seed: int) -> Result:

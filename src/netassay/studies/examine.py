@@ -22,6 +22,8 @@ from netassay.spec import parse
 from netassay.studies.change import END, START, Pair, compared
 from netassay.studies.channel_profile import channel_profile
 from netassay.studies.exchange_map import by_rule, exchange_map
+from netassay.studies.flow_profile import flow_profile
+from netassay.studies.flow_training import Watched
 from netassay.studies.forward import tried
 from netassay.studies.init_profile import init_profile
 from netassay.studies.provenance import describe
@@ -31,6 +33,8 @@ from netassay.studies.twins import settle, untrained
 from netassay.zoo import build, fitted, placed
 
 MODEL = "resnet[1,1,1]:width=16"
+EVERY = 5
+"""Steps from one that the training's watch reads to the next."""
 
 
 class Keep(Protocol):
@@ -80,12 +84,22 @@ def _signal(pair: Pair) -> dict[str, Result]:
     return {f"signal/{START}": signal(pair.start, pair.data, objective=pair.objective)}
 
 
+def _flow(pair: Pair) -> dict[str, Result]:
+    options: dict[str, Any] = {"layers": pair.layers, "objective": pair.objective}
+    start = flow_profile(pair.start, pair.data, **options)
+    end = flow_profile(pair.end, pair.data, **options)
+    # Last, since a run is judged by the last result of each study, and no other has seen the updates.
+    watched = {} if pair.training is None else {"flow/training": pair.training}
+    return {f"flow/{START}": start, f"flow/{END}": end, **watched}
+
+
 STUDIES: tuple[Callable[[Pair], Mapping[str, Result]], ...] = (
     _summary,
     _channels,
     _exchange,
     _initialisation,
     _signal,
+    _flow,
 )
 """What is asked of the pair, in this order; a study joins by a line here."""
 
@@ -140,11 +154,11 @@ def _pair(keep: Keep, plan: Plan, learn: Data, test: Data) -> tuple[Pair, str]:
     end = placed(_fresh(plan, test), plan.device)
     tried(end, learn)
     start = copy.deepcopy(end)
-    _train(keep, plan, end, learn, test)
+    watched = _train(keep, plan, end, learn, test)
     settle(start, learn)
     with_what = f"SGD, {plan.epochs} epochs, batch {plan.batch_size}, rate {plan.lr:g}, seed {plan.seed}"
     seen = "" if learn is not test else "; it is looked at with the samples it learned from"
-    pair = Pair(start, end, *rest, held_out=learn is not test)
+    pair = Pair(start, end, *rest, held_out=learn is not test, training=watched)
     return pair, f"{START}: initialised; {END}: trained on {learn.spec} ({with_what}){seen}"
 
 
@@ -179,17 +193,23 @@ def _fresh(plan: Plan, test: Data) -> nn.Module:
     return build(str(spec), seed=plan.seed)
 
 
-def _train(keep: Keep, plan: Plan, model: nn.Module, learn: Data, test: Data) -> None:
-    """Train, and keep loss and accuracy of every step, and of every epoch the accuracy on what is looked at."""
+def _train(keep: Keep, plan: Plan, model: nn.Module, learn: Data, test: Data) -> Result:
+    """Train under a watch, and keep loss and accuracy of every step, and of every epoch the accuracy elsewhere.
+
+    Returns what the watch saw.
+    """
     accuracy = "test accuracy" if learn is not test else "accuracy"
     each = training.length(learn)
+    seen = Watched(model, layers=plan.layers, every=EVERY)
     with steps("train", plan.epochs * each) as advance:
 
-        def on_step(step: int, epoch: int, loss: float, correct: int, seen: int) -> None:
-            values = {"training loss": loss, "training accuracy": correct / seen}
+        def on_step(step: int, epoch: int, loss: float, correct: int, samples: int) -> None:
+            values = {"training loss": loss, "training accuracy": correct / samples}
             if step % each == each - 1:
                 values[accuracy] = training.evaluate(model, test).accuracy
             keep.log(step, values)
+            seen.monitor.step(loss, epoch)
             advance(f"epoch {epoch + 1}, loss {loss:.3f}")
 
-        training.train(model, learn, epochs=plan.epochs, lr=plan.lr, seed=plan.seed, on_step=on_step)
+        training.train(model, learn, epochs=plan.epochs, lr=plan.lr, seed=plan.seed, on_step=on_step, watched=seen)
+    return seen.monitor.result()

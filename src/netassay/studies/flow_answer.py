@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
 
 from netassay.inference import Effect
-from netassay.studies.flow_effects import decision
+from netassay.studies.flow_effects import decision, size
 from netassay.studies.flow_tables import MEASURES, told
 
 MOST = 3
@@ -31,7 +32,7 @@ def _about(name: str, every: Sequence[Effect]) -> str:
 
 def _of(every: Sequence[Effect], kind: str) -> list[Effect]:
     """Return the effects of a kind, the largest first."""
-    return sorted((one for one in every if one.kind == kind), key=lambda one: -abs(one.effect))
+    return sorted((one for one in every if one.kind == kind), key=lambda one: -size(one))
 
 
 def _ranked(mains: Sequence[Effect], unit: str) -> str:
@@ -61,4 +62,6 @@ def _said(one: Effect, unit: str) -> str:
 
 
 def _number(one: Effect, unit: str) -> str:
-    return f"{one.effect:+.2g} {unit} ({one.low:.2g} to {one.high:.2g})"
+    if math.isnan(one.effect):
+        return "not known"
+    return f"{one.effect:+.2g} {unit}" + ("" if math.isnan(one.low) else f" ({one.low:.2g} to {one.high:.2g})")

@@ -15,14 +15,11 @@ from torch import nn
 from netassay.data import Batch, Data, splits
 from netassay.engine import Payload
 from netassay.inits import initialize
-from netassay.layers import has_weight, named_layers
 from netassay.objectives import find
 from netassay.quiet import quiet
-from netassay.records import Record
 from netassay.spec import parse
+from netassay.studies.flow_profile import flow_profile
 from netassay.studies.forward import checked, device_of, forward
-from netassay.studies.survey import Call, Key
-from netassay.studies.sweep import sweep
 from netassay.training import Diverged, evaluate, length, train
 from netassay.zoo import build, fitted, placed
 
@@ -39,7 +36,7 @@ def cell(asked: Mapping[str, Any]) -> Payload:
         learn, test = splits(asked["data"], batch_size=asked["batch_size"])
         model = made(asked, learn)
         some = learn.shuffled(asked["seed"], 0).first(asked["batches"] * asked["batch_size"])
-        start = law(model, some) | loss_of(model, some)
+        start = law(model, some, asked["batches"]) | loss_of(model, some)
         return start | trained(model, asked, learn) | scored(model, test)
 
 
@@ -52,25 +49,15 @@ def made(asked: Mapping[str, Any], learn: Data) -> nn.Module:
     return model
 
 
-def law(model: nn.Module, data: Data) -> Payload:
-    """Measure chi and attenuation along the trunk, in train mode."""
-    found: dict[Key, list[float]] = {}
-
-    def note(call: Call, record: Record, batch: Batch) -> None:
-        if record.gy is not None:
-            norm = record.gy.double().flatten(1).square().sum(1).mean().sqrt()
-            found.setdefault(record.key, []).append(float(norm))
-
-    outcome = sweep(model, data, named_layers(model), objective=find("cross_entropy"), on_backward=note, training=True)
-    calls = {key: call for key, call in outcome.calls.items() if key in found and call.place.depth > 0}
-    trunk = {call.place.depth: key for key, call in calls.items() if call.place.path == "trunk"}
-    weights = [key for key, call in calls.items() if has_weight(call.layer.module)]
+def law(model: nn.Module, data: Data, batches: int) -> Payload:
+    """Measure chi and attenuation along the trunk in train mode; NaN where no law can be fitted."""
+    found = flow_profile(model, data, batches=batches, batch_size=data.batch_size)
+    trunk = [row for row in found.table("law") if (row["path"], row["when"]) == ("trunk", "all")]
+    chi, attenuation = next(((row["chi"], row["attenuation"]) for row in trunk), (math.nan, math.nan))
+    ends = [row["gradient"] for row in found.table("layers") if row["role"] == "weight" and row["gradient"] >= 0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log([found[key] for key in trunk.values()])
-        slope = float(np.polyfit(list(trunk), logs.mean(1), 1)[0]) if np.isfinite(logs).all() else math.nan
-        ratio = float(np.mean(np.log10(np.divide(found[weights[-1]], found[weights[0]]))))
-    decades = slope * (max(trunk) - min(trunk)) / math.log(10)
-    return {"chi": np.array(math.exp(-2 * slope)), "decades": np.array(decades), "ratio_decades": np.array(ratio)}
+        decades, ratio = np.log10([attenuation, np.divide(ends[-1], ends[0]) if ends else math.nan])
+    return {"chi": np.array(chi), "decades": np.array(decades), "ratio_decades": np.array(ratio)}
 
 
 def loss_of(model: nn.Module, data: Data) -> Payload:

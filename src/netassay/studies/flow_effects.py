@@ -104,7 +104,7 @@ def _claim(name: str, one: Effect) -> Claim:
 
 def _largest(name: str, mains: Sequence[Effect]) -> list[Claim]:
     """Compare the largest main effect with the next one of another switch, seed by seed."""
-    best = {" ".join(one.changed): one for one in sorted(mains, key=_size)}
+    best = {" ".join(one.changed): one for one in sorted(mains, key=size)}
     first, *others = reversed(best.values())
     if not others or math.isnan(first.effect):
         return []
@@ -120,7 +120,8 @@ def _largest(name: str, mains: Sequence[Effect]) -> list[Claim]:
     return [_few(Claim.above(0.0, statement=statement, effect=effect, **ends, **level))]
 
 
-def _size(one: Effect) -> float:
+def size(one: Effect) -> float:
+    """Return how large an effect is, to sort by; what is not known comes last."""
     return -1.0 if math.isnan(one.effect) else abs(one.effect)
 
 

@@ -22,6 +22,7 @@ from netassay.progress import track
 from netassay.quiet import quiet
 from netassay.records import Record
 from netassay.result import Result, Table
+from netassay.seeds import seeded
 from netassay.studies.flow_theory import expected
 from netassay.studies.forward import checked, device_of
 from netassay.studies.provenance import Seen, describe_pass
@@ -55,8 +56,8 @@ def flow_profile(
     from a layer to the one before it, and `attenuation`, the gradient at the output end over that at the input end,
     with their bands over batches and what mean-field theory predicts. Table "norms" puts beside it the norm of the
     whole batch's gradient under a mean loss (`batch_gradient`, root mean square over batches), and what torch's own
-    norm says of the same tensors (`float32_norm`): 0 where every square underflows, in `vanished` batches. Verdicts name
-    what is sick.
+    norm says of the same tensors (`float32_norm`): 0 where every square underflows, in `vanished` batches. Verdicts
+    name what is sick.
 
     Raises `BadInput` for layers, data or inputs that do not fit.
 
@@ -84,6 +85,7 @@ def _read(
     seen, taken, norms = Seen(), list[dict[str, np.ndarray]](), list[dict[Key, float]]()
     with ExitStack() as stack:
         stack.enter_context(quiet(model, training=training))
+        stack.enter_context(seeded(0))  # dropout draws the same in every profile
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(True))
         reader = Reader(model, layers)
@@ -110,7 +112,7 @@ def _read(
 
 
 def _predicted(
-    model: nn.Module, data: Data, objective: Objective, training: bool
+    model: nn.Module, data: Data, objective: str | Objective, training: bool
 ) -> tuple[Mapping[str, tuple[float, float]], tuple[str, ...]]:
     """Return what theory expects of each path, and why nothing where it has nothing to say."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -83,5 +84,7 @@ def flow_study(
 
 def _notes(trials: Sequence[Trial], seeds: int) -> tuple[str, ...]:
     few = [f"fewer than {FEWEST} seeds: nothing is decided"] if seeds < FEWEST else []
-    ends = [f"{one.name}, seed {one.seed}: diverged at step {one.diverged}" for one in trials if one.diverged >= 0]
-    return (*few, *ends)
+    ends = [(one, f"diverged at step {one.diverged}") for one in trials if one.diverged >= 0]
+    lawless = [(one, "no law fits: its gradient is 0, not finite, or of fewer than 3 layers") for one in trials]
+    lawless = [(one, why) for one, why in lawless if not math.isfinite(one.number("decades"))]
+    return (*few, *(f"{one.name}, seed {one.seed}: {why}" for one, why in (*ends, *lawless)))

@@ -24,7 +24,8 @@ from netassay.studies.init_asked import seeds_of, whole
 from netassay.studies.prescribe_law import law
 from netassay.studies.prescribe_tables import Law, Trial, claims, notes, tables
 from netassay.studies.provenance import describe
-from netassay.studies.remedies import OPTIMIZERS, Case, Remedy, as_it_is, chosen, statistics
+from netassay.studies.remedies import OPTIMIZERS, Case, Remedy, statistics
+from netassay.studies.remedies_offered import as_it_is, chosen
 
 
 def prescribe(
@@ -44,9 +45,10 @@ def prescribe(
 
     `model` is a spec, fitted to the data and drawn by every seed, or a module: it is copied, never touched, and seeds
     then order the data, and draw what a remedy draws. Tried are, beside leaving all as it is: other initialisations,
-    LSUV, standardised input, ten times and a tenth of the rate, the other optimizer, smaller epsilons of Adam, and for
-    networks of the zoo normalisation and skips; `remedies` names some. Each is measured before its first step, in train
-    mode, and trained for `steps` steps on the mean of `objective` over a batch.
+    LSUV, standardised input, ten times and a tenth of the rate, the other optimizer, a smaller epsilon of Adam, and for
+    networks of the zoo normalisation, skips, both, and skips around branches that begin at 0; `remedies` names some.
+    Each is measured before its first step, in train mode, and trained for `steps` steps on the mean of `objective`
+    over a batch.
 
     Table "remedies", the best first: `what` to type; `chi` and `attenuation` (gradient at the output end over that at
     the input end of the trunk) at the start; `loss_start`, `loss_end` (mean of the last tenth of the steps) and
@@ -66,13 +68,7 @@ def prescribe(
     case, numbers = _case(model, data, optimizer, lr, batch_size, device), seeds_of(seeds)
     whole("steps", steps, 2)
     asked, goal = chosen(case, remedies), find(objective)
-    laws: dict[tuple[Any, int], Law] = {}
-    trials = []
-    with progress("prescribe", len(asked) * len(numbers)) as advance:
-        for remedy in asked:
-            for seed in numbers:
-                trials.append(_tried(case, remedy, seed, steps, goal, laws))
-                advance(remedy.name)
+    trials, refused = _all(case, asked, numbers, steps, goal)
     told: dict[str, Any] = {
         **describe(case.network(asked[0], numbers[0])),
         "data": case.learn.spec,
@@ -83,7 +79,9 @@ def prescribe(
         "seeds": numbers,
         "batch_size": batch_size,
     }
-    return Result("prescribe", tables(trials), {}, claims(trials), notes=notes(trials, case), provenance=told)
+    return Result(
+        "prescribe", tables(trials), {}, claims(trials), notes=(*notes(trials, case), *refused), provenance=told
+    )
 
 
 def _case(model: nn.Module | str, data: Any, optimizer: str, lr: float, batch_size: int, device: str | None) -> Case:
@@ -104,6 +102,27 @@ def _case(model: nn.Module | str, data: Any, optimizer: str, lr: float, batch_si
     return case
 
 
+def _all(
+    case: Case, asked: Sequence[Remedy], seeds: Sequence[int], steps: int, objective: Objective
+) -> tuple[list[Trial], list[str]]:
+    """Try every remedy under every seed; return what came of it, and why a remedy could not be tried."""
+    laws: dict[tuple[Any, int], Law] = {}
+    trials, refused = list[Trial](), list[str]()
+    with progress("prescribe", len(asked) * len(seeds)) as advance:
+        for remedy in asked:
+            try:
+                found = []
+                for seed in seeds:
+                    advance(remedy.name)
+                    found.append(_tried(case, remedy, seed, steps, objective, laws))
+                trials += found
+            except BadInput as error:
+                if remedy is asked[0]:
+                    raise
+                refused.append(f"{remedy.name} could not be tried: {error.found}")
+    return trials, refused
+
+
 def _tried(
     case: Case, remedy: Remedy, seed: int, steps: int, objective: Objective, laws: dict[tuple[Any, int], Law]
 ) -> Trial:
@@ -111,7 +130,7 @@ def _tried(
     model = case.network(remedy, seed)
     key = (remedy.network, seed)
     if key not in laws:
-        with hushed():
+        with hushed(), seeded(seed):
             laws[key] = law(model, case, remedy, seed, objective)
     losses, hits = _trained(model, case, remedy, seed, steps, objective)
     return Trial(remedy, seed, laws[key], losses, hits)

@@ -16,14 +16,22 @@ from netassay.studies.init_claims import FEWEST
 from netassay.studies.remedies import AS_IT_IS, Case, Remedy
 
 TAIL = 10
+"""The last tenth of the steps is the end."""
+ENDS = ("", "_low", "_high")
+Logs = tuple[float, float, float]
+UNKNOWN: Logs = (math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
 class Law:
-    """Logarithms of chi and attenuation along the trunk, and (layer, depth, path, gradient) of every call."""
+    """Logarithms of chi and attenuation of a path, each with its band over batches; all calls of layers.
 
-    log_chi: float
-    log_attenuation: float
+    A call is (layer, depth, path, gradient).
+    """
+
+    path: str
+    chi: Logs
+    attenuation: Logs
     layers: Sequence[tuple[str, int, str, float]]
 
 
@@ -88,9 +96,11 @@ def _ranked(trials: Sequence[Trial]) -> list[dict[str, Any]]:
 def _row(group: Sequence[Trial], start: float) -> dict[str, Any]:
     remedy = group[0].remedy
     row: dict[str, Any] = {"remedy": remedy.name, "what": remedy.what}
-    chi, attenuation = ([getattr(one.law, name) for one in group] for name in ("log_chi", "log_attenuation"))
-    row |= {name: math.exp(value) for name, value in _spread("chi", chi).items()}
-    row |= {name: _exp(value) for name, value in _spread("attenuation", attenuation).items()}
+    row |= {"path": group[0].law.path}
+    for name in ("chi", "attenuation"):
+        logs: list[Logs] = [getattr(one.law, name) for one in group]
+        spread = seed_interval([one[0] for one in logs]) if len(logs) > 1 else logs[0]
+        row |= {f"{name}{end}": _exp(value) for end, value in zip(ENDS, spread, strict=True)}
     row |= {"loss_start": float(np.mean([one.losses[0] for one in group]))}
     row |= {"loss_end": float(np.mean([one.end for one in group]))}
     row |= _spread("loss_fall", [start - one.end for one in group])
@@ -100,11 +110,11 @@ def _row(group: Sequence[Trial], start: float) -> dict[str, Any]:
 
 
 def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
-    return dict(zip((name, f"{name}_low", f"{name}_high"), seed_interval(values), strict=True))
+    return {f"{name}{end}": value for end, value in zip(ENDS, seed_interval(values), strict=True)}
 
 
 def _exp(value: float) -> float:
-    return math.exp(value) if value < 700 else math.inf
+    return math.inf if value > 709 else math.exp(value)
 
 
 def _layers(group: Sequence[Trial]) -> list[dict[str, Any]]:
@@ -174,4 +184,4 @@ def advice(rows: Mapping[str, Mapping[str, Any]], tested: Sequence[Claim]) -> st
     law = f"chi is {best['chi']:.3g}, as it is {now['chi']:.3g}"
     others = [row["remedy"] for row in helps[1:] if row["loss_fall_high"] >= best["loss_fall_low"]]
     beside = f"; these help too, and are not told apart from it: {', '.join(others)}" if others else ""
-    return f"Type {best['what']}: {fall}; {law}{beside}."
+    return f"Type `{best['what']}`: {fall}; {law}{beside}."

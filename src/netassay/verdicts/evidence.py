@@ -10,7 +10,7 @@ import numpy as np
 from netassay.flow import Readings, stretch
 from netassay.flow.tables import middle, share, update_ratio
 from netassay.result import Severity
-from netassay.verdicts.thresholds import ACTIVE_RATE, EFFECTIVE_ADAM, EFFECTIVE_RATIO, LOST
+from netassay.verdicts.thresholds import ACTIVE_RATE, EFFECTIVE_ADAM, EFFECTIVE_RATIO, LOST, OPENING
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,12 @@ def _first(values: np.ndarray) -> np.ndarray:
     """Return the first known value of each column; NaN where there is none."""
     known = np.isfinite(values)
     return np.where(known.any(0), values[known.argmax(0), np.arange(values.shape[1])], np.nan)
+
+
+def opening(readings: Readings) -> bool:
+    """Tell whether a weight or a factor started at 0 and had too few steps to open what it closes."""
+    begun = zero_at_start(readings) & (readings.parameters["role"] != "bias") if readings.updates else np.zeros(0, bool)
+    return bool(begun.any() and len(readings) < OPENING)
 
 
 def active(readings: Readings) -> Readings:

@@ -123,6 +123,7 @@ def _spoilt(readings: Readings, row: int, at: int) -> list[str]:
 def _loss(readings: Readings, row: int) -> Found | None:
     loss = readings.loss[row]
     known = np.isfinite(readings.loss[: row + 1]).any() or np.isinf(loss)
+    known &= int(readings.steps[row]) not in readings.told.get("untold", ())
     if np.isfinite(loss) or not known or _skipped(readings, row):
         return None
     last = str(readings.calls["layer"][readings.calls["role"] != "block"][-1])

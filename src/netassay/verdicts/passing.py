@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 
 import numpy as np
 
 from netassay.flow import Readings, Slope, law, laws
 from netassay.flow.law import points
 from netassay.flow.tables import middle
-from netassay.verdicts.evidence import Found, effective, naming, over, seen, shares
-from netassay.verdicts.thresholds import ATTENUATION, SATURATED, SETTLED, SHRINKS, SPARSE, STEEPEST, SUBNORMAL
+from netassay.verdicts.evidence import Found, effective, naming, opening, over, seen, shares
+from netassay.verdicts.thresholds import ATTENUATION, SATURATED, SHRINKS, SPARSE, STEEPEST, SUBNORMAL
 
 
 def vanishing(readings: Readings) -> Iterator[Found]:
@@ -110,7 +111,7 @@ def zero(readings: Readings) -> Iterator[Found]:
     bad = np.nansum(part.signals["gradient_nan"] + part.signals["gradient_inf"], 0) > 0
     none = arrived & ~bad & (np.nanmax(np.nan_to_num(part.signals["gradient"]), 0, initial=0) == 0)
     order = np.flatnonzero(arrived & (part.calls["role"] != "input") & (part.calls["role"] != "block"))
-    for at, behind in zip(order, [*order[1:], -1], strict=True):
+    for at, behind in zip_longest(order, order[1:], fillvalue=-1):
         if none[at] and (behind < 0 or not none[behind]):
             found = _stopped(readings, part, int(at), int(behind))
             if found:
@@ -128,7 +129,7 @@ def _stopped(readings: Readings, part: Readings, at: int, behind: int) -> Found 
         fitted = bool((part.loss == 0).all())
         return None if fitted else Found(layer, f"{told}: the loss itself gives none", "finding", numbers, seen(part))
     after = str(part.calls["layer"][behind])
-    if len(readings) < SETTLED and _zero_weight(part, behind):
+    if opening(readings):
         return None
     for closed, why, its_own in CLOSED:
         if closed(part, behind):

@@ -14,6 +14,7 @@ from netassay.verdicts.evidence import (
     adam,
     judged,
     naming,
+    opening,
     over,
     seen,
     stepped,
@@ -74,7 +75,8 @@ def ratio(readings: Readings) -> Iterator[Found]:
     ratios = np.where(judged(readings), update_ratio(part), np.nan)
     arrives = np.nan_to_num(part.updates["gradient"]).max(0, initial=0) > 0
     largest = -throughout(-ratios)
-    yield from _outside(part, np.flatnonzero((largest < RATIO_LOW) & arrives), largest, "hardly moves")
+    low = (largest < RATIO_LOW) & arrives & (not opening(readings))
+    yield from _outside(part, np.flatnonzero(low), largest, "hardly moves")
     high = throughout(ratios)
     yield from _outside(part, np.flatnonzero(high > RATIO_HIGH), -high, "throws about")
 

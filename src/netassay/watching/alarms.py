@@ -43,3 +43,19 @@ class Alarms:
 def not_finite(numbers: dict[str, np.ndarray]) -> float:
     """Count what is NaN or infinite in what was read of a step."""
     return float(sum(np.nansum(one) for name, one in numbers.items() if name.endswith(("nan", "inf"))))
+
+
+def bad_loss(loss: float, step: int) -> Verdict:
+    """Name a loss that is not finite, on any step whose loss was told as a number."""
+    return Verdict(
+        rule="loss not finite",
+        layer="",
+        cause=f"the loss is {loss} at step {step}",
+        severity="finding",
+        numbers={"loss": loss, "step": step},
+        threshold="any",
+        source="netassay",
+        n=1,
+        wrong_if="never",
+        next="look at the first layer that is not finite, at the learning rate and at the inputs",
+    )

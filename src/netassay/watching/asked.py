@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from netassay.capturing import watchable
 from netassay.errors import BadInput
 from netassay.layers import shaped
 
@@ -35,11 +34,10 @@ EXAMPLE = "na.watch(model, torch.optim.SGD(model.parameters(), lr=0.1))"
 
 
 def check(model: Any, reduction: Any, scaler: Any, on_verdict: Any) -> None:
-    """Refuse a model that hooks cannot see, and options that say nothing."""
+    """Refuse what is no model, and options that say nothing; whether hooks see the model, the reader asks."""
     if not isinstance(model, nn.Module):
         raise BadInput("watch a model", f"{type(model).__name__}, which is no torch.nn.Module", EXAMPLE)
     shaped(model, "watch")
-    watchable(model)
     if reduction not in REDUCTIONS:
         raise BadInput(
             f"reduction={reduction!r}", 'neither "mean" nor "sum"', 'reduction="mean" for a mean over samples'

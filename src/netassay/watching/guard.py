@@ -26,6 +26,7 @@ class Guard:
         self._depth = 0
 
     def __call__(self, part: str, run: Callable[..., Any], *args: Any) -> None:
+        """Run a part, unless it has failed before."""
         if part in self.off:
             return
         begun, self._depth = perf_counter(), self._depth + 1

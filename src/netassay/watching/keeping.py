@@ -14,6 +14,8 @@ from netassay.watching.parameters import Parameter
 from netassay.watching.plan import Plan
 from netassay.watching.series import Row, number
 
+Key = tuple[str, str]
+"""The name of a series, and the layer or parameter that it is of."""
 SECONDS = 1.0
 GRADIENT = list(SIGNALS).index("gradient")
 WEIGHT, UPDATE = list(UPDATES).index("weight"), list(UPDATES).index("update")
@@ -22,7 +24,7 @@ WEIGHT, UPDATE = list(UPDATES).index("weight"), list(UPDATES).index("update")
 class Keep(Protocol):
     """Where a run is kept; a store's writer, or anything with its verbs."""
 
-    def log(self, step: int, values: Mapping[str, float], *, unit: str = "") -> None:
+    def log(self, step: int, values: Mapping[Key, float], *, unit: str = "") -> None:
         """Keep the values of one step."""
         ...
 
@@ -40,7 +42,7 @@ class Keeping:
 
     def __init__(self, keep: Keep | None) -> None:
         self.keep = keep
-        self.rows: list[tuple[Row, dict[str, float]]] = []
+        self.rows: list[tuple[Row, dict[Key, float]]] = []
         self.last = monotonic()
 
     def row(self, row: Row, plan: Plan, parameters: Sequence[Parameter]) -> None:
@@ -50,15 +52,15 @@ class Keeping:
         if monotonic() - self.last >= SECONDS:
             self.flush()
         labels = plan.labels()
-        values = {f"gradient {labels[key]}": row.signals[GRADIENT, i] for i, key in enumerate(plan.keys)}
+        values = {("gradient", labels[key]): row.signals[GRADIENT, i] for i, key in enumerate(plan.keys)}
         with np.errstate(invalid="ignore", divide="ignore"):
             ratios = row.updates[UPDATE] / row.updates[WEIGHT]
-        values |= {f"update {one.name}": ratios[i] for i, one in enumerate(parameters)}
+        values |= {("update ratio", one.name): ratios[i] for i, one in enumerate(parameters)}
         self.rows.append((row, {name: float(one) for name, one in values.items() if np.isfinite(one)}))
 
     def flush(self) -> None:
         """Hand on what is held."""
         rows, self.rows, self.last = self.rows, [], monotonic()
         for row, values in rows if self.keep is not None else ():
-            loss = {} if row.loss is None else {"loss": number(row.loss)}
+            loss = {} if row.loss is None else {("loss", ""): number(row.loss)}
             self.keep.log(row.step, {**loss, **values})  # type: ignore[union-attr]

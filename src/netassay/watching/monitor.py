@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from netassay import verdicts
 from netassay.flow import SIGNALS, UPDATES, Readings
 from netassay.result import Result, Verdict
-from netassay.watching.alarms import Alarms, not_finite
+from netassay.watching.alarms import Alarms, bad_loss, not_finite
 from netassay.watching.asked import check, optimizers_of
 from netassay.watching.guard import Guard
 from netassay.watching.keeping import Keep, Keeping
 from netassay.watching.reader import Reader
 from netassay.watching.sampling import Sampler
 from netassay.watching.series import Row, Series
-from netassay.watching.state import load, state
+from netassay.watching.state import load, readings, state
 from netassay.watching.updates import Updates
 from netassay.watching.windows import Window
 
@@ -30,8 +30,9 @@ class Monitor:
 
     A window is what lies between two rounds of steps: forward and backward passes, then a step of every optimizer (of
     some of them, where a further forward pass comes first). `reduction` says whether each step's loss is a mean over
-    its samples ("mean") or a sum. `every` and `budget`: see `Sampler`. `on_verdict(verdict)` is called at once with each
-    new finding or warning; `keep` is told each step read; `on_exit(monitor)` is called once all hooks are gone.
+    its samples ("mean") or a sum. `every` and `budget`: see `Sampler`. `on_verdict(verdict)` is called at once with
+    each new finding or warning; `keep` is told each step read; `on_exit(monitor, error)` is called once all hooks are
+    gone. `predicted` is the law that theory expects.
 
     Raises `BadInput` when it is made, for a model that cannot be watched or options that say nothing; never later: what
     fails while watching is in `faults`.
@@ -60,7 +61,8 @@ class Monitor:
         budget: str | float | None = None,
         on_verdict: Callable[[Verdict], Any] | None = None,
         keep: Keep | None = None,
-        on_exit: Callable[[Monitor], Any] | None = None,
+        on_exit: Callable[[Monitor, BaseException | None], Any] | None = None,
+        predicted: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         check(model, reduction, scaler, on_verdict)
         self.guard = Guard()
@@ -70,12 +72,10 @@ class Monitor:
         several = optimizers_of(model, optimizers)
         self.updates = Updates(model, several, self.guard, self._stepping, self._stepped)
         self.series, self.alarms, self.keeping = Series(), Alarms(on_verdict), Keeping(keep)
-        self.on_exit = on_exit
+        self.on_exit, self.predicted = on_exit, predicted
         self.steps_done = self.skipped = self.epoch = 0
         self.closed_row: Row | None = None
         self.window: Window | None = None
-        self.pending: Any = None
-        self._result: Result | None = None
 
     # Opening and closing.
 
@@ -91,9 +91,11 @@ class Monitor:
             raise
         return self
 
-    def close(self) -> None:
-        """Close the window that is open, remove every hook, and hand over to `on_exit`."""
-        if self.window is not None and self.window.stepped:
+    def close(self, error: BaseException | None = None) -> None:
+        """Close the open window, remove every hook, and hand over to `on_exit`, with what the training raised."""
+        # A training that raised may have done so before its step, because of what was read: that is looked at, too.
+        cut_off = error is not None and self.reader.samples > 0
+        if self.window is not None and (self.window.stepped or cut_off):
             self.guard("window", self._close)
         self.guard("scaler", self._drop_skipped)
         self.window = None
@@ -101,7 +103,7 @@ class Monitor:
         self._let_go()
         self.guard("keep", self.keeping.flush)
         if self.on_exit is not None:
-            self.guard("on_exit", self.on_exit, self)
+            self.guard("on_exit", self.on_exit, self, error)
 
     def _let_go(self) -> None:
         self.reader.close()
@@ -110,8 +112,8 @@ class Monitor:
     def __enter__(self) -> Monitor:
         return self.open()
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.close(error)
 
     # What the training calls.
 
@@ -128,22 +130,7 @@ class Monitor:
             self.closed_row.loss, self.closed_row.epoch = loss, self.epoch
             self._judge()
         if isinstance(loss, float | int) and not math.isfinite(loss):
-            self._tell([self._bad_loss(float(loss))])
-
-    def _bad_loss(self, loss: float) -> Verdict:
-        step = max(self.steps_done - (self.window is None), 0)
-        return Verdict(
-            rule="loss not finite",
-            layer="",
-            cause=f"the loss is {loss} at step {step}",
-            severity="finding",
-            numbers={"loss": loss, "step": step},
-            threshold="any",
-            source="netassay",
-            n=1,
-            wrong_if="never",
-            next="look at the first layer that is not finite, at the learning rate and at the inputs",
-        )
+            self._tell([bad_loss(float(loss), max(self.steps_done - (self.window is None), 0))])
 
     # What the hooks call.
 
@@ -227,35 +214,7 @@ class Monitor:
 
     def readings(self) -> Readings:
         """Return everything read so far."""
-        first, latest = self.reader.channels()
-        return Readings(
-            **self.series.arrays(),
-            calls=self.reader.calls(),
-            parameters=self.updates.facts(),
-            first=first,
-            latest=latest,
-            assumed=self._assumed(),
-            told=self._told(),
-        )
-
-    def _assumed(self) -> Mapping[str, Any]:
-        return {
-            "reduction": self.reduction,
-            "scaler": None if self.scaler is None else type(self.scaler).__name__,
-            "samples": "axis 0 of the first tensor that the model is given",
-            "every": self.sampler.every if self.sampler.budget is None else None,
-            "budget": self.sampler.budget,
-            "clock": "the time of the thread that trains; work that a device has queued is not in it",
-        }
-
-    def _told(self) -> Mapping[str, Any]:
-        return {
-            "steps": self.steps_done,
-            "skipped": self.skipped,
-            "faults": list(self.faults),
-            "never_ran": self.reader.never_ran if self.series.rows else [],
-            "seconds": round(self.guard.spent, 3),
-        }
+        return readings(self)
 
     def verdicts(self) -> tuple[Verdict, ...]:
         """Judge what was read so far."""
@@ -263,7 +222,7 @@ class Monitor:
 
     def result(self, notes: Sequence[str] = (), provenance: Mapping[str, Any] | None = None) -> Result:
         """Return tables, arrays and verdicts of what was read so far."""
-        return verdicts.judged_result(self.readings(), notes, provenance)
+        return verdicts.judged_result(self.readings(), notes, provenance, self.predicted)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run goes on from, as plain tensors, lists and numbers."""

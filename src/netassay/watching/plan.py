@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +95,9 @@ class Plan:
     def settle(self, outputs: list[Tensor]) -> None:
         """Find places from the graph, while it stands."""
         if self._nodes:
-            self.where |= places(outputs, self._sources, self._nodes)
+            calls: dict[Hashable, tuple[Any, bool]] = dict(self._nodes.items())
+            found = places(outputs, self._sources, calls)
+            self.where |= {key: found[key] for key in self._nodes if key in found}
         self._nodes, self._sources, self._made, self._axes = {}, [], {}, None
 
     def role(self, key: Key) -> str:

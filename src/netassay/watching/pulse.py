@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SPREAD = 0.02
-"""Variance over mean square below which the difference of sums has lost the digits that are promised."""
+SPREAD, FEW = 0.02, 1 << 16
+"""Variance over mean square below which the difference of sums has lost the digits that are promised: ten times that
+where so few entries are added that their rounding does not average out."""
 SMALLEST, LARGEST = 1e-24, 1e24
 """Mean squares between which float32 squares neither underflow where it matters nor overflow."""
 ROW = 1024
@@ -53,15 +54,16 @@ class Scratch:
         return self._buffer[: x.numel()].view(x.shape)
 
 
-def pulse(x: Tensor, scratch: Scratch, *, spread: bool = True, bound: Bound | None = None) -> Pulse:
-    """Read a tensor `(N, A, C, P)`; `spread=False` leaves out what is over samples, `bound` counts what lies on or beyond it.
+def pulse(x: Tensor, scratch: Scratch, *, spread: bool = True, size: bool = True, bound: Bound | None = None) -> Pulse:
+    """Read a tensor `(N, A, C, P)`; `spread=False` leaves out what is over samples, `size=False` sums of magnitudes.
 
-    On the CPU the passes are float32, and what they cannot tell (too small, too large, not finite, hardly any
-    variance) is read again exactly; elsewhere all is float64 at once, without a transfer.
+    `bound` counts what lies on or beyond it. On the CPU the passes are float32, and what they cannot tell (too small,
+    too large, not finite, hardly any variance) is read again exactly; elsewhere all is float64 at once, without a
+    transfer.
 
     >>> read = pulse(torch.full((4, 1, 2, 1), 1e-24), Scratch())
     >>> float(read.counts[0])
-    8e-48
+    8.000...e-48
     """
     tiny = torch.finfo(x.dtype).tiny
     if x.device.type != "cpu":
@@ -73,7 +75,7 @@ def pulse(x: Tensor, scratch: Scratch, *, spread: bool = True, bound: Bound | No
         return _exact(x, tiny, spread, bound)
     exponent = 0
     safe = SMALLEST < mean_square < LARGEST or x.dtype == torch.float64
-    counted, channels = _counted(x, tiny, scratch, bound)
+    counted, channels = _counted(x, tiny, scratch, size, bound)
     if not safe:
         exponent, x = _scaled(x)
         squares = _squares(x, scratch)
@@ -83,17 +85,18 @@ def pulse(x: Tensor, scratch: Scratch, *, spread: bool = True, bound: Bound | No
         by_channel, m2 = by_channel * 4.0**exponent, m2 * 4.0**exponent
         mean = None if mean is None else mean.double() * 2.0**exponent
     channels |= {"squares": by_channel, "spread": m2}
-    places = float(x.numel())
-    told = [by_channel.sum(), *counted, m2.sum(), places, channels["flat"].sum()]
-    return Pulse(torch.tensor([float(one) for one in told], dtype=torch.float64), channels, mean)
+    sums = [float(channels[name].sum()) for name in ("squares", "spread", "flat")]
+    told = [sums[0], *counted, sums[1], float(x.numel()), sums[2]]
+    return Pulse(torch.tensor(told, dtype=torch.float64), channels, mean)
 
 
 def _squares(x: Tensor, scratch: Scratch) -> Tensor:
     """Return sums of squares of each sample and channel, `(N, C)`, float64."""
     N, A, C, P = x.shape
-    rows = next((k for k in range(-(-P // ROW), P + 1) if P % k == 0), 1)
+    rows = next((k for k in range(max(1, -(-P // ROW)), P + 1) if P % k == 0), 1)
     if A == 1 and 8 * rows <= P:
-        return torch.linalg.vector_norm(x.view(N, C, rows, -1), dim=3).double().square_().sum(2)
+        norms: Tensor = torch.linalg.vector_norm(x.reshape(N, C, rows, -1), dim=3)
+        return norms.double().square_().sum(2)
     return torch.mul(x, x, out=scratch.like(x)).sum((1, 3)).double()
 
 
@@ -106,12 +109,14 @@ def _scaled(x: Tensor) -> tuple[int, Tensor]:
     return exponent, (x.double() * 2.0**-exponent).to(x.dtype)
 
 
-def _counted(x: Tensor, tiny: float, scratch: Scratch, bound: Bound | None) -> tuple[list[float], dict[str, Tensor]]:
+def _counted(
+    x: Tensor, tiny: float, scratch: Scratch, size: bool, bound: Bound | None
+) -> tuple[list[float], dict[str, Tensor]]:
     """Count zeros and subnormals of a finite tensor, and by channel what fires."""
     N, _, C, _ = x.shape
     buffer = torch.abs(x, out=scratch.like(x))
-    size = _add(buffer, (0, 1, 3))
     flat = torch.zeros(C, dtype=torch.float64)
+    sizes = _add(buffer, (0, 1, 3)) if size else torch.full_like(flat, torch.nan)
     if bound is not None:
         flat = _beyond(x, bound)
     normal = float(_add(torch.ge(buffer, tiny, out=buffer), (1, 3)).sum())
@@ -122,12 +127,13 @@ def _counted(x: Tensor, tiny: float, scratch: Scratch, bound: Bound | None) -> t
         some = _add(torch.ne(x, 0, out=buffer), (1, 3))
         firing, open_ = (some > 0).sum(0).double(), some.sum(0)
     zero = x.numel() - float(open_.sum())
-    channels = {"firing": firing, "open": open_, "size": size, "flat": flat}
+    channels = {"firing": firing, "open": open_, "size": sizes, "flat": flat}
     return [zero, x.numel() - zero - normal, 0.0, 0.0], channels
 
 
 def _beyond(x: Tensor, bound: Bound) -> Tensor:
-    return ((x - bound[0]).abs() >= bound[1]).sum((0, 1, 3)).double()
+    beyond: Tensor = (x - bound[0]).abs() >= bound[1]
+    return beyond.sum((0, 1, 3)).double()
 
 
 def _add(x: Tensor, axes: tuple[int, ...]) -> Tensor:
@@ -147,7 +153,7 @@ def _spread(x: Tensor, squares: Tensor, scratch: Scratch) -> tuple[Tensor, Tenso
     mean = x.mean(0)
     total = squares.sum(0)
     m2 = total - N * _squares(mean[None], scratch)[0]
-    weak = torch.nonzero(m2 < SPREAD * total)[:, 0]
+    weak = torch.nonzero(m2 < (SPREAD if x.numel() > FEW else 10 * SPREAD) * total)[:, 0]
     if len(weak):
         part = x if len(weak) == len(m2) else x[:, :, weak]
         apart = part - part[:1]

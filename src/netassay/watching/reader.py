@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
-from torch.utils._pytree import tree_leaves
 
 from netassay.capturing import watchable
-from netassay.flow import SIGNALS
-from netassay.hooks import at_gradient, at_inputs, at_layers, at_passes
 from netassay.layers import Layer, has_weight
 from netassay.records import first_tensor, tensors
 from netassay.watching.cells import Cell, Column, Key, Pass
 from netassay.watching.guard import Guard
+from netassay.watching.handles import Handles
 from netassay.watching.plan import Plan
 from netassay.watching.pulse import COUNTS, Scratch, pulse
-from netassay.watching.roles import bound, chosen
+from netassay.watching.recomputed import Waiting
+from netassay.watching.roles import bound, chosen, role
+from netassay.watching.signals import batch, signals
 from netassay.watching.stretches import Stretches
 from netassay.watching.views import view
 
 INPUT: Key = ("", 0)
-WAITING = 4096
-"""Calls without a graph that may yet get one by recomputation."""
 
 
 class Reader:
@@ -56,59 +52,37 @@ class Reader:
         guard: Guard | None = None,
     ) -> None:
         self.model, self.layers = watchable(model), chosen(model, layers)
-        self.on_begin, self.guarded = on_begin, guard or Guard()
+        self.on_begin = on_begin
+        self.guard = self.guarded = guard or Guard()
         self.on, self.plan, self.scratch = True, Plan(), Scratch()
         self.stretches: dict[Key, Stretches] = {}
-        self._handles: list[Any] = []
-        self._layer_handles: list[Any] = []
-        self._input_handles: list[Any] = []
-        self.rooted, self.inside, self.round = False, None, 0
+        self.handles = Handles(model, self.layers, self)
+        self.rooted, self.round = False, 0
+        self.inside: bool | None = None
         self._forget()
 
     def _forget(self) -> None:
         self.current: Pass | None = None
         self.samples, self.round = 0, self.round + 1
         self.columns: dict[Key, Column] = {}
-        self.waiting: list[Cell] = []
+        self.waiting = Waiting()
         self._last: tuple[Any, int, Cell] | None = None
-        self._gradients: list[Any] = []
-        self.cursor = -1
-
-    @property
-    def guard(self) -> Callable[..., None]:
-        """What every hook runs through."""
-        return self.guarded
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model's first parameter lies."""
-        return next((p.device for p in self.model.parameters()), torch.device("cpu"))
 
     def open(self) -> None:
         """Register the hooks."""
-        self._handles += at_passes(self.model, self)
+        self.handles.open()
         self.turn(self.on)
 
     def close(self) -> None:
         """Remove every hook, those on a graph that still stands included."""
-        _let_go(self._handles, self._layer_handles, self._input_handles, self._gradients)
-        self.drop()
+        self.handles.close()
+        self._forget()
         self.on = False
 
     def turn(self, on: bool) -> None:
-        """Read from here on, or no longer; layers that are not read have no hooks, once the model itself is called."""
+        """Read from here on, or no longer."""
         self.on = on
-        if not self._handles:
-            return
-        if not on and self.rooted:
-            _let_go(self._layer_handles)
-        elif not self._layer_handles:
-            self._layer_handles += at_layers(self.layers, self)
-        if not on or self.plan.complete:
-            _let_go(self._input_handles)
-        elif not self._input_handles:
-            leaves = [one for one in self.model.modules() if has_weight(one) or next(one.children(), None) is None]
-            self._input_handles += at_inputs(leaves, self)
+        self.handles.turn(on or not self.rooted, on and not self.plan.complete)
 
     # What the hooks call.
 
@@ -123,10 +97,10 @@ class Reader:
             self.on_begin(differentiable)
         if not (self.on and differentiable):
             return
-        if self.current is not None and self.current.counted:
-            self._gradients.clear()
-        self.waiting = [cell for cell in self.waiting if not cell.hooked][-WAITING:]
-        self.current, self._last = Pass(_batch(given), self.round), None
+        if self.current is None or self.current.counted:
+            self.handles.graph_is_gone()
+        self.waiting.settle()
+        self.current, self._last = Pass(batch(given), self.round), None
         x = first_tensor(given)
         if x is not None:
             self._cell(self.current, INPUT, None, x, x)
@@ -146,7 +120,9 @@ class Reader:
         """Read what a layer made."""
         y = first_tensor(output)
         if torch._C._current_graph_task_id() != -1:
-            self._again(layer, first_tensor(given), y)
+            again = self.waiting.next(layer.name, first_tensor(given)) if y is not None and y.requires_grad else None
+            if again is not None and y is not None:
+                self._hook(again, y)
             return
         if self.inside is None and self.guarded.differentiable and (self.current is None or self.current.counted):
             self._start(given, True)  # Somebody calls the layers of the model, and not the model.
@@ -172,14 +148,15 @@ class Reader:
         if y.requires_grad:
             self._hook(cell, y)
         else:
-            self.waiting.append(cell)
+            self.waiting.cells.append(cell)
         self._last = (weakref.ref(y), y._version, cell)
 
     def _cell(self, current: Pass, key: Key, layer: Layer | None, x: Tensor | None, y: Tensor) -> Cell:
         channel = self.plan.axis(key, layer, x, y, current.samples)
         seen, found = view(y.detach(), current.samples, channel)
         flat = None if layer is None else bound(layer.module)
-        told = pulse(seen, self.scratch, spread=found, bound=flat)
+        active = layer is not None and role(layer.module) == "activation"
+        told = pulse(seen, self.scratch, spread=found, size=active, bound=flat)
         if not found:
             told.channels, told.counts[COUNTS.index("places")] = {}, 0.0
         cell = Cell(key, layer, channel, current.samples, y.numel(), told, home=current)
@@ -189,19 +166,7 @@ class Reader:
 
     def _hook(self, cell: Cell, y: Tensor) -> None:
         cell.hooked = True
-        self._gradients.append(at_gradient(y, self, cell))
-
-    # Note [recomputation]. Under checkpointing without reentry the graph is that of the first run, which has its hooks:
-    # nothing waits, and the second run is passed over. With reentry the first run had no graph, so its cells wait, and
-    # get their hooks from the second: the first by its input's memory, the others in the order of the first run.
-    def _again(self, layer: Layer, x: Tensor | None, y: Tensor | None) -> None:
-        mine = [i for i, cell in enumerate(self.waiting) if cell.name == layer.name and not cell.hooked]
-        start = 0 if x is None else x.data_ptr()
-        following = [i for i in mine if i == self.cursor + 1]
-        same = [i for i in mine if self.waiting[i].start == start]
-        if y is not None and y.requires_grad and mine:
-            self.cursor = (following or same or mine)[-1]
-            self._hook(self.waiting[self.cursor], y)
+        self.handles.at_gradient(y, cell)
 
     def back(self, cell: Cell, gradient: Tensor) -> None:
         """Read the gradient at what a layer made."""
@@ -213,7 +178,7 @@ class Reader:
         if cell.arrived:
             self.guarded.fault("gradient", "several backward passes through one forward pass: their squares add up")
         seen, found = view(gradient.detach(), cell.samples, cell.channel)
-        told = pulse(seen, self.scratch, spread=False)
+        told = pulse(seen, self.scratch, spread=False, size=False)
         told.channels = told.channels if found else {}
         for one in (cell, *cell.twins):
             one.arrived = True
@@ -242,12 +207,13 @@ class Reader:
         """
         for key in self.columns:
             self.plan.add(key)
-        keys, device = list(self.plan.keys), self.device
+        keys = list(self.plan.keys)
+        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
         rows = [self.columns.get(key, Column()) for key in keys]
         counts = torch.stack([one.vector(device) for one in rows]).cpu().numpy() if rows else np.zeros((0, 16))
         for key, column in self.columns.items():
             self._stretch(key, column)
-        told = _signals(counts, rows, [self._bounded(key) for key in keys], self.samples, scale)
+        told = signals(counts, rows, [self._bounded(key) for key in keys], self.samples, scale)
         self.drop()
         return told
 
@@ -260,9 +226,9 @@ class Reader:
         return layer is not None and bound(layer.module) is not None
 
     def _stretch(self, key: Key, column: Column) -> None:
-        role = self.plan.role(key)
-        if role in ("weight", "norm", "activation") and column.y.channels:
-            kept = self.stretches.setdefault(key, Stretches(role == "activation", self._bounded(key)))
+        kind = self.plan.role(key)
+        if kind in ("weight", "norm", "activation") and column.y.channels:
+            kept = self.stretches.setdefault(key, Stretches(kind == "activation", self._bounded(key)))
             y = column.y
             each = y.entries // max(len(y.channels["squares"]), 1)
             kept.add(y.channels, column.gy.channels, y.samples, each)
@@ -282,42 +248,3 @@ class Reader:
         """Layers asked for that no pass that counted has called."""
         ran = {name for name, _ in self.plan.keys}
         return [layer.name for layer in self.layers if layer.name not in ran]
-
-
-def _signals(
-    counts: np.ndarray, columns: list[Column], bounded: list[bool], samples: int, scale: float
-) -> dict[str, np.ndarray]:
-    y, gy = ({name: side[:, i] for i, name in enumerate(COUNTS)} for side in np.split(counts, 2, axis=1))
-    entries = np.array([one.y.entries for one in columns], dtype=float)
-    arrived = np.array([one.gy.entries for one in columns], dtype=float)
-    called, reached = entries > 0, arrived > 0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        told = {
-            "gradient": np.where(reached, np.sqrt(gy["squares"]) * scale / np.sqrt(max(samples, 1)), np.nan),
-            "second_moment": y["squares"] / (entries - y["nan"] - y["inf"]),
-            "variance": y["spread"] / y["places"],
-            "entries": entries,
-            **{name: np.where(called, y[name], np.nan) for name in ("zero", "subnormal", "nan", "inf")},
-            "flat": np.where(bounded, y["flat"] / entries, np.nan),
-            "gradient_entries": np.where(called, arrived, np.nan),
-        }
-    told |= {f"gradient_{name}": np.where(called, gy[name], np.nan) for name in ("zero", "subnormal", "nan", "inf")}
-    told["entries"] = np.where(called, entries, np.nan)
-    return {name: told[name] for name in SIGNALS}
-
-
-def _batch(given: Any) -> int:
-    """Return the samples of what a model was called with: the length of its first tensor."""
-    for leaf in tree_leaves(given, is_leaf=lambda one: isinstance(one, PackedSequence)):
-        if isinstance(leaf, PackedSequence):
-            return int(leaf.batch_sizes[0])
-        if isinstance(leaf, Tensor) and leaf.dim():
-            return len(leaf)
-    return 1
-
-
-def _let_go(*handles: list[Any]) -> None:
-    for some in handles:
-        while some:
-            with suppress(Exception):
-                some.pop().remove()

@@ -61,12 +61,20 @@ def bound(module: nn.Module) -> Bound | None:
 
 
 def chosen(model: nn.Module, layers: str | Sequence[str] | None) -> list[Layer]:
-    """Select layers; by default weights, norms, activations, and blocks with a forward of their own."""
+    """Select layers; by default weights, norms, activations, blocks, and whatever has a forward that is not torch's."""
     if layers is not None:
         return select(model, layers)
     inside = {id(part) for one in model.modules() if isinstance(one, nn.MultiheadAttention) for part in one.children()}
     every = named_layers(model)
-    return [one for one in every if role(one.module) != "other" and id(one.module) not in inside]
+    known = [
+        one for one in every if (role(one.module) != "other" or _written(one.module)) and id(one.module) not in inside
+    ]
+    return known or every
+
+
+def _written(module: nn.Module) -> bool:
+    """Tell whether users wrote a module: what it does is not known, and may be where something breaks."""
+    return not type(module).__module__.startswith("torch.")
 
 
 def parameter_role(layer: nn.Module, name: str, axes: int) -> str:

@@ -11,9 +11,9 @@ from netassay.errors import BadInput
 class Sampler:
     """Decides at the start of each step whether it is read; the first one always is.
 
-    `every=k` reads steps 0, k, 2k and so on. `budget` is the share of the wall clock, since the start, that may be spent
-    in watching (0.01 or "1%"): a step is read once the time for it, as the last one took, fits in. What counts is the
-    time of this thread: on an accelerator, work that is queued there and not waited for is not in it.
+    `every=k` reads steps 0, k, 2k and so on. `budget` is the share of the wall clock since the start that may be
+    spent in watching (0.01 or "1%"): a step is read once the time for it, as the last one took, fits in. What counts is
+    the time of this thread: on an accelerator, work that is queued there and not waited for is not in it.
 
     >>> sampler = Sampler(every=3)
     >>> [step for step in range(7) if sampler.wants(step)]

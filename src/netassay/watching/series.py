@@ -62,8 +62,7 @@ class Series:
     def arrays(self) -> dict[str, Any]:
         """Return the fields of `Readings` that have a row for each step."""
         rows = self.rows
-        signals = np.array([row.signals for row in rows]).reshape(len(rows), len(SIGNALS), -1)
-        updates = np.array([row.updates for row in rows]).reshape(len(rows), len(UPDATES), -1)
+        signals, updates = self._stacked()
         return {
             "steps": np.array([row.step for row in rows], dtype=int),
             "epochs": np.array([row.epoch for row in rows], dtype=int),
@@ -77,19 +76,21 @@ class Series:
         """Return the rows as plain tensors and lists, which `torch.load(weights_only=True)` reads."""
         told = self.arrays()
         plain = {name: torch.from_numpy(told[name]) for name in ("steps", "epochs", "loss", "samples")}
-        for name, known in (("signals", SIGNALS), ("updates", UPDATES)):
-            values = np.array([getattr(row, name) for row in self.rows]).reshape(len(self.rows), len(known), -1)
-            plain[name] = torch.from_numpy(values)
-        return {**plain, "keys": [list(key) for key in self.keys]}
+        signals, updates = (torch.from_numpy(one) for one in self._stacked())
+        return {**plain, "signals": signals, "updates": updates, "keys": [list(key) for key in self.keys]}
+
+    def _stacked(self) -> tuple[np.ndarray, np.ndarray]:
+        if not self.rows:
+            return np.zeros((0, len(SIGNALS), len(self.keys))), np.zeros((0, len(UPDATES), 0))
+        return np.stack([row.signals for row in self.rows]), np.stack([row.updates for row in self.rows])
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up rows that were kept."""
         self.keys = [(str(name), int(call)) for name, call in state["keys"]]
         columns = [state[name].tolist() for name in ("steps", "epochs", "loss", "samples")]
-        signals, updates = state["signals"].numpy(), state["updates"].numpy()
-        self.rows = [
-            Row(*one, signals[i].copy(), updates[i].copy()) for i, one in enumerate(zip(*columns, strict=True))
-        ]
+        columns[2] = [None if math.isnan(loss) else loss for loss in columns[2]]
+        steps = zip(*columns, state["signals"].numpy(), state["updates"].numpy(), strict=True)
+        self.rows = [Row(step, epoch, loss, n, a.copy(), b.copy()) for step, epoch, loss, n, a, b in steps]
 
 
 def number(loss: Any) -> float:

@@ -1,14 +1,43 @@
-"""State: what a resumed run goes on from, in types that `torch.load(weights_only=True)` reads."""
+"""State: what a monitor has read, as Readings, and as what a resumed run goes on from.
+
+The latter is of types that `torch.load(weights_only=True)` reads.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from netassay.flow import Readings
 from netassay.watching.stretches import Stretches
 
 if TYPE_CHECKING:
     from netassay.watching.monitor import Monitor
+
+
+def readings(monitor: Monitor) -> Readings:
+    """Return everything a monitor has read so far, and what the scale of gradients rests on."""
+    first, latest = monitor.reader.channels()
+    scaler, sampler = monitor.scaler, monitor.sampler
+    assumed = {
+        "reduction": monitor.reduction,
+        "scaler": None if scaler is None else type(scaler).__name__,
+        "samples": "the first axis of the first tensor that the model is given",
+        "every": sampler.every if sampler.budget is None else None,
+        "budget": sampler.budget,
+        "clock": "time of the thread that trains; work that a device has queued is not in it",
+    }
+    told = {
+        "steps": monitor.steps_done,
+        "skipped": monitor.skipped,
+        "faults": list(monitor.faults),
+        "untold": [row.step for row in monitor.series.rows if row.loss is None],
+        "never_ran": monitor.reader.never_ran if monitor.series.rows else [],
+        "seconds": round(monitor.guard.spent, 3),
+    }
+    calls, parameters = monitor.reader.calls(), monitor.updates.facts()
+    both: dict[str, Any] = {"first": first, "latest": latest, "assumed": assumed, "told": told}
+    return Readings(**monitor.series.arrays(), calls=calls, parameters=parameters, **both)
 
 
 def state(monitor: Monitor) -> dict[str, Any]:

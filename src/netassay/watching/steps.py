@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,59 +34,92 @@ OTHER_EPSILON = ("RAdam", "SparseAdam")
 """Optimizers with the state of Adam and another denominator."""
 
 
-@dataclass
-class Before:
-    """A parameter as it was, and the scale that a fused optimizer takes off the gradients itself."""
-
-    weight: Tensor
-    scale: Tensor | None = None
-
-
 class Step:
     """A parameter before and after a step, with its gradient, and its group and state in the optimizer."""
 
     def __init__(
-        self, weight: Tensor, before: Before, gradient: Tensor | None, group: Mapping[str, Any], optimizer: Any
+        self, weight: Tensor, was: Tensor, gradient: Tensor | None, group: Mapping[str, Any], optimizer: Any
     ) -> None:
-        self.now, self.was = _flat(weight.detach()), _flat(before.weight)
-        self.gradient = None if gradient is None else _gradient(gradient.detach(), before.scale)
+        self.now, self.was = _flat(weight.detach()), _flat(was)
+        self.gradient = None if gradient is None else _gradient(gradient.detach())
         self.state = optimizer.state.get(weight, {})
         self.group, self.kind = group, type(optimizer).__name__
+        self.stayed: list[float] = []
 
     def numbers(self) -> Tensor:
-        """Return `NUMBERS`, float64, on the parameter's device."""
+        """Return `NUMBERS`, float64, on the parameter's device; on the CPU in float32 wherever that is exact enough."""
         here, device = self.now.device.type == "cpu", self.now.device
         told: dict[str, Any] = dict.fromkeys(NUMBERS, float("nan"))
-        told |= {"adam": self._adam(), "state_nan": self._state_nan(), **self._weights(here)}
-        if self.gradient is not None:
-            told |= self._gradients(self.gradient, here)
+        told["adam"] = self._adam()
+        parts = [self._weights, *([] if self.gradient is None else [self._gradients])]
+        quick = [self._quick_weights, self._quick_gradients] if here and self.now.dtype == torch.float32 else []
+        for i, exactly in enumerate(parts):
+            told |= (quick[i]() if quick else None) or exactly()
+        told["state_nan"] = self._state_nan(here, told)
         if here:
             return torch.tensor([float(told[name]) for name in NUMBERS], dtype=torch.float64)
         return torch.stack([torch.as_tensor(told[name], dtype=torch.float64, device=device) for name in NUMBERS])
 
-    def _weights(self, here: bool) -> dict[str, Any]:
-        pairs = zip(self.now.split(BLOCK), self.was.split(BLOCK), strict=True) if here else [(self.now, self.was)]
-        sums = [0.0, 0.0, 0.0]
-        for now, was in pairs:
-            apart = now - was
-            for i, one in enumerate((_squares(was, here), _squares(apart, here), (apart == 0).sum())):
-                sums[i] = sums[i] + (float(one) if here else one)  # type: ignore[operator]
-        told = {"weight_squares": sums[0], "update_squares": sums[1], "unchanged": sums[2]}
-        return told | {"weight_nan": self.now.isnan().sum(), "weight_inf": self.now.isinf().sum()}
+    def _weights(self) -> dict[str, Any]:
+        apart = self.now - self.was
+        return {
+            "weight_squares": self.was.double().square().sum(),
+            "update_squares": _squares(apart),
+            "unchanged": (apart == 0).sum(),
+            "weight_nan": self.now.isnan().sum(),
+            "weight_inf": self.now.isinf().sum(),
+        }
 
-    def _gradients(self, gradient: Tensor, here: bool) -> dict[str, Any]:
-        tiny = torch.finfo(gradient.dtype).tiny
-        size, finite = gradient.abs(), gradient.isfinite()
+    def _gradients(self) -> dict[str, Any]:
+        gradient = self._found()
         zero = gradient == 0
-        told = {
-            "gradient_squares": _squares(gradient, here),
-            "product": (torch.where(finite, gradient, 0).double() * self.was.double()).sum(),
+        finite = torch.where(gradient.isfinite(), gradient, 0).double()
+        return {
+            "gradient_squares": finite.square().sum(),
+            "product": (finite * self.was.double()).sum(),
             "gradient_zero": zero.sum(),
-            "gradient_subnormal": ((size < tiny) & ~zero).sum(),
+            "gradient_subnormal": ((gradient.abs() < torch.finfo(gradient.dtype).tiny) & ~zero).sum(),
             "gradient_nan": gradient.isnan().sum(),
             "gradient_inf": gradient.isinf().sum(),
+            "lost": ((self.now == self.was) & ~zero).sum(),
         }
-        return told | {"lost": ((self.now == self.was) & ~zero).sum()}
+
+    def _found(self) -> Tensor:
+        assert self.gradient is not None
+        return self.gradient
+
+    def _quick_weights(self) -> dict[str, Any] | None:
+        """The same in float32, by blocks; None where float32 is not enough."""
+        weight, update = 0.0, 0.0
+        self.stayed = []
+        for now, was in zip(_blocks(self.now), _blocks(self.was), strict=True):
+            apart, room = torch.sub(now, was, out=_room(0, len(now))), _room(1, len(now))
+            weight += float(torch.mul(was, was, out=room).sum())
+            update += float(torch.mul(apart, apart, out=room).sum())
+            self.stayed.append(len(now) - float(torch.ne(apart, 0, out=room).sum()))
+        size, unchanged = len(self.now), sum(self.stayed)
+        if not (_safe(weight, size) and (_safe(update, size) or unchanged == size)):
+            return None
+        told = {"weight_squares": weight, "update_squares": update, "unchanged": unchanged}
+        return told | {"weight_nan": 0.0, "weight_inf": 0.0}
+
+    def _quick_gradients(self) -> dict[str, Any] | None:
+        gradient, squares, product, zero, faint, lost = self._found(), 0.0, 0.0, 0.0, 0.0, 0.0
+        tiny = torch.finfo(gradient.dtype).tiny
+        parts = zip(_blocks(self.now), _blocks(self.was), _blocks(gradient), self.stayed, strict=True)
+        for now, was, g, stayed in parts:
+            room = _room(1, len(now))
+            squares += float(torch.mul(g, g, out=room).sum())
+            product += float(torch.mul(g, was, out=room).sum())
+            normal = float(torch.ge(torch.abs(g, out=room), tiny, out=room).sum())
+            some = normal if normal == len(g) else float(torch.ne(g, 0, out=room).sum())
+            zero, faint = zero + len(g) - some, faint + some - normal
+            if stayed:
+                lost += float(((now == was) & (g != 0)).sum())
+        if gradient.dtype != torch.float32 or not (_safe(squares, len(gradient)) or zero == len(gradient)):
+            return None
+        told = {"gradient_squares": squares, "product": product, "gradient_zero": zero, "gradient_subnormal": faint}
+        return told | {"gradient_nan": 0.0, "gradient_inf": 0.0, "lost": lost}
 
     def _adam(self) -> Any:
         """Return the mean of sqrt(v) / (sqrt(v) + eps), v bias-corrected: Kingma & Ba 2015, algorithm 1."""
@@ -93,20 +127,44 @@ class Step:
         if v is None or self.kind in OTHER_EPSILON or not {"betas", "eps"} <= set(self.group):
             return float("nan")
         corrected = 1 - self.group["betas"][1] ** self.state["step"]
-        root = (_flat(v).double() / corrected).sqrt()
-        return (root / (root + self.group["eps"])).mean()
+        total: Any = 0.0
+        for part in _blocks(_flat(v)):
+            root = (part / corrected).sqrt_()
+            total = total + root.div_(root + self.group["eps"]).sum().double()
+        return total / max(v.numel(), 1)
 
-    def _state_nan(self) -> Any:
+    def _state_nan(self, here: bool, told: Mapping[str, Any]) -> Any:
+        # What is not finite in a moment of Adam's shows in its factor or, in the same step, in the weight.
+        if here and math.isfinite(float(told["adam"])) and not float(told["weight_nan"]) + float(told["weight_inf"]):
+            return 0.0
         kept = [one for one in self.state.values() if isinstance(one, Tensor) and one.is_floating_point()]
+        if here:
+            kept = [one for one in kept if not math.isfinite(float(one.sum()))]
         return sum((~one.isfinite()).sum() for one in kept) if kept else 0.0
 
 
-def _squares(x: Tensor, here: bool) -> Tensor:
+_ROOMS = threading.local()
+
+
+def _room(number: int, size: int) -> Tensor:
+    """Return memory that all blocks of a thread share."""
+    if not hasattr(_ROOMS, "both"):
+        _ROOMS.both = torch.empty(2, BLOCK, device="cpu", dtype=torch.float32)
+    room: Tensor = _ROOMS.both[number, :size]
+    return room
+
+
+def _blocks(x: Tensor) -> Sequence[Tensor]:
+    return torch.split(x, BLOCK) if x.device.type == "cpu" else (x,)
+
+
+def _safe(squares: float, size: int) -> bool:
+    """Tell whether a float32 sum of squares has lost nothing."""
+    return SMALLEST < squares / max(size, 1) < LARGEST
+
+
+def _squares(x: Tensor) -> Tensor:
     """Return the sum of squares over finite entries, float64."""
-    if here:
-        total = (x * x).sum()
-        if SMALLEST < float(total) / max(len(x), 1) < LARGEST:
-            return total.double()
     return torch.where(x.isfinite(), x, 0).double().square().sum()
 
 
@@ -114,6 +172,5 @@ def _flat(x: Tensor) -> Tensor:
     return (torch.view_as_real(x) if x.is_complex() else x).reshape(-1)
 
 
-def _gradient(gradient: Tensor, scale: Tensor | None) -> Tensor:
-    gradient = gradient.coalesce().to_dense() if gradient.is_sparse else gradient
-    return _flat(gradient if scale is None else gradient / scale)
+def _gradient(gradient: Tensor) -> Tensor:
+    return _flat(gradient.coalesce().to_dense() if gradient.is_sparse else gradient)

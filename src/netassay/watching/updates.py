@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from netassay.flow import UPDATES
 from netassay.hooks import at_steps
 from netassay.watching.parameters import listed
-from netassay.watching.steps import NUMBERS, Before, Step
+from netassay.watching.steps import NUMBERS, Step
 
 SHARED = ("gradient_zero", "gradient_subnormal", "gradient_nan", "gradient_inf", "weight_nan", "weight_inf")
 
@@ -20,7 +20,8 @@ SHARED = ("gradient_zero", "gradient_subnormal", "gradient_nan", "gradient_inf",
 class Updates:
     """Reads each parameter before and after the step of its optimizer, while `on`; `take` hands the step over.
 
-    Gradients are as the optimizer meets them: unscaled, clipped, accumulated. `began(number)` and `ended(number)` are
+    Gradients are read after the step, as the optimizer met them: clipped, accumulated, and unscaled, since fused
+    optimizers that do that themselves write it back. `began(number)` and `ended(number)` are
     called around the step of an optimizer, read or not.
     """
 
@@ -37,7 +38,7 @@ class Updates:
         self.on = True
         self._handles: list[Any] = []
         self._room: dict[int, Tensor] = {}
-        self._before: dict[int, Before] = {}
+        self._before: dict[int, Tensor] = {}
         self._rows: dict[int, Tensor] = {}
         self._rates: dict[int, float] = {}
 
@@ -74,7 +75,7 @@ class Updates:
         if room is None or room.shape != one.tensor.shape or room.device != one.tensor.device:
             room = self._room[i] = torch.empty_like(one.tensor, requires_grad=False)
         room.copy_(one.tensor.detach())
-        self._before[i] = Before(room, _scale(self.optimizers[one.optimizer]))
+        self._before[i] = room
 
     def _read(self, i: int) -> None:
         before = self._before.pop(i, None)
@@ -108,12 +109,6 @@ class Updates:
         """Return the facts of every parameter, each `(P,)`; see `Readings`."""
         rows = [one.facts() for one in self.parameters]
         return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else {})}
-
-
-def _scale(optimizer: torch.optim.Optimizer) -> Tensor | None:
-    """Return by what a fused optimizer divides the gradients itself, if it does."""
-    scale = getattr(optimizer, "grad_scale", None)
-    return scale if isinstance(scale, Tensor) else None
 
 
 def _updates(told: dict[str, np.ndarray], sizes: np.ndarray, rates: np.ndarray) -> dict[str, np.ndarray]:

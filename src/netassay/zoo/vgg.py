@@ -6,6 +6,7 @@ each convolution followed by one of equal input and output channels: twice as ma
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Literal
 
 import torch
@@ -17,6 +18,8 @@ from netassay.zoo.parts import NORMS, Act, Norm, activation, counts, grouped, po
 WIDTH, HIDDEN = 64, 4096
 WIDER = (1, 2, 4, 8, 8)
 """Width of each stage, in widths of the first."""
+STD, FAN_IN = 0.01, (25_088, 4096, 4096)
+"""Standard deviation of the linear layers as published, and what goes into them there."""
 
 
 def vgg(
@@ -34,7 +37,8 @@ def vgg(
 
     Stages have 1, 2, 4, 8 and 8 times `width` channels; the two linear layers before the last have `hidden` units.
     `init=he` draws as torchvision does: convolutions with variance 2 / fan-out, linear layers with standard
-    deviation 0.01, biases zero; `init=default` leaves torch's own.
+    deviation 0.01, biases zero; narrower linear layers than the published ones have it larger, so that they pass on
+    as much. `init=default` leaves torch's own.
     """
     asked = f"vgg[{','.join(map(str, convs))}]"
     counts("vgg", "convolutions per stage", convs, "vgg[2,2,4,4,4], or vgg19")
@@ -92,10 +96,11 @@ def _features(convs: tuple[int, ...], C: int, width: int, norm: Norm, act: Act) 
 
 def _initialize(model: VGG) -> None:
     # torchvision's scheme, drawn in its order: models/vgg.py.
-    for module in model.modules():
+    for module in model.features:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0, 0.01)
-            nn.init.zeros_(module.bias)
+    linear = [module for module in model.classifier if isinstance(module, nn.Linear)]
+    for module, published in zip(linear, FAN_IN, strict=True):
+        nn.init.normal_(module.weight, 0, STD * sqrt(published / module.in_features))
+        nn.init.zeros_(module.bias)

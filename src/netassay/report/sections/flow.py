@@ -7,7 +7,7 @@ from typing import Any
 
 from netassay.figures import figures
 from netassay.report.sections.section import Section, notes, of_study, when
-from netassay.result import Result
+from netassay.result import Result, Verdict
 from netassay.store import Run
 
 
@@ -21,9 +21,9 @@ def flow(run: Run, results: Mapping[str, Result]) -> Section | None:
         key="flow",
         title="Gradient flow",
         lead=_lead(last),
-        verdicts=tuple(verdict for one in named.values() for verdict in one.verdicts),
+        verdicts=_verdicts(named),
         notes=notes(named),
-        figures=tuple(figures(named)),
+        figures=tuple(sorted(figures(named), key=lambda one: one.name != "law_start")),
         tables={
             when(told, name): one.tables[table]
             for table, told in SHOWN.items()
@@ -34,10 +34,17 @@ def flow(run: Run, results: Mapping[str, Result]) -> Section | None:
     )
 
 
+def _verdicts(named: Mapping[str, Result]) -> tuple[Verdict, ...]:
+    """Return what is wrong now, each once: of the start only where there is nothing later."""
+    later = [one for when, one in named.items() if when != "start" or len(named) == 1]
+    return tuple({(said.rule, said.layer): said for one in later for said in one.verdicts}.values())
+
+
 SHOWN = {
     "law": "law",
     "layers": "layers",
     "parameters": "parameters",
+    "norms": "norms of whole batches",
     "channels": "channels",
     "dismissed": "considered and dismissed",
 }
@@ -47,10 +54,13 @@ SHOWN = {
 def _lead(result: Result) -> str:
     """Say what was read."""
     told, steps = result.provenance, len(result.tables["steps"])
-    rests = ", ".join(f"{key} {value}" for key, value in dict(told.get("assumed", {})).items())
+    assumed = dict(told.get("assumed", {}))
     where = f" of {told['model']} on {told['data']}" if {"model", "data"} <= set(told) else ""
     what = f"What each layer's output and gradient were in {steps:,} steps or batches that were read{where}."
-    return f"{what} The scale of gradients rests on: {rests}." if rests else what
+    if not assumed:
+        return what
+    scaler = f"a {assumed['scaler']}, whose scale is divided out" if assumed.get("scaler") else "no gradient scaler"
+    return f"{what} Taken for granted: the loss is a {assumed.get('reduction')} over samples, under {scaler}."
 
 
 FLOW_WORDS = {
@@ -129,8 +139,8 @@ def comparison(run: Run, results: Mapping[str, Result]) -> Section | None:
     return Section(
         key="comparison",
         title="What is different",
-        lead=f"a: {last.provenance.get('a', '')}; b: {last.provenance.get('b', '')}. Findings are those of b that a has "
-        "not.",
+        lead=f"a: {last.provenance.get('a', '')}; b: {last.provenance.get('b', '')}. Findings are those of b "
+        "that a has not.",
         verdicts=last.verdicts,
         claims=last.claims,
         notes=notes(named),
@@ -147,15 +157,15 @@ SWITCH_WORDS = {
     "interaction": "What changing several switches together does beyond what each does alone: a difference of "
     "differences.",
     "decades": "log10 of the attenuation at the start: 3 decades are a factor of 1000.",
-    "learned": "Nats by which the loss of the last tenth of the steps lies below that of guessing; 0 where it does not.",
+    "learned": "Nats by which the loss of the last tenth of the steps lies below that of guessing, or 0.",
 }
 REMEDY_WORDS = {
-    "remedy": "One change, tried on a copy: another initialisation, LSUV, input scaling, learning rate, Adam's epsilon, "
-    "and for networks of the zoo normalisation and skips.",
+    "remedy": "One change, tried on a copy: another initialisation, LSUV, input scaling, learning rate, Adam's "
+    "epsilon, and for networks of the zoo normalisation and skips.",
     "fall of the loss": "Loss at the start less that at the end of the first steps.",
 }
 COMPARISON_WORDS = {
-    "difference": "b less a, with its 95 % interval: from the limits of the two numbers, from replicates such as seeds, "
-    "or from stretches of a series.",
+    "difference": "b less a, with its 95 % interval: from the limits of the two numbers, from replicates such as "
+    "seeds, or from stretches of a series.",
     "size": "The difference over the reach of its interval towards 0: above 1 the interval excludes 0.",
 }

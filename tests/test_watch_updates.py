@@ -1,0 +1,231 @@
+"""Updates: what optimizers do to parameters, against the definition, in every form that torch has."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from netassay.watching import Monitor
+from tests.reference import watch as twin
+from tests.watched import Net, images, own, seeded, sgd, train, updates
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-3),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.01),
+    "adam foreach": lambda p: torch.optim.Adam(p, lr=0.01, foreach=True),
+    "adam fused": lambda p: torch.optim.Adam(p, lr=0.01, fused=True),
+    "amsgrad": lambda p: torch.optim.AdamW(p, lr=0.01, amsgrad=True),
+    "nadam": lambda p: torch.optim.NAdam(p, lr=0.01),
+    "radam": lambda p: torch.optim.RAdam(p, lr=0.01),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.01),
+    "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.01),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_updates_equal_the_definition(name):
+    """Norms, shares and cosines of every parameter, from copies taken around the third step."""
+    model, (x, y) = seeded(Net), images()
+    optimizer = OPTIMIZERS[name](model.parameters())
+    train(model, optimizer, x, y, steps=2)
+    before = {key: p.detach().clone() for key, p in model.named_parameters()}
+    monitor = train(model, optimizer, x, y)
+    read = updates(monitor)
+    for key, p in model.named_parameters():
+        for number, value in twin.update(before[key], p.detach(), p.grad).items():
+            near = 1e-7 if number == "radial" else 1e-9
+            assert read[key][number] == pytest.approx(value, rel=2e-6, abs=near), (key, number)
+        assert read[key]["rate"] == optimizer.param_groups[0]["lr"]
+        state = optimizer.state[p]
+        second = state.get("max_exp_avg_sq", state.get("exp_avg_sq"))
+        if second is None or name == "radam":
+            assert np.isnan(read[key]["adam"])
+        else:
+            root = (second.double() / (1 - 0.999**3)).sqrt()
+            assert read[key]["adam"] == pytest.approx((root / (root + 1e-8)).mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("size", "factor"), [(1e-7, 0.9091), (1e-8, 0.5), (1e-9, 0.0909), (1e-10, 0.0099)])
+def test_adams_first_step_shrinks_with_its_epsilon(size, factor):
+    """The first step over the rate is |g| / (|g| + eps), and that is what is read."""
+    model = nn.Linear(4, 1, bias=False)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=1e-8)
+    with Monitor(model, optimizer, every=1) as monitor:
+        (model(torch.ones(1, 4)) * size).sum().backward()
+        optimizer.step()
+    read = updates(monitor)["weight"]
+    assert read["adam"] == pytest.approx(factor, rel=2e-3)
+    assert read["gradient"] == pytest.approx(2 * size, rel=1e-6)
+
+
+def test_none_zero_and_tiny_gradients_are_three_things():
+    """No gradient is NaN, a gradient of zeros is 0, and 1e-24 is 1e-24."""
+
+    class Three(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.none, self.zero, self.tiny = (nn.Parameter(torch.ones(4)) for _ in range(3))
+            self.frozen = nn.Parameter(torch.ones(4), requires_grad=False)
+
+        def forward(self, x):
+            return (self.zero * 0 * x + self.tiny * x * 1e-24).sum()
+
+    model = Three()
+    optimizer = torch.optim.SGD([model.none, model.zero, model.tiny], lr=0.1)
+    with Monitor(model, optimizer, every=1, layers="model") as monitor:
+        model(torch.ones(4)).backward()
+        optimizer.step()
+    read = updates(monitor)
+    assert np.isnan(read["none"]["gradient"])
+    assert (read["zero"]["gradient"], read["zero"]["gradient_zero"], read["zero"]["lost"]) == (0, 4, 0)
+    assert read["tiny"]["gradient"] == pytest.approx(2e-24, rel=1e-6)
+    assert (read["tiny"]["unchanged"], read["tiny"]["lost"]) == (1, 1)
+    with Monitor(model, optimizer, every=1, layers="model") as monitor:
+        (model(torch.ones(4)) + (model.zero * torch.tensor([1.0, 2.0, 1e-40, 0.0])).sum()).backward()
+        optimizer.step()
+    again = updates(monitor)["zero"]
+    assert (again["gradient_zero"], again["gradient_subnormal"], again["lost"]) == (1, 1, 0.25)
+    facts = monitor.readings().parameters
+    assert facts["optimizer"].tolist() == [0, 0, 0, -1]
+    assert facts["trained"].tolist() == [True, True, True, False]
+
+
+def test_a_step_below_what_bfloat16_resolves_is_lost():
+    """1e-3 of 1.0 is lost in bfloat16, 4e-3 is not."""
+    for size, lost in ((1e-3, 1.0), (4e-3, 0.0)):
+        model = nn.Linear(8, 1, bias=False, dtype=torch.bfloat16)
+        nn.init.ones_(model.weight)
+        with Monitor(model, torch.optim.SGD(model.parameters(), lr=size), every=1) as monitor:
+            model(torch.ones(1, 8, dtype=torch.bfloat16)).sum().backward()
+            monitor.updates.optimizers[0].step()
+        assert updates(monitor)["weight"]["lost"] == lost
+        assert monitor.readings().parameters["dtype"].tolist() == ["bfloat16"]
+
+
+def test_gradients_are_as_the_optimizer_meets_them():
+    """Clipped, and accumulated over micro-batches."""
+    model, (x, y) = seeded(Net), images(8)
+    optimizer = sgd(model)
+    with Monitor(model, optimizer, every=1) as monitor:
+        for part in range(4):
+            torch.nn.functional.cross_entropy(model(x[2 * part : 2 * part + 2]), y[2 * part : 2 * part + 2]).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.01)
+        optimizer.step()
+    total = sum(one["gradient"] ** 2 for one in updates(monitor).values()) ** 0.5
+    assert total == pytest.approx(0.01, rel=1e-3)
+
+
+def test_several_optimizers_and_groups():
+    """Each parameter has its optimizer's number and its group's rate; a window holds a step of each."""
+    model, (x, y) = seeded(Net), images()
+    head = torch.optim.Adam(model.head.parameters(), lr=0.5)
+    groups = [{"params": model.stem.parameters(), "lr": 0.25}, {"params": model.blocks.parameters()}]
+    rest = torch.optim.SGD(groups, lr=0.125)
+    with Monitor(model, [head, rest], every=1) as monitor:
+        for _ in range(2):
+            torch.nn.functional.cross_entropy(model(x), y).backward()
+            head.step()
+            rest.step()
+            monitor.step(1.0)
+        torch.nn.functional.cross_entropy(model(x), y).backward()
+        rest.step()
+    r = monitor.readings()
+    owner = dict(zip(r.parameters["parameter"].tolist(), r.parameters["optimizer"].tolist(), strict=True))
+    assert (owner["head.weight"], owner["stem.weight"]) == (0, 1)
+    assert r.steps.tolist() == [0, 1, 2]
+    read = updates(monitor, 1)
+    assert [read[f"{one}.weight"]["rate"] for one in ("head", "stem", "blocks.0.conv1")] == [0.5, 0.25, 0.125]
+    assert np.isnan(updates(monitor, 2)["head.weight"]["update"])
+    assert updates(monitor, 2)["stem.weight"]["update"] > 0
+
+
+def test_sparse_complex_and_closures_never_raise():
+    """Embeddings with sparse gradients, complex parameters, and LBFGS, whose step runs the model several times."""
+    embed = nn.Embedding(10, 3, sparse=True)
+    optimizer = torch.optim.SparseAdam(embed.parameters())
+    with Monitor(embed, optimizer, every=1, layers="model") as monitor:
+        embed(torch.tensor([1, 1, 2])).sum().backward()
+        optimizer.step()
+    assert monitor.faults == []
+    assert updates(monitor)["weight"]["gradient_zero"] == 24
+    assert updates(monitor)["weight"]["gradient"] == pytest.approx((3 * (4 + 1)) ** 0.5)
+
+    class Complex(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.ones(3, dtype=torch.complex64))
+
+        def forward(self, x):
+            return (self.w * x).abs().sum()
+
+    model = Complex()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    with Monitor(model, optimizer, every=1) as monitor:
+        model(torch.ones(2, 3)).backward()
+        optimizer.step()
+    assert own(monitor) == []
+    assert updates(monitor)["w"]["gradient"] == pytest.approx(12**0.5, rel=1e-6)
+
+    model, (x, y) = seeded(Net), images()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=3)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        return loss
+
+    with Monitor(model, optimizer, every=1) as monitor:
+        for _ in range(2):
+            monitor.step(optimizer.step(closure).item())
+    assert monitor.faults == []
+    assert monitor.readings().steps.tolist() == [0, 1]
+
+
+def test_symmetry_at_the_start_is_counted():
+    """Eight equal rows are seven too many; a transposed convolution has its channels on the second axis."""
+    model = nn.Sequential(nn.Linear(4, 8), nn.ConvTranspose2d(3, 5, 2), nn.BatchNorm2d(5), nn.Embedding(3, 4))
+    for layer in model[:2]:
+        nn.init.ones_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    facts = Monitor(model, sgd(model)).readings().parameters
+    names, roles, copies = (facts[one].tolist() for one in ("parameter", "role", "symmetric"))
+    rows = {name: (role, number) for name, role, number in zip(names, roles, copies, strict=True)}
+    assert rows == {
+        "0.weight": ("matrix", 7),
+        "0.bias": ("bias", -1),
+        "1.weight": ("matrix", 4),
+        "1.bias": ("bias", -1),
+        "2.weight": ("gain", -1),
+        "2.bias": ("bias", -1),
+        "3.weight": ("embedding", -1),
+    }
+
+
+def test_what_is_not_finite_after_a_step_is_counted():
+    """NaN in a gradient reaches the weight and the optimizer's state."""
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    with Monitor(model, optimizer, every=1) as monitor:
+        model(torch.ones(1, 3)).sum().backward()
+        model.weight.grad[0, 0] = torch.nan
+        optimizer.step()
+    read = updates(monitor)["weight"]
+    assert (read["gradient_nan"], read["weight_nan"], read["state_nan"]) == (1, 1, 2)
+    assert read["gradient"] == pytest.approx(5**0.5)
+
+
+def test_scale_invariant_weights_are_orthogonal_to_their_gradient():
+    """Before a BatchNorm the cosine is about 0, and the gradient falls as the weight grows (fact 15)."""
+    x, y = images(16)
+    read = []
+    for factor in (1.0, 10.0):
+        model = seeded(Net, norm=True)
+        with torch.no_grad():
+            model.blocks[0].conv1.weight.mul_(factor)
+            model.blocks[0].conv1.bias.mul_(factor)
+        read.append(updates(train(model, sgd(model), x, y))["blocks.0.conv1.weight"])
+    assert abs(read[0]["radial"]) < 1e-3
+    assert read[1]["gradient"] == pytest.approx(read[0]["gradient"] / 10, rel=0.02)
