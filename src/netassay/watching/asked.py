@@ -34,7 +34,7 @@ EXAMPLE = "na.watch(model, torch.optim.SGD(model.parameters(), lr=0.1))"
 
 
 def check(model: Any, reduction: Any, scaler: Any, on_verdict: Any) -> None:
-    """Refuse what is no model, and options that say nothing; whether hooks see the model is asked where they are made."""
+    """Refuse what is no model, and options that say nothing; whether hooks see the model, the reader asks."""
     if not isinstance(model, nn.Module):
         raise BadInput("watch a model", f"{type(model).__name__}, which is no torch.nn.Module", EXAMPLE)
     shaped(model, "watch")

@@ -76,8 +76,6 @@ class Monitor:
         self.steps_done = self.skipped = self.epoch = 0
         self.closed_row: Row | None = None
         self.window: Window | None = None
-        self.pending: Any = None
-        self._result: Result | None = None
 
     # Opening and closing.
 
