@@ -25,7 +25,7 @@ from netassay.engine import grid
 def cells(seed, nets, only):
     """List the cells: each side's kinds in turn, until there are `nets` of it."""
     for side, kinds in SIDES.items():
-        for i in range(nets or 5 * len(kinds)):
+        for i in range(nets or 4 * len(kinds)):
             kind = list(kinds)[i % len(kinds)]
             if only in (None, kind, side):
                 yield {"side": side, "kind": kind, "seed": seed, "number": i // len(kinds)}
@@ -43,16 +43,18 @@ def report(seed, outcomes, seconds):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--nets", type=int, help="nets of each side; five of each kind unless given")
+    parser.add_argument("--nets", type=int, help="nets of each side; four of each kind unless given")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each; 0: this one")
     parser.add_argument("--only", metavar="KIND", help="a kind, or healthy, or sabotaged")
+    parser.add_argument("--ledger", type=Path, help="a file from which a run that was broken off goes on")
     parser.add_argument("--markdown", type=Path, help="write the tables there as well")
     parser.add_argument("--json", type=Path, help="write every outcome there")
     options = parser.parse_args()
     begun = time.perf_counter()
     asked = list(cells(options.seed, options.nets, options.only))
     outcomes = [
-        json.loads(str(payload["outcome"])) for payload in grid(trial, asked, workers=options.workers, task="health")
+        json.loads(str(payload["outcome"]))
+        for payload in grid(trial, asked, workers=options.workers, ledger=options.ledger, task="health")
     ]
     text, good = report(options.seed, outcomes, time.perf_counter() - begun)
     print(text)
