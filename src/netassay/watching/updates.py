@@ -97,7 +97,7 @@ class Updates:
         rates = np.full(len(self.parameters), np.nan)
         rates[list(self._rates)] = list(self._rates.values())
         self.drop()
-        return _updates(told, np.array([one.tensor.numel() for one in self.parameters], dtype=float), rates)
+        return _updates(told, np.array([one.size for one in self.parameters], dtype=float), rates)
 
     def drop(self) -> None:
         """Forget what was read since the last `take`."""
