@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -130,7 +131,8 @@ class Monitor:
             self.closed_row.loss, self.closed_row.epoch = loss, self.epoch
             self._judge()
         if isinstance(loss, float | int) and not math.isfinite(loss):
-            self._tell([bad_loss(float(loss), max(self.steps_done - (self.window is None), 0))])
+            step = max(self.steps_done - (self.window is None), 0)
+            self._tell([bad_loss(float(loss), step)], step)
 
     # What the hooks call.
 
@@ -198,10 +200,11 @@ class Monitor:
         """Ask the rules where their turn has come: once the loss of the step is told, or else when the next begins."""
         if self.alarms.due:
             self.alarms.due = False
-            self.guard("verdicts", lambda: self._tell(verdicts.judge(self.readings()).verdicts))
+            step = self.series.rows[-1].step
+            self.guard("verdicts", lambda: self._tell(verdicts.judge(self.readings()).verdicts, step))
 
-    def _tell(self, found: Sequence[Verdict]) -> None:
-        for verdict in self.alarms.fresh(found):
+    def _tell(self, found: Sequence[Verdict], step: int) -> None:
+        for verdict in self.alarms.fresh(found, step):
             if self.alarms.on_verdict is not None:
                 self.guard("on_verdict", self.alarms.on_verdict, verdict)
 
@@ -217,12 +220,13 @@ class Monitor:
         return readings(self)
 
     def verdicts(self) -> tuple[Verdict, ...]:
-        """Judge what was read so far."""
-        return verdicts.judge(self.readings()).verdicts
+        """Judge what was read so far; what was told on the way and is no longer found is among them, and says so."""
+        return self.alarms.joined(verdicts.judge(self.readings()).verdicts)
 
     def result(self, notes: Sequence[str] = (), provenance: Mapping[str, Any] | None = None) -> Result:
-        """Return tables, arrays and verdicts of what was read so far."""
-        return verdicts.judged_result(self.readings(), notes, provenance, self.predicted)
+        """Return tables, arrays and verdicts of what was read so far, those told on the way among them."""
+        result = verdicts.judged_result(self.readings(), notes, provenance, self.predicted)
+        return replace(result, verdicts=self.alarms.joined(result.verdicts))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run goes on from, as plain tensors, lists and numbers."""

@@ -56,7 +56,7 @@ def state(monitor: Monitor) -> dict[str, Any]:
             {"key": list(key), "activation": one.activation, "bounded": one.bounded, **one.state_dict()}
             for key, one in stretches.items()
         ],
-        "told": [list(one) for one in sorted(monitor.alarms.told)],
+        "told": monitor.alarms.state_dict(),
         "faults": list(monitor.faults),
     }
 
@@ -75,7 +75,7 @@ def load(monitor: Monitor, kept: Mapping[str, Any]) -> None:
         stretches = Stretches(one["activation"], one["bounded"])
         stretches.load_state_dict(one)
         monitor.reader.stretches[(str(one["key"][0]), int(one["key"][1]))] = stretches
-    monitor.alarms.told |= {(rule, layer) for rule, layer in kept["told"]}
+    monitor.alarms.load_state_dict(kept["told"])
     monitor.alarms.read = len(monitor.series.rows)
     for sentence in kept["faults"]:
         part, _, told = sentence.partition(": ")
