@@ -20,6 +20,7 @@ from netassay.watching.guard import Guard
 from netassay.watching.keeping import Keep, Keeping
 from netassay.watching.reader import Reader
 from netassay.watching.sampling import Sampler
+from netassay.watching.scaling import Scaling
 from netassay.watching.series import Row, Series
 from netassay.watching.state import load, readings, state
 from netassay.watching.updates import Updates
@@ -67,7 +68,7 @@ class Monitor:
     ) -> None:
         check(model, reduction, scaler, on_verdict)
         self.guard = Guard()
-        self.reduction, self.scaler = reduction, scaler
+        self.reduction, self.scaling = reduction, Scaling(scaler)
         self.sampler = Sampler(every, budget)
         self.reader = Reader(model, layers, on_begin=self._begins, guard=self.guard)
         several = optimizers_of(model, optimizers)
@@ -99,6 +100,7 @@ class Monitor:
         if self.window is not None and (self.window.stepped or cut_off):
             self.guard("window", self._close)
         self.guard("scaler", self._drop_skipped)
+        self.guard("scaler", self._count_missed)
         self.window = None
         self._judge()
         self._let_go()
@@ -148,28 +150,27 @@ class Monitor:
             self._open()
 
     def _open(self) -> None:
-        self.window = Window(self.sampler.wants(self.steps_done, self.guard.spent), self._scale())
+        self.window = Window(self.sampler.wants(self.steps_done, self.guard.spent), self.scaling.mark())
         self.updates.on = self.window.on
         self.reader.turn(self.window.on)
 
     def _drop_skipped(self) -> None:
-        """Forget a window whose step the gradient scaler has left out: it lowered its scale instead."""
-        if self.window is not None and (self.window.void or self._scale() < self.window.scale):
+        """Forget a window whose step the gradient scaler has left out."""
+        if self.window is not None and self.scaling.left_out(self.window):
             self.window = None
             self.skipped += 1
             self.reader.drop()
             self.updates.drop()
 
-    def _scale(self) -> float:
-        return float(self.scaler.get_scale()) if self.scaler is not None else 1.0
+    def _count_missed(self) -> None:
+        missed = self.scaling.missed()
+        self.skipped, self.steps_done = self.skipped + missed, self.steps_done - missed
 
     def _stepping(self, number: int) -> None:
         if self.window is None:
             self._open()
         if self.window is not None and not self.window.stepped:
-            self.window.scale = self._scale()
-            found = getattr(self.updates.optimizers[number], "found_inf", None)
-            self.window.void = isinstance(found, Tensor) and float(found) > 0
+            self.scaling.stepping(self.window, self.updates.optimizers[number])
 
     def _stepped(self, number: int) -> None:
         if self.window is None:
@@ -183,12 +184,15 @@ class Monitor:
             self._drop_skipped()
             return
         window, self.window = self.window, None
+        if window is not None and window.on:
+            self._count_missed()
         step, self.closed_row = self.steps_done, None
         self.steps_done += 1
         if window is None or not window.on:
             return
         samples = self.reader.samples
-        factor = (samples if self.reduction == "mean" else 1) / window.scale
+        scale = self.scaling.scale() if window.scale is None else window.scale
+        factor = (samples if self.reduction == "mean" else 1) / scale
         signals, updates = self.reader.take(factor), self.updates.take()
         row = Row(step, self.epoch, window.loss, samples, _matrix(signals, SIGNALS), _matrix(updates, UPDATES))
         self.series.append(list(self.reader.plan.keys), row)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def readings(monitor: Monitor) -> Readings:
     """Return everything a monitor has read so far, and what the scale of gradients rests on."""
     first, latest = monitor.reader.channels()
-    scaler, sampler = monitor.scaler, monitor.sampler
+    scaler, sampler = monitor.scaling.scaler, monitor.sampler
     assumed = {
         "reduction": monitor.reduction,
         "scaler": None if scaler is None else type(scaler).__name__,
