@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 from netassay.watching import Monitor
+from netassay.watching.series import Row, settle
 from tests.watched import Net, images, seeded, sgd
 
 
@@ -81,3 +83,35 @@ def test_steps_that_are_not_read_wait_for_no_gpu(fused):
     r = monitor.readings()
     assert (r.told["skipped"], r.told["steps"]) == (3, 13)
     assert scaler.fetched == len(r.steps) == 3
+
+
+def test_losses_that_are_tensors_are_fetched_once_and_together(monkeypatch):
+    """After the first look they are numbers, and no tensor is held."""
+    rows = [Row(i, 0, torch.tensor([1.0, float(i)]), 1, np.zeros((1, 1)), np.zeros((1, 1))) for i in range(5)]
+    rows += [
+        Row(5, 0, None, 1, np.zeros((1, 1)), np.zeros((1, 1))),
+        Row(6, 0, 2, 1, np.zeros((1, 1)), np.zeros((1, 1))),
+    ]
+    stack, stacked = torch.stack, []
+    monkeypatch.setattr(torch, "stack", lambda many: stacked.append(len(many)) or stack(many))
+    settle(rows)
+    settle(rows)
+    assert [row.loss for row in rows] == [0.5, 1.0, 1.5, 2.0, 2.5, None, 2.0]
+    assert all(type(row.loss) is float for row in rows if row.loss is not None)
+    assert stacked == [5]
+
+
+def test_a_watch_holds_no_copy_of_the_weights_between_reads():
+    """What was there before a step goes once the step is read; losses are numbers once judged."""
+    model, (x, y) = seeded(Net), images()
+    optimizer = sgd(model)
+    with Monitor(model, optimizer, every=2) as monitor:
+        for _ in range(2):
+            loss = cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            monitor.step(loss)
+        sizes = {p.shape for p in model.parameters()}
+        held = [one for one in vars(monitor.updates).values() if isinstance(one, dict)]
+        assert not [one for some in held for one in some.values() if getattr(one, "shape", None) in sizes]
+        assert [type(row.loss) for row in monitor.series.rows] == [float]
