@@ -37,7 +37,6 @@ class Updates:
         self.parameters = listed(model, self.optimizers)
         self.on = True
         self._handles: list[Any] = []
-        self._room: dict[int, Tensor] = {}
         self._before: dict[int, Tensor] = {}
         self._rows: dict[int, Tensor] = {}
         self._rates: dict[int, float] = {}
@@ -51,7 +50,6 @@ class Updates:
         """Remove the hooks."""
         while self._handles:
             self._handles.pop().remove()
-        self._room.clear()
         self.drop()
 
     def before(self, number: int) -> None:
@@ -70,12 +68,7 @@ class Updates:
         return [i for i, one in enumerate(self.parameters) if one.optimizer == number]
 
     def _keep(self, i: int) -> None:
-        one = self.parameters[i]
-        room = self._room.get(i)
-        if room is None or room.shape != one.tensor.shape or room.device != one.tensor.device:
-            room = self._room[i] = torch.empty_like(one.tensor, requires_grad=False)
-        room.copy_(one.tensor.detach())
-        self._before[i] = room
+        self._before[i] = self.parameters[i].tensor.detach().clone()
 
     def _read(self, i: int) -> None:
         before = self._before.pop(i, None)
@@ -97,7 +90,7 @@ class Updates:
         rates = np.full(len(self.parameters), np.nan)
         rates[list(self._rates)] = list(self._rates.values())
         self.drop()
-        return _updates(told, np.array([one.tensor.numel() for one in self.parameters], dtype=float), rates)
+        return _updates(told, np.array([one.size for one in self.parameters], dtype=float), rates)
 
     def drop(self) -> None:
         """Forget what was read since the last `take`."""
