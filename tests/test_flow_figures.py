@@ -348,6 +348,7 @@ def test_differences_are_over_the_reach_of_their_intervals():
     one = drawn(made, "differences")
     rows = made.table("largest")[:-1]
     assert one.x == [f"{layer} gradient" for layer in LAYERS]
+    assert one.title == "What differs most (intervals are not corrected for their number)"
     for i, row in enumerate(rows):
         assert abs(one.series[""][i]) == pytest.approx(row["size"])
         assert np.sign(one.series[""][i]) == np.sign(row["difference"])
@@ -382,7 +383,7 @@ def test_the_section_has_verdicts_law_and_what_was_dismissed(tmp_path):
     assert holders == [f"flow-{n}" for n in ("law_start", "law", "series", "heat", "updates", "histograms")]
     assert {"law, training", "considered and dismissed, training"} <= set(read.text["summary"])
     assert {"chi", "attenuation", "gradient of a layer", "update ratio", "lost update"} <= set(read.text["dt"])
-    assert "rests on: reduction mean." in page
+    assert "the loss is a mean over samples" in page
     (slider,) = [a for a in read.attributes("input") if a["type"] == "range"]
     assert (slider["min"], slider["max"], slider["value"]) == ("0", "5", "5")
     assert not re.search(r"\son\w+=", page[: page.index("<script")])
@@ -415,3 +416,12 @@ def test_each_study_has_its_section_and_says_what_it_is(tmp_path):
         assert said in page
     healthy = render(stored(tmp_path / "flow", {"flow": flowed.flow()}))
     assert "No finding in how gradient flows." in healthy
+
+
+def test_what_one_side_lacks_is_folded(tmp_path):
+    """Lists of rows that are only in a, or only in b, are below a word each; other notes stay in sight."""
+    made = replace(flowed.comparison(), notes=("a: x; b: y", "only in a: rows: 'p'", "only in b: rows: 'q'"))
+    read = Reader(render(stored(tmp_path, {"compare": made})))
+    assert {"only in a", "only in b"} <= set(read.text["summary"])
+    assert not any(line.startswith("only in") for line in read.text["li"])
+    assert {"a: x; b: y", "rows: 'p'", "rows: 'q'"} <= set(read.text["li"])

@@ -135,7 +135,10 @@ def comparison(run: Run, results: Mapping[str, Result]) -> Section | None:
     named = of_study(results, "compare")
     if not named:
         return None
-    last = list(named.values())[-1]
+    last, said = list(named.values())[-1], notes(named)
+    lacking = {
+        side: tuple(note.partition(": ")[2] for note in said if note.startswith(ALONE + side)) for side in ("a", "b")
+    }
     return Section(
         key="comparison",
         title="What is different",
@@ -143,13 +146,16 @@ def comparison(run: Run, results: Mapping[str, Result]) -> Section | None:
         "that a has not.",
         verdicts=last.verdicts,
         claims=last.claims,
-        notes=notes(named),
+        notes=tuple(note for note in said if not note.startswith(ALONE)),
+        folded={f"{ALONE}{side}": alone for side, alone in lacking.items() if alone},
         figures=tuple(figures(named)),
         tables={name: last.tables[name] for name in COMPARED if len(last.tables.get(name, ()))},
         definitions=COMPARISON_WORDS,
     )
 
 
+ALONE = "only in "
+"""How notes begin on what one side lacks."""
 COMPARED = ("setup", "overview", "largest", "verdicts", "claims")
 """Tables of a comparison on the page; those of every number are in the run."""
 SWITCH_WORDS = {
