@@ -81,12 +81,38 @@ def test_a_law_says_chi_and_attenuation_in_words(made):
     row = next(row for row in made.table("law") if row["when"] == "end")
     said = drawn(made, "law").healthy
     assert f"On the trunk chi is {row['chi']:.3g} ({row['chi_low']:.3g} to {row['chi_high']:.3g})" in said
-    assert f"depth 6 back to depth 1 the gradient shrinks by a factor of {row['attenuation']:.3g}." in said
-    assert "predicts chi 0.9 (dashed)." in said
+    assert f"depth 6 back to depth 1 the gradient shrinks by a factor of {row['attenuation']:.3g} (1000" in said
+    assert "predicts chi 0.9 at the start (dashed)." in said
     grows = flowed.flow(flowed.readings(chi=1.3))
     assert "the gradient grows by a factor of" in drawn(grows, "law").healthy
     short = flowed.flow(flowed.readings(shape=flowed.chain(2)))
     assert "There is no line" in drawn(short, "law").healthy
+
+
+def test_a_law_gives_no_factor_that_it_does_not_know(made):
+    """Points far from a line, and a band about 1: both are said, neither with a factor; else depths that were fitted."""
+    law = made.tables["law"]
+    rows = [row for row in law.rows() if row["path"] == "trunk"]
+
+    def told(**other):
+        table = Table.of([{**row, **other} for row in rows])
+        return drawn(replace(made, tables={**made.tables, "law": table}), "law")
+
+    bent = told(r2=0.31).healthy
+    assert "On the trunk, from depth 6 back to depth 1, the points do not lie on a line (R² = 0.31)" in bent
+    level = told(chi=0.98, chi_low=0.93, chi_high=1.02).healthy
+    assert "is not told from 1 (band 0.93 to 1.02)" in level
+    flat = told(chi=0.98, chi_low=0.93, chi_high=1.02, r2=0.1).healthy
+    assert "is not told from 1 (band 0.93 to 1.02, R² = 0.1)" in flat
+    assert "by a factor of" not in bent + level
+    cut = flowed.flow(flowed.readings(chi=0.3, shape=flowed.chain(8)))
+    cells = cut.tables["layers"].columns
+    gone = {**cells, "gradient_end": np.where(cells["depth"] < 3, 0.0, cells["gradient_end"])}
+    fewer = Table.of([{**row, "left_out": 9} for row in cut.table("law")])
+    one = drawn(replace(cut, tables={**cut.tables, "layers": Table(gone), "law": fewer}), "law")
+    chi = next(row["chi"] for row in cut.table("law") if row["when"] == "end")
+    assert f"from depth 8 back to depth 3 the gradient shrinks by a factor of {chi ** (-5 / 2):.3g} " in one.healthy
+    assert np.isfinite(one.series["trunk fitted"]).tolist() == [False] * 2 + [True] * 6
 
 
 def test_the_law_is_at_start_and_end(made):
