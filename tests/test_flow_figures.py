@@ -90,7 +90,7 @@ def test_a_law_says_chi_and_attenuation_in_words(made):
 
 
 def test_a_law_gives_no_factor_that_it_does_not_know(made):
-    """Points far from a line, and a band about 1: both are said, neither with a factor; else depths that were fitted."""
+    """Points far from a line, and a band about 1: said without a factor; else over the depths that were fitted."""
     law = made.tables["law"]
     rows = [row for row in law.rows() if row["path"] == "trunk"]
 
@@ -164,6 +164,34 @@ def test_cells_of_the_heat_map_are_medians_of_steps():
     assert (odd[0], np.isfinite(odd[1])) == (-np.inf, False)
 
 
+def test_shades_span_three_decades_at_least(made):
+    """What hardly varies is of one shade; a wider range is as wide as it is."""
+    narrow = flowed.readings()
+    narrow.signals["gradient"][:] = 0.1 * (1 + narrow.signals["gradient"] / 10)
+    low, high = drawn(flowed.flow(narrow), "heat").limits
+    assert high - low == pytest.approx(3)
+    cells = np.array(list(drawn(flowed.flow(narrow), "heat").series.values()))
+    assert (low + high) / 2 == pytest.approx((cells.min() + cells.max()) / 2)
+    vast = drawn(flowed.flow(flowed.readings(chi=0.01)), "heat")
+    cells = np.array(list(vast.series.values()))
+    assert vast.limits == (cells.min(), cells.max())
+
+
+def test_the_loss_is_drawn_where_it_was_told(made):
+    """The numbers of the steps; steps without are left out, and without any there is no figure."""
+    told = made.tables["steps"].columns
+    one = drawn(made, "loss")
+    np.testing.assert_array_equal(one.series["loss"], told["loss"])
+    np.testing.assert_array_equal(one.x, told["step"])
+    some = np.where(np.arange(len(told["loss"])) % 3, np.nan, told["loss"])
+    fewer = replace(made, tables={**made.tables, "steps": Table({**told, "loss": some})})
+    np.testing.assert_array_equal(drawn(fewer, "loss").x, told["step"][::3])
+    none = replace(made, tables={**made.tables, "steps": Table({**told, "loss": np.nan * told["loss"]})})
+    with pytest.raises(NothingToDraw, match="no loss was told"):
+        drawn(none, "loss")
+    assert "loss" not in [one.name for one in figures({"": none})]
+
+
 def test_zero_and_not_finite_cells_are_set_apart():
     """On paper grey and red, on the page told by their places: zero apart from what is not known."""
     one = drawn(flowed.broken(), "heat")
@@ -201,6 +229,7 @@ def test_histograms_are_counted_one_by_one():
         epochs = result.tables["steps"].columns["epoch"]
         every = [values[:, names.index(name)] for name in one.parts[0].series]
         at = slow.edges(np.concatenate(every).tolist(), WIDTHS, BARS)
+        assert one.title == "Gradient norms of the steps, epoch by epoch"
         assert [part.title for part in one.parts] == [f"epoch {epoch}" for epoch in sorted(set(epochs.tolist()))]
         for part in one.parts:
             rows = epochs == int(part.title.removeprefix("epoch "))
@@ -297,14 +326,17 @@ def test_a_kept_gif_outlives_a_failure(two, tmp_path, monkeypatch):
 
 
 def test_series_as_json_are_norms_of_whole_batches():
-    """The same mapping as of the readings; NaN is a word; what is no flow is refused."""
+    """The same mapping as of the readings; NaN is null, a layer without any is left out; what is no flow is refused."""
     made = flowed.readings()
     wanted, told = e5(made), json.loads(series_json(flowed.flow(made)))
     assert list(told) == list(wanted)
     for layer, norms in told.items():
         np.testing.assert_allclose(norms, wanted[layer], rtol=1e-14)
     assert told["fc"][0] == pytest.approx(made.signals["gradient"][0, 7] / 4)
-    assert json.loads(series_json(flowed.broken()))["layer1.0.conv2"][-1] == "NaN"
+    broken = json.loads(series_json(flowed.broken()))
+    assert (broken["layer1.0.conv2"][-1], broken["conv1"][-1], set(broken["layer1.0"])) == (None, "Infinity", {0.0})
+    made.signals["gradient"][:, 3] = np.nan
+    assert [*json.loads(series_json(flowed.flow(made)))] == [one for one in LAYERS if one != "layer1.0"]
     with pytest.raises(BadInput, match="give the result of a flow"):
         series_json(Result("summary"))
 
@@ -406,7 +438,7 @@ def test_the_section_has_verdicts_law_and_what_was_dismissed(tmp_path):
     read = Reader(page)
     assert [a["id"] for a in read.attributes("section")] == ["findings", "flow", "words", "provenance"]
     holders = [a["data-chart"] for a in read.attributes("div") if "data-chart" in a]
-    assert holders == [f"flow-{n}" for n in ("law_start", "law", "series", "heat", "updates", "histograms")]
+    assert holders == [f"flow-{n}" for n in ("loss", "law_start", "law", "series", "heat", "updates", "histograms")]
     assert {"law, training", "considered and dismissed, training"} <= set(read.text["summary"])
     assert {"chi", "attenuation", "gradient of a layer", "update ratio", "lost update"} <= set(read.text["dt"])
     assert "the loss is a mean over samples" in page

@@ -100,7 +100,7 @@ def _fitted(told: Columns, path: str) -> np.ndarray:
 
 
 def _narrowed(row: Mapping[str, Any], depth: np.ndarray, values: np.ndarray) -> Mapping[str, Any]:
-    """Return a law over the depths that have a gradient: one that was fitted without the others says nothing of them."""
+    """Return a law over the depths that have a gradient: fitted without the others, it says nothing of them."""
     there = depth[np.isfinite(values) & (values > 0)]
     if not row["left_out"] or not len(there):
         return row

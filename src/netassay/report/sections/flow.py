@@ -23,7 +23,9 @@ def flow(run: Run, results: Mapping[str, Result]) -> Section | None:
         lead=_lead(last),
         verdicts=_verdicts(named),
         notes=notes(named),
-        figures=tuple(sorted(figures(named), key=lambda one: one.name != "law_start")),
+        figures=tuple(
+            sorted(figures(named), key=lambda one: FIRST.index(one.name) if one.name in FIRST else len(FIRST))
+        ),
         tables={
             when(told, name): one.tables[table]
             for table, told in SHOWN.items()
@@ -40,6 +42,8 @@ def _verdicts(named: Mapping[str, Result]) -> tuple[Verdict, ...]:
     return tuple({(said.rule, said.layer): said for one in later for said in one.verdicts}.values())
 
 
+FIRST = ("loss", "law_start")
+"""Figures that stand before the others."""
 SHOWN = {
     "law": "law",
     "layers": "layers",
