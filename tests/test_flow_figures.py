@@ -466,14 +466,16 @@ def test_each_study_has_its_section_and_says_what_it_is(tmp_path):
         page = render(stored(tmp_path / label, results()))
         read = Reader(page)
         key, said = {
-            "study": ("switches", "Which switch it is that gradient and learning depend on."),
-            "prescribe": ("remedies", "What helps, as tried on copies."),
-            "compare": ("comparison", "What is different between two runs."),
+            "study": ("switches", "The skip matters most."),
+            "prescribe": ("remedies", "Type `skip=residual`: the loss falls."),
+            "compare": ("comparison", "8 of 20 numbers differ; the interval of 8 excludes 0"),
         }[label]
         assert [a["id"] for a in read.attributes("section")] == [key, "words", "provenance"]
-        assert said in page
+        head = page[page.index('<div class="said plain') : page.index("</header>")]
+        assert said in head
     healthy = render(stored(tmp_path / "flow", {"flow": flowed.flow()}))
     assert "No finding in how gradient flows." in healthy
+    assert '<div class="said good">' in healthy
 
 
 def test_what_one_side_lacks_is_folded(tmp_path):

@@ -99,7 +99,7 @@ def _fitted(told: Columns, path: str) -> np.ndarray:
     return np.flatnonzero(weights if enough else there & ~np.isin(told["role"], ("input", "other")))
 
 
-def _narrowed(row: Mapping[str, Any], depth: np.ndarray, values: np.ndarray) -> Mapping[str, Any]:
+def _narrowed(row: dict[str, Any], depth: np.ndarray, values: np.ndarray) -> dict[str, Any]:
     """Return a law over the depths that have a gradient: fitted without the others, it says nothing of them."""
     there = depth[np.isfinite(values) & (values > 0)]
     if not row["left_out"] or not len(there):
