@@ -168,7 +168,10 @@ def prescription(remedies: Sequence[str] = REMEDIES) -> Result:
             for j in range(20)
         ]
     tables = {"remedies": Table.of(rows), "before_after": Table.of(gradients), "curves": Table.of(curves)}
-    return Result("prescribe", tables, provenance={"model": "resnet[1,1,1]:skip=none,norm=none", "data": "made up"})
+    said = "Type `skip=residual`: the loss falls. It is so."
+    return Result(
+        "prescribe", tables, notes=(said,), provenance={"model": "resnet[1,1,1]:skip=none,norm=none", "data": "made up"}
+    )
 
 
 def comparison(layers: Sequence[str] = LAYERS) -> Result:

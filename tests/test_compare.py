@@ -117,13 +117,52 @@ def test_rows_are_identified_by_as_few_columns_as_will_do():
     table = Table.of(rows)
     assert identifying(table, table) == ("layer", "channel")
     law = Table.of([{"path": "trunk", "layers": 5, "when": when, "chi": 1.0} for when in ("start", "end")])
-    assert identifying(law, law) == ("when",)
+    assert identifying(law, law) == ("path", "when")
     paths = [("trunk", 5), ("branch", 7)]
     law = Table.of([{"path": p, "layers": n, "when": when} for p, n in paths for when in ("start", "end")])
     assert identifying(law, law) == ("path", "when")
     curves = Table.of([{"seed": seed, "step": step, "loss": 1.0} for seed in (0, 1) for step in (0, 1)])
     assert identifying(curves, curves, "seed") == ("step",)
     assert identifying(Table.of([{"n": 3}]), Table.of([{"n": 4}])) == ()
+
+
+def test_whole_numbers_identify_only_where_text_does_not():
+    """A law is known by path and stretch, whatever its counts; another whole number comes after all text."""
+    law = [{"batches": 1 + i, "left_out": i, "path": "trunk", "when": w} for i, w in enumerate(("start", "end", "all"))]
+    other = Table.of([{**row, "batches": 9 - row["batches"]} for row in law])
+    assert matched(Table.of(law), other).keys == ("path", "when")
+    sizes = Table.of([{"depth": 9 - i, "n": i, "role": role} for i, role in enumerate("abc")])
+    assert identifying(sizes, sizes) == ("role",)
+    grid = Table.of([{"role": role, "n": n, "side": n} for role in "ab" for n in (1, 2)])
+    assert identifying(grid, grid) == ("role", "side")
+
+
+def test_rows_of_another_kind_are_not_compared():
+    """A layer that is a convolution in one and linear in the other is counted in a note, and in no number."""
+    one = Table.of([{"layer": "fc1", "kind": "Linear", "rms": 1.0}, {"layer": "0", "kind": "Conv2d", "rms": 1.0}])
+    two = Table.of([{"layer": "fc1", "kind": "Linear", "rms": 2.0}, {"layer": "0", "kind": "ReLU", "rms": 9.0}])
+    found = matched(one, two)
+    assert (found.table.columns["layer"].tolist(), found.unlike, found.only_a) == (["fc1"], 1, ())
+    notes = na.compare(*(Result("demo", {"layers": table}) for table in (one, two))).notes
+    assert "demo/layers: 1 rows of one name are of another kind, and not compared" in notes
+    bare = Table.of([{"layer": "0", "rms": 9.0}])
+    assert len(matched(one, bare).table) == 1
+
+
+@pytest.mark.parametrize("name", ["seed", "model_hash"])
+def test_channels_of_networks_drawn_apart_are_not_among_the_largest(name):
+    """Channel 3 of another seed is another channel; with one seed it is the same."""
+
+    def channels(told, shift):
+        row = {"layer": "fc", "rms": shift, "rms_low": shift - 0.1, "rms_high": shift + 0.1}
+        tables = {"channels": Table.of([{**row, "channel": i} for i in (0, 1)]), "layers": Table.of([row])}
+        return Result("demo", tables, provenance={name: told})
+
+    apart, same = (na.compare(channels("0", 1.0), channels(told, 2.0)) for told in ("1", "0"))
+    assert {row["table"] for row in apart.table("largest")} == {"demo/layers"}
+    assert {row["table"] for row in same.table("largest")} == {"demo/layers", "demo/channels"}
+    assert [any("no common order" in note for note in one.notes) for one in (apart, same)] == [True, False]
+    assert len(apart.table("demo/channels")) == 2
 
 
 def seeded_table(values, seeds=None):
@@ -249,7 +288,7 @@ def test_the_order_of_rows_has_no_say():
     assert there == {key: pytest.approx(value, nan_ok=True, rel=1e-9) for key, value in flipped.items()}
 
 
-def test_the_surest_differences_come_first():
+def test_what_differs_most_comes_first():
     """Largest: the rows whose interval excludes 0, by how often their reach they are away."""
     found = na.compare(result(), result(1.0))
     rows = found.table("largest")
@@ -346,7 +385,7 @@ def test_fail_on_counts_what_is_new_in_b(tmp_path, capsys):
     assert "finding: l0: no gradient" in capsys.readouterr().out
     assert main(["compare", b, a, "--fail-on", "finding"]) == 0
     assert main(["compare", b, b, "--fail-on", "finding"]) == 0
-    capsys.readouterr()
+    assert "No finding in b that a has not." in capsys.readouterr().out
     assert main(["compare", a, b, "--json", "--out", str(tmp_path / "kept")]) == 0
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["study"] == "compare"
     assert na.open_run(tmp_path / "kept").page.exists()

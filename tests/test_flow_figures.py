@@ -81,12 +81,38 @@ def test_a_law_says_chi_and_attenuation_in_words(made):
     row = next(row for row in made.table("law") if row["when"] == "end")
     said = drawn(made, "law").healthy
     assert f"On the trunk chi is {row['chi']:.3g} ({row['chi_low']:.3g} to {row['chi_high']:.3g})" in said
-    assert f"depth 6 back to depth 1 the gradient shrinks by a factor of {row['attenuation']:.3g}." in said
-    assert "predicts chi 0.9 (dashed)." in said
+    assert f"depth 6 back to depth 1 the gradient shrinks by a factor of {row['attenuation']:.3g} (1000" in said
+    assert "predicts chi 0.9 at the start (dashed)." in said
     grows = flowed.flow(flowed.readings(chi=1.3))
     assert "the gradient grows by a factor of" in drawn(grows, "law").healthy
     short = flowed.flow(flowed.readings(shape=flowed.chain(2)))
     assert "There is no line" in drawn(short, "law").healthy
+
+
+def test_a_law_gives_no_factor_that_it_does_not_know(made):
+    """Points far from a line, and a band about 1: said without a factor; else over the depths that were fitted."""
+    law = made.tables["law"]
+    rows = [row for row in law.rows() if row["path"] == "trunk"]
+
+    def told(**other):
+        table = Table.of([{**row, **other} for row in rows])
+        return drawn(replace(made, tables={**made.tables, "law": table}), "law")
+
+    bent = told(r2=0.31).healthy
+    assert "On the trunk, from depth 6 back to depth 1, the points do not lie on a line (R² = 0.31)" in bent
+    level = told(chi=0.98, chi_low=0.93, chi_high=1.02).healthy
+    assert "is not told from 1 (band 0.93 to 1.02)" in level
+    flat = told(chi=0.98, chi_low=0.93, chi_high=1.02, r2=0.1).healthy
+    assert "is not told from 1 (band 0.93 to 1.02, R² = 0.1)" in flat
+    assert "by a factor of" not in bent + level
+    cut = flowed.flow(flowed.readings(chi=0.3, shape=flowed.chain(8)))
+    cells = cut.tables["layers"].columns
+    gone = {**cells, "gradient_end": np.where(cells["depth"] < 3, 0.0, cells["gradient_end"])}
+    fewer = Table.of([{**row, "left_out": 9} for row in cut.table("law")])
+    one = drawn(replace(cut, tables={**cut.tables, "layers": Table(gone), "law": fewer}), "law")
+    chi = next(row["chi"] for row in cut.table("law") if row["when"] == "end")
+    assert f"from depth 8 back to depth 3 the gradient shrinks by a factor of {chi ** (-5 / 2):.3g} " in one.healthy
+    assert np.isfinite(one.series["trunk fitted"]).tolist() == [False] * 2 + [True] * 6
 
 
 def test_the_law_is_at_start_and_end(made):
@@ -138,6 +164,34 @@ def test_cells_of_the_heat_map_are_medians_of_steps():
     assert (odd[0], np.isfinite(odd[1])) == (-np.inf, False)
 
 
+def test_shades_span_three_decades_at_least(made):
+    """What hardly varies is of one shade; a wider range is as wide as it is."""
+    narrow = flowed.readings()
+    narrow.signals["gradient"][:] = 0.1 * (1 + narrow.signals["gradient"] / 10)
+    low, high = drawn(flowed.flow(narrow), "heat").limits
+    assert high - low == pytest.approx(3)
+    cells = np.array(list(drawn(flowed.flow(narrow), "heat").series.values()))
+    assert (low + high) / 2 == pytest.approx((cells.min() + cells.max()) / 2)
+    vast = drawn(flowed.flow(flowed.readings(chi=0.01)), "heat")
+    cells = np.array(list(vast.series.values()))
+    assert vast.limits == (cells.min(), cells.max())
+
+
+def test_the_loss_is_drawn_where_it_was_told(made):
+    """The numbers of the steps; steps without are left out, and without any there is no figure."""
+    told = made.tables["steps"].columns
+    one = drawn(made, "loss")
+    np.testing.assert_array_equal(one.series["loss"], told["loss"])
+    np.testing.assert_array_equal(one.x, told["step"])
+    some = np.where(np.arange(len(told["loss"])) % 3, np.nan, told["loss"])
+    fewer = replace(made, tables={**made.tables, "steps": Table({**told, "loss": some})})
+    np.testing.assert_array_equal(drawn(fewer, "loss").x, told["step"][::3])
+    none = replace(made, tables={**made.tables, "steps": Table({**told, "loss": np.nan * told["loss"]})})
+    with pytest.raises(NothingToDraw, match="no loss was told"):
+        drawn(none, "loss")
+    assert "loss" not in [one.name for one in figures({"": none})]
+
+
 def test_zero_and_not_finite_cells_are_set_apart():
     """On paper grey and red, on the page told by their places: zero apart from what is not known."""
     one = drawn(flowed.broken(), "heat")
@@ -175,6 +229,7 @@ def test_histograms_are_counted_one_by_one():
         epochs = result.tables["steps"].columns["epoch"]
         every = [values[:, names.index(name)] for name in one.parts[0].series]
         at = slow.edges(np.concatenate(every).tolist(), WIDTHS, BARS)
+        assert one.title == "Gradient norms of the steps, epoch by epoch"
         assert [part.title for part in one.parts] == [f"epoch {epoch}" for epoch in sorted(set(epochs.tolist()))]
         for part in one.parts:
             rows = epochs == int(part.title.removeprefix("epoch "))
@@ -271,14 +326,17 @@ def test_a_kept_gif_outlives_a_failure(two, tmp_path, monkeypatch):
 
 
 def test_series_as_json_are_norms_of_whole_batches():
-    """The same mapping as of the readings; NaN is a word; what is no flow is refused."""
+    """The same mapping as of the readings; NaN is null, a layer without any is left out; what is no flow is refused."""
     made = flowed.readings()
     wanted, told = e5(made), json.loads(series_json(flowed.flow(made)))
     assert list(told) == list(wanted)
     for layer, norms in told.items():
         np.testing.assert_allclose(norms, wanted[layer], rtol=1e-14)
     assert told["fc"][0] == pytest.approx(made.signals["gradient"][0, 7] / 4)
-    assert json.loads(series_json(flowed.broken()))["layer1.0.conv2"][-1] == "NaN"
+    broken = json.loads(series_json(flowed.broken()))
+    assert (broken["layer1.0.conv2"][-1], broken["conv1"][-1], set(broken["layer1.0"])) == (None, "Infinity", {0.0})
+    made.signals["gradient"][:, 3] = np.nan
+    assert [*json.loads(series_json(flowed.flow(made)))] == [one for one in LAYERS if one != "layer1.0"]
     with pytest.raises(BadInput, match="give the result of a flow"):
         series_json(Result("summary"))
 
@@ -348,6 +406,7 @@ def test_differences_are_over_the_reach_of_their_intervals():
     one = drawn(made, "differences")
     rows = made.table("largest")[:-1]
     assert one.x == [f"{layer} gradient" for layer in LAYERS]
+    assert one.title == "What differs most (intervals are not corrected for their number)"
     for i, row in enumerate(rows):
         assert abs(one.series[""][i]) == pytest.approx(row["size"])
         assert np.sign(one.series[""][i]) == np.sign(row["difference"])
@@ -379,10 +438,10 @@ def test_the_section_has_verdicts_law_and_what_was_dismissed(tmp_path):
     read = Reader(page)
     assert [a["id"] for a in read.attributes("section")] == ["findings", "flow", "words", "provenance"]
     holders = [a["data-chart"] for a in read.attributes("div") if "data-chart" in a]
-    assert holders == [f"flow-{n}" for n in ("law_start", "law", "series", "heat", "updates", "histograms")]
+    assert holders == [f"flow-{n}" for n in ("loss", "law_start", "law", "series", "heat", "updates", "histograms")]
     assert {"law, training", "considered and dismissed, training"} <= set(read.text["summary"])
     assert {"chi", "attenuation", "gradient of a layer", "update ratio", "lost update"} <= set(read.text["dt"])
-    assert "rests on: reduction mean." in page
+    assert "the loss is a mean over samples" in page
     (slider,) = [a for a in read.attributes("input") if a["type"] == "range"]
     assert (slider["min"], slider["max"], slider["value"]) == ("0", "5", "5")
     assert not re.search(r"\son\w+=", page[: page.index("<script")])
@@ -407,11 +466,22 @@ def test_each_study_has_its_section_and_says_what_it_is(tmp_path):
         page = render(stored(tmp_path / label, results()))
         read = Reader(page)
         key, said = {
-            "study": ("switches", "Which switch it is that gradient and learning depend on."),
-            "prescribe": ("remedies", "What helps, as tried on copies."),
-            "compare": ("comparison", "What is different between two runs."),
+            "study": ("switches", "The skip matters most."),
+            "prescribe": ("remedies", "Type `skip=residual`: the loss falls."),
+            "compare": ("comparison", "8 of 20 numbers differ; the interval of 8 excludes 0"),
         }[label]
         assert [a["id"] for a in read.attributes("section")] == [key, "words", "provenance"]
-        assert said in page
+        head = page[page.index('<div class="said plain') : page.index("</header>")]
+        assert said in head
     healthy = render(stored(tmp_path / "flow", {"flow": flowed.flow()}))
     assert "No finding in how gradient flows." in healthy
+    assert '<div class="said good">' in healthy
+
+
+def test_what_one_side_lacks_is_folded(tmp_path):
+    """Lists of rows that are only in a, or only in b, are below a word each; other notes stay in sight."""
+    made = replace(flowed.comparison(), notes=("a: x; b: y", "only in a: rows: 'p'", "only in b: rows: 'q'"))
+    read = Reader(render(stored(tmp_path, {"compare": made})))
+    assert {"only in a", "only in b"} <= set(read.text["summary"])
+    assert not any(line.startswith("only in") for line in read.text["li"])
+    assert {"a: x; b: y", "rows: 'p'", "rows: 'q'"} <= set(read.text["li"])

@@ -110,6 +110,8 @@ MOST = 30
 WIDE = 200
 """Columns of text where standard output is no terminal."""
 NOTHING_FOUND = "No finding."
+NOTHING_NEW = "No finding in b that a has not."
+"""What is said of a comparison, whose findings are those of b alone."""
 
 
 def show_result(result: Result, table: str, *, json: bool, csv: bool) -> None:
@@ -125,7 +127,7 @@ def show_result(result: Result, table: str, *, json: bool, csv: bool) -> None:
 def _show(result: Result, table: str) -> None:
     console = Console(width=None if sys.stdout.isatty() else WIDE)
     for line in findings(result.verdicts) if result.study in FINDING else []:
-        console.print(Text(line))
+        console.print(Text(NOTHING_NEW if (line, result.study) == (NOTHING_FOUND, "compare") else line))
     for claim in result.claims if result.study in CLAIMING else ():
         console.print(Text(str(claim)))
     for name, content in result.tables.items():

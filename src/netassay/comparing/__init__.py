@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from netassay.comparing.rows import STEPS, Matched, matched, series, unrolled
 from netassay.comparing.sides import Pair, Source, pairs, side
-from netassay.comparing.telling import claims, largest, notes, only_b, overview, setup, verdicts
+from netassay.comparing.telling import claims, drawn_apart, largest, notes, only_b, overview, setup, verdicts
 from netassay.result import Array, Result
 
 __all__ = ["compare"]
@@ -28,8 +28,9 @@ def compare(a: Source, b: Source) -> Result:
     two numbers (Zou & Donner 2008), "replicates" such as seeds (Welch 1947), "paired replicates" where both have the
     same (Student 1908), "stretches" of an array over steps, often of logarithms (then the ratio is exp(difference)), or
     "none", where it is NaN; `n` counts replicates. Tables "setup" (what was done otherwise), "overview", "largest"
-    (rows whose interval excludes 0, the surest first), "verdicts", "claims" and, of runs with series, "series". The
-    result's own verdicts are those of b that a has not. Changing a and b changes signs.
+    (rows whose interval excludes 0, not corrected for how many there are, by how far; without single channels where
+    seeds or hashes of the networks differ), "verdicts", "claims" and, of runs with series, "series". The result's own
+    verdicts are those of b that a has not. Changing a and b changes signs.
 
     Raises `BadInput` where no study is in both, or a path holds no run.
 
@@ -45,10 +46,11 @@ def compare(a: Source, b: Source) -> Result:
     if first.series.columns and second.series.columns:
         found["series"] = matched(first.series, second.series)
     long = {name: one.table for name, one in found.items()}
+    made = setup(first, second, both)
     tables = {
-        "setup": setup(first, second, both),
+        "setup": made,
         "overview": overview(found),
-        "largest": largest(long),
+        "largest": largest(long, drawn_apart(made)),
         "verdicts": verdicts(both),
         "claims": claims(both),
     }

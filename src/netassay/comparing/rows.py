@@ -19,6 +19,14 @@ OWN = ("quantity", "a", "b", "difference", "difference_low", "difference_high", 
 WORDS, COUNTS, FLOATS = "U", "biu", "f"
 ENDS = ("", "_low", "_high")
 
+KIND = "kind"
+NAMED = (("path", "when"),)
+"""Columns that identify the rows of a table that has them, such as the law's."""
+INDICES = ("channel", "step", "epoch", "index")
+"""Columns of whole numbers that identify as well as text does."""
+TALLIES = ("n", "batches", "left_out", "layers", "samples", "points")
+"""Columns of whole numbers that identify nothing."""
+
 Key = tuple[Any, ...]
 Pairs = Sequence[tuple[list[int], list[int]]]
 NOTHING = Compared.of(np.empty(0), np.empty(0), np.nan, 0)
@@ -28,7 +36,8 @@ NOTHING = Compared.of(np.empty(0), np.empty(0), np.nan, 0)
 class Matched:
     """Two tables compared: the long table, the columns that identify a row, and rows that one of them lacks.
 
-    `reworded` counts, for each column of text that identifies nothing, the rows in which it differs.
+    `reworded` counts, for each column of text that identifies nothing, the rows in which it differs. `unlike` counts
+    rows of one name that are of another kind, and not compared.
     """
 
     table: Table
@@ -36,18 +45,21 @@ class Matched:
     only_a: tuple[Key, ...] = ()
     only_b: tuple[Key, ...] = ()
     reworded: tuple[tuple[str, int], ...] = ()
+    unlike: int = 0
 
 
 def matched(a: Table, b: Table) -> Matched:
     """Match rows by what identifies them, and compare every column of numbers.
 
-    A row is identified by its columns of text, truth values and whole numbers, as few as are unique in both tables.
+    A row is identified by its columns of text and truth values, and of whole numbers where those are not unique, as few
+    as are unique in both tables. Rows of one name that differ in their column "kind" are not compared.
     Rows numbered by a replicate column, or that nothing identifies, are repetitions of a measurement.
     """
     again = next((one for one in REPLICATES if one in a.columns and one in b.columns), "")
     keys = identifying(a, b, again)
     rows_a, rows_b = _grouped(a, keys), _grouped(b, keys)
-    both = [key for key in rows_a if key in rows_b]
+    named = [key for key in rows_a if key in rows_b]
+    both = [key for key in named if _alike(a, b, rows_a[key], rows_b[key])]
     pairs = [(rows_a[key], rows_b[key]) for key in both]
     names = _measured(a, b, keys, again)
     alone = not again and all(len(i) == len(j) == 1 for i, j in pairs)
@@ -56,7 +68,15 @@ def matched(a: Table, b: Table) -> Matched:
     quantity = np.tile(np.array(names, dtype=str), len(pairs))
     table = _long({name: np.repeat(values, len(names)) for name, values in columns.items()}, quantity, found, told)
     only_a, only_b = (tuple(k for k in x if k not in y) for x, y in ((rows_a, rows_b), (rows_b, rows_a)))
-    return Matched(table, keys, only_a, only_b, _reworded(a, b, pairs, (*keys, again)))
+    unlike = len(named) - len(both)
+    return Matched(table, keys, only_a, only_b, _reworded(a, b, pairs, (*keys, again)), unlike)
+
+
+def _alike(a: Table, b: Table, i: list[int], j: list[int]) -> bool:
+    """Tell whether rows are of one kind, as far as both tables say."""
+    if not all(KIND in one.columns and one.columns[KIND].dtype.kind == WORDS for one in (a, b)):
+        return True
+    return bool({*a.columns[KIND][i].tolist()} == {*b.columns[KIND][j].tolist()})
 
 
 def series(a: Array, b: Array, name: str) -> Matched:
@@ -99,15 +119,21 @@ def unrolled(array: Array, name: str) -> Table:
 def identifying(a: Table, b: Table, again: str = "") -> tuple[str, ...]:
     """Return the columns that together with `again` are unique in both tables, as few as will do.
 
-    Columns of text and truth values where none will.
+    Columns of text, truth values and indices first, then of other whole numbers; never of what only counts. Columns of
+    text and truth values where none will.
     """
     shared = [name for name in a.columns if name in b.columns and name != again]
     kinds = {name: {one.columns[name].dtype.kind for one in (a, b)} for name in shared}
-    able = [name for name in shared if kinds[name] <= set(WORDS + COUNTS)]
     beside = (again,) if again else ()
-    chosen = next((able[:i] for i in range(len(able) + 1) if _unique(a, b, (*able[:i], *beside))), None)
+    for told in NAMED:
+        if {*told} <= {*shared} and _unique(a, b, (*told, *beside)):
+            return told
+    words = [name for name in shared if kinds[name] <= set(WORDS + "b") or name in INDICES]
+    able = [name for name in shared if kinds[name] <= set(WORDS + COUNTS) and name not in TALLIES]
+    tried = (some[:i] for some in (words, able) for i in range(len(some) + 1))
+    chosen = next((some for some in tried if _unique(a, b, (*some, *beside))), None)
     if chosen is None:
-        return tuple(name for name in able if kinds[name] <= set(WORDS + "b"))
+        return tuple(name for name in words if kinds[name] <= set(WORDS + "b"))
     for kind in (COUNTS, WORDS):  # what only counts goes first
         for name in [name for name in reversed(chosen) if kinds[name] <= set(kind)]:
             less = [other for other in chosen if other != name]

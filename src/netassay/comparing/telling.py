@@ -1,4 +1,4 @@
-"""Telling: what two sides did otherwise, claimed and found, and which differences are surest."""
+"""Telling: what two sides did otherwise, claimed and found, and what differs most."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ CAVEATS = {
     "limits": "intervals from limits speak of what these were taken over, such as samples, and not of other seeds",
     "stretches": "intervals over stretches tell how steady these two trainings are, not what other seeds would give",
 }
+CHANNEL = "channel"
+DRAWN = ("seed", "model_hash", "hash", "weights")
+"""What tells of the weights a network began with."""
 BOTH, ONLY_A, ONLY_B = "both", "only a", "only b"
 NUMBERS = ("a", "b", "difference", "difference_low", "difference_high", "ratio", "n")
 
@@ -30,6 +33,12 @@ def setup(a: Side, b: Side, both: Sequence[Pair]) -> Table:
     known = [(name, one.get(name, ""), two.get(name, "")) for name in names]
     rows = [{"name": name, "differs": said != other, "a": said, "b": other} for name, said, other in known]
     return _table([row for row in rows if row["differs"] or row["name"] in ALWAYS], name="", differs=False, a="", b="")
+
+
+def drawn_apart(setup: Table) -> bool:
+    """Tell whether two networks began with other weights, as far as is known."""
+    told = zip(setup.columns["name"].tolist(), setup.columns["differs"].tolist(), strict=True)
+    return any(differs and name.rpartition(".")[2] in DRAWN for name, differs in told)
 
 
 def _told(side: Side, results: Iterable[Result]) -> dict[str, str]:
@@ -70,10 +79,15 @@ def _excludes(columns: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.asarray((columns["difference_low"] > 0) | (columns["difference_high"] < 0))
 
 
-def largest(long: Mapping[str, Table]) -> Table:
-    """List the rows whose interval excludes 0; `size` is the difference over the reach of its interval towards 0."""
+def largest(long: Mapping[str, Table], apart: bool = False) -> Table:
+    """List the rows whose interval excludes 0; `size` is the difference over the reach of its interval towards 0.
+
+    Rows of single channels are left out where networks were drawn apart: there channels are in no common order.
+    """
     rows = []
     for name, table in long.items():
+        if apart and CHANNEL in table.columns:
+            continue
         keys = [column for column in table.columns if column not in OWN]
         for at in np.flatnonzero(_excludes(table.columns)):
             row = {column: values[at] for column, values in table.columns.items()}
@@ -141,8 +155,16 @@ def notes(a: Side, b: Side, both: Sequence[Pair], found: Mapping[str, Matched]) 
     for name, one in found.items():
         for told, keys in (("a", one.only_a), ("b", one.only_b)):
             lines += _lacking(told, f"{len(keys)} rows of {name}", map(_spelt, keys), ())
+        if one.unlike:
+            lines.append(f"{name}: {one.unlike} rows of one name are of another kind, and not compared")
         lines += [f"{name}: {column!r} differs in {count} rows" for column, count in one.reworded]
-    return (*lines, *_chance(found))
+    return (*lines, *_channels(found, both, (a, b)), *_chance(found))
+
+
+def _channels(found: Mapping[str, Matched], both: Sequence[Pair], sides: tuple[Side, Side]) -> list[str]:
+    if not drawn_apart(setup(*sides, both)) or not any(CHANNEL in one.table.columns for one in found.values()):
+        return []
+    return ["the networks were drawn apart, so that channels are in no common order: no channel is in 'largest'"]
 
 
 def _lacking(told: str, what: str, one: Iterable[str], other: Iterable[str]) -> list[str]:

@@ -19,7 +19,7 @@ from netassay.figures.effects import cells, cells_learning, curves, differences,
 from netassay.figures.exchange import blocks, coherence_by_layer, panel, variation_by_layer
 from netassay.figures.figure import BOX, Figure
 from netassay.figures.frames import histograms
-from netassay.figures.gradients import heat, series, updates
+from netassay.figures.gradients import heat, series, told_loss, updates
 from netassay.figures.initialisation import (
     depth,
     features,
@@ -72,6 +72,7 @@ FIGURES: Mapping[str, Mapping[str, Callable[..., Figure]]] = {
     "flow": {
         "law": law,
         "law_start": law_start,
+        "loss": told_loss,
         "series": series,
         "heat": heat,
         "updates": updates,

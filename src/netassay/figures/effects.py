@@ -114,7 +114,7 @@ def curves(results: Results) -> Figure:
 
 
 def differences(results: Results) -> Figure:
-    """Draw the surest differences between two runs, each over the reach of its interval towards 0."""
+    """Draw what differs most between two runs, each over the reach of its interval towards 0."""
     table, _ = measured(last(results), "differences", "largest")
     rows = [row for row in table.rows() if np.isfinite(row["size"])]
     if not rows:
@@ -122,9 +122,10 @@ def differences(results: Results) -> Figure:
     return whiskered(
         {_where(row): _standardized(row) for row in rows[:MOST]},
         name="differences",
-        title="What is surely different",
+        title="What differs most (intervals are not corrected for their number)",
         healthy="Every difference, b less a, over the reach of its 95 % interval towards 0, so that all can be "
-        "compared: what chance explains ends between -1 and 1 and is left out. To the right: more in b." + _first(rows),
+        "compared; those between -1 and 1 are left out. Of many numbers that do not differ, one in twenty is "
+        "drawn all the same. To the right: more in b." + _first(rows),
         x_label="number",
         y_label="difference / reach of its interval",
         wide=True,

@@ -26,10 +26,11 @@ def histograms(results: Results, layers: Sequence[str] | None = None) -> Figure:
     values = np.asarray(array)[:, [array.axes["layer"].index(name) for name in names]]
     edges = bins(values)
     frames = {title: shares(values[rows], edges) for title, rows in stretches.items()}
+    each = "epoch" if next(iter(stretches)).startswith("epoch") else "tenth"
     top = max(float(made.max(initial=0)) for made in frames.values())
     return Figure(
         name="histograms",
-        title="Distribution of each layer's gradient",
+        title=f"Gradient norms of the steps, {each} by {each}",
         healthy="Healthy: humps that keep their place, or wander to the left together as the loss falls. Humps that "
         "drift apart are layers whose gradient dies; what is zero or not finite is in no bin, so that its hump is low.",
         kind="frames",

@@ -15,8 +15,32 @@ from netassay.result import Array, Result
 
 LINES, POINTS, ROWS, BINS = 8, 400, 48, 120
 """Lines of a figure, and points of one; rows and columns of a heat map, at most."""
+DECADES = 3.0
+"""Least range of a heat map's colours: what varies by less looks alike."""
 UPDATES = (1e-4, 1e-2)
 """A decade on either side of 1e-3 (CS231n, "Neural networks 3", ratio of weights and updates)."""
+
+
+def told_loss(results: Results) -> Figure:
+    """Draw the loss of the steps that were read, where it was told."""
+    result, _ = watched(results, "loss")
+    told = result.tables["steps"].columns
+    known = np.flatnonzero(np.isfinite(told["loss"]))
+    if not len(known):
+        raise NothingToDraw("loss", "no loss was told while it trained", "tell it: monitor.step(loss) after each step")
+    keep = known[np.unique(np.linspace(0, len(known) - 1, POINTS).astype(int))]
+    return Figure(
+        name="loss",
+        title="Loss of the steps that were read",
+        healthy="Healthy: falls quickly, then slowly; no jumps upwards that stay.",
+        kind="lines",
+        wide=True,
+        x=told["step"][keep].astype(float),
+        series={"loss": told["loss"][keep]},
+        x_label="step",
+        y_label="training loss",
+        log=bool((told["loss"][keep] > 0).all()),
+    )
 
 
 def series(results: Results, layers: Sequence[str] | None = None) -> Figure:
@@ -50,7 +74,7 @@ def heat(results: Results, layers: Sequence[str] | None = None) -> Figure:
     starts = np.arange(0, len(steps), -(-len(steps) // BINS))
     rows = {name: binned(np.asarray(array)[:, array.axes["layer"].index(name)], starts) for name in names}
     known = np.concatenate([row[np.isfinite(row)] for row in rows.values()])
-    low, high = (float(known.min()), float(known.max())) if len(known) else (-1.0, 0.0)
+    low, high = _range(known)
     return Figure(
         name="heat",
         title="Gradient by depth and time",
@@ -63,11 +87,22 @@ def heat(results: Results, layers: Sequence[str] | None = None) -> Figure:
         series=rows,
         x_label="step" if len(starts) == len(steps) else f"step, medians of {starts[1]} that were read",
         y_label="layer",
-        limits=(low, high if high > low else low + 1.0),
+        limits=(low, high),
         ends=(f"{10**low:.2g}", f"{10**high:.2g}"),
         cell="{y}\nstep {x}: log10 of the gradient {value}",
         unit="log10 of the gradient",
     )
+
+
+def _range(known: np.ndarray) -> tuple[float, float]:
+    """Return the ends of a heat map's colours, in decades: what was found, in the middle where that is narrow.
+
+    >>> _range(np.array([-2.0, -1.0])), _range(np.array([-9.0, 0.0]))
+    ((-3.0, 0.0), (-9.0, 0.0))
+    """
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+    room = max(DECADES - (high - low), 0.0) / 2
+    return low - room, high + room
 
 
 def binned(values: np.ndarray, starts: np.ndarray) -> np.ndarray:

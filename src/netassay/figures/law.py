@@ -17,6 +17,10 @@ FEWEST = 3
 """Depths from which on layers with weights are enough for a line, as in `flow.law`."""
 FEW = 16
 """Layers that half the width of a page has room for."""
+STRAIGHT = 0.5
+"""Share of the variance along depth below which points do not lie on a line."""
+ALARM = 1000
+"""Attenuation, or growth, from which on `verdicts` make a finding of it (AutoTrainer, Zhang et al. 2021)."""
 NO_LAW = "There is no line: fewer than 3 depths with a gradient."
 Columns = Mapping[str, np.ndarray]
 
@@ -64,6 +68,7 @@ def _law(result: Result, when: str, words: str, name: str) -> Figure:
     order = np.array(sorted(np.concatenate([*at.values(), np.zeros(0, int)]).tolist()), dtype=int)
     order = order[np.argsort(told["depth"][order], kind="stable")]
     series, bands = {path: np.where(np.isin(order, at[path]), measure[order], np.nan) for path in paths}, {}
+    rows = [_narrowed(row, told["depth"][at[row["path"]]], measure[at[row["path"]]]) for row in rows]
     for row in rows:
         lines = _lines(row, told["depth"][at[row["path"]]], measure[at[row["path"]]], told["depth"][order])
         series |= lines
@@ -94,6 +99,15 @@ def _fitted(told: Columns, path: str) -> np.ndarray:
     return np.flatnonzero(weights if enough else there & ~np.isin(told["role"], ("input", "other")))
 
 
+def _narrowed(row: dict[str, Any], depth: np.ndarray, values: np.ndarray) -> dict[str, Any]:
+    """Return a law over the depths that have a gradient: fitted without the others, it says nothing of them."""
+    there = depth[np.isfinite(values) & (values > 0)]
+    if not row["left_out"] or not len(there):
+        return row
+    low, high = int(there.min()), int(there.max())
+    return {**row, "depth_from": low, "depth_to": high, "attenuation": row["chi"] ** (-(high - low) / 2)}
+
+
 def _lines(row: Mapping[str, Any], depth: np.ndarray, values: np.ndarray, x: np.ndarray) -> dict[str, np.ndarray]:
     """Return the fitted line, through the mean over depths, and the predicted one, from where gradient comes in."""
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -122,16 +136,34 @@ def _band(row: Mapping[str, Any], line: np.ndarray, x: np.ndarray) -> tuple[np.n
 def said(row: Mapping[str, Any]) -> str:
     """Say a law in words.
 
-    >>> said({"path": "trunk", "chi": 0.5, "chi_low": 0.4, "chi_high": 0.6, "attenuation": 8.0, "depth_from": 1,
-    ...       "depth_to": 7, "chi_predicted": float("nan")})
-    'On the trunk chi is 0.5 (0.4 to 0.6): from depth 7 back to depth 1 the gradient shrinks by a factor of 8.'
+    >>> said({"path": "trunk", "chi": 0.9, "chi_low": 0.8, "chi_high": 1.1, "depth_from": 1, "depth_to": 7, "r2": 0.8,
+    ...       "chi_predicted": float("nan")})
+    'On the trunk chi, 0.9, is not told from 1 (band 0.8 to 1.1), from depth 7 back to depth 1.'
     """
+    path = {"unknown": "Where the path is not known"}.get(row["path"], f"On the {row['path']}")
+    if row["r2"] < STRAIGHT and not _level(row):  # a level line explains nothing, and is one
+        return f"{path}, {_depths(row)}, the points do not lie on a line (R² = {row['r2']:.2g}); no factor is given."
+    guess = row["chi_predicted"]
+    theory = f" Mean-field theory predicts chi {guess:.3g} at the start (dashed)." if np.isfinite(guess) else ""
+    return f"{path} {_slope(row)}.{theory}"
+
+
+def _slope(row: Mapping[str, Any]) -> str:
+    """Say chi, and what it makes of the gradient, unless it is not told from 1."""
+    band = f"{row['chi_low']:.3g} to {row['chi_high']:.3g}"
+    if _level(row):
+        fit = f", R² = {row['r2']:.2g}" if row["r2"] < STRAIGHT else ""
+        return f"chi, {row['chi']:.3g}, is not told from 1 (band {band}{fit}), {_depths(row)}"
     shrinks = row["attenuation"] >= 1
     factor = row["attenuation"] if shrinks else 1 / row["attenuation"]
-    band = f" ({row['chi_low']:.3g} to {row['chi_high']:.3g})" if np.isfinite(row["chi_low"]) else ""
-    path = {"unknown": "Where the path is not known"}.get(row["path"], f"On the {row['path']}")
-    way = f"from depth {row['depth_to']} back to depth {row['depth_from']}"
+    known = f" ({band})" if np.isfinite(row["chi_low"]) else ""
     does = f"the gradient {'shrinks' if shrinks else 'grows'} by a factor of {factor:.3g}"
-    guess = row["chi_predicted"]
-    theory = f" Mean-field theory predicts chi {guess:.3g} (dashed)." if np.isfinite(guess) else ""
-    return f"{path} chi is {row['chi']:.3g}{band}: {way} {does}.{theory}"
+    return f"chi is {row['chi']:.3g}{known}: {_depths(row)} {does} ({ALARM} and more is a finding)"
+
+
+def _level(row: Mapping[str, Any]) -> bool:
+    return bool(row["chi_low"] <= 1 <= row["chi_high"])
+
+
+def _depths(row: Mapping[str, Any]) -> str:
+    return f"from depth {row['depth_to']} back to depth {row['depth_from']}"

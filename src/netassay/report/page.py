@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -20,9 +19,10 @@ from markupsafe import Markup
 from netassay.errors import BadInput
 from netassay.figures.density import ends
 from netassay.report.charts import cells, charts
+from netassay.report.headline import headline
 from netassay.report.notebook import cell
-from netassay.report.sections import Section, sections, seen
-from netassay.result import Claim, Result, Table, Verdict
+from netassay.report.sections import sections
+from netassay.result import Result, Table
 from netassay.store import Run
 
 
@@ -62,56 +62,6 @@ def render(run: Run) -> str:
         style=Markup(style),
         policy=_policy(scripts, [style]),
     )
-
-
-def headline(built: Sequence[Section], results: Mapping[str, Result]) -> dict[str, Any]:
-    """Say first what was found."""
-    verdicts = [verdict for section in built for verdict in section.verdicts]
-    findings = [verdict for verdict in verdicts if verdict.severity == "finding"]
-    rest = [verdict for verdict in verdicts if verdict.severity != "finding"]
-    look = seen(results)
-    said = _sentence(findings) if findings else _nothing(rest, look, results)
-    return {"said": said, "findings": findings, "rest": rest, "seen": look}
-
-
-def _nothing(rest: Sequence[Verdict], look: str, results: Mapping[str, Result]) -> str:
-    """Say that nothing was found, or that nothing could be."""
-    if any(verdict.rule == "too few samples" for verdict in rest):
-        return "No finding, but too few samples to tell."
-    if look:
-        return "No finding: its channels work."
-    studies = [result for result in results.values() if result.study == "init_study"]
-    if studies:
-        return _counted(studies[-1].claims)
-    told = [SAID[result.study] for result in results.values() if result.study in SAID]
-    if told:
-        return told[-1]
-    return "No finding in any checkpoint." if "checkpoints" in results else "This run holds no channel profile."
-
-
-def _counted(claims: Sequence[Claim]) -> str:
-    """Say how many claims hold."""
-    if not claims:
-        return "What was drawn, and what training made of it."
-    count = Counter[str](claim.decision for claim in claims)
-    rest = [f"{count[said]} {told}" for said, told in DECISIONS.items() if count[said]]
-    return f"Of {len(claims)} claims about initialisations {', '.join(rest)}."
-
-
-SAID = {
-    "exchange_map": "No finding in how its channels exchange gradient.",
-    "flow": "No finding in how gradient flows.",
-    "flow_study": "Which switch it is that gradient and learning depend on.",
-    "prescribe": "What helps, as tried on copies.",
-    "compare": "What is different between two runs.",
-}
-"""What is said first of a study, where nothing was found."""
-DECISIONS = {"holds": "hold", "does not hold": "do not hold", "undecided": "stay undecided"}
-
-
-def _sentence(findings: Sequence[Verdict]) -> str:
-    more = f" And {len(findings) - 1} more." if len(findings) > 1 else ""
-    return f"{findings[0]}.{more}"
 
 
 def tiles(results: Mapping[str, Result]) -> list[tuple[str, str, str]]:

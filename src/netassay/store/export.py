@@ -51,14 +51,19 @@ def series_json(result: Result) -> str:
     """Return the series of a flow as JSON: of each layer, step by step, the norm of the batch's gradient.
 
     It is that of the whole batch under a mean loss: the gradient of the layer over the root of the samples' number.
-    What is not finite is "NaN" or "Infinity".
+    NaN is null, infinity is "Infinity"; layers that never had a gradient are left out.
     """
     if "gradient" not in result.arrays or "steps" not in result.tables:
         raise BadInput(f"series of {result.study!r}", "it holds no gradient step by step", "give the result of a flow")
     gradient = result.array("gradient")
     norms = np.asarray(gradient) / np.sqrt(result.tables["steps"].columns["samples"])[:, None]
-    told = {layer: norms[:, i].tolist() for i, layer in enumerate(gradient.axes["layer"])}
-    return json.dumps(plain(told), allow_nan=False)
+    told = {layer: norms[:, i].tolist() for i, layer in enumerate(gradient.axes["layer"]) if _any(norms[:, i])}
+    known = {layer: [None if one != one else one for one in values] for layer, values in told.items()}
+    return json.dumps(plain(known), allow_nan=False)
+
+
+def _any(norms: np.ndarray) -> bool:
+    return not bool(np.isnan(norms).all())
 
 
 def _missing(module: str, asked: str, package: str) -> BadInput:

@@ -23,7 +23,9 @@ def flow(run: Run, results: Mapping[str, Result]) -> Section | None:
         lead=_lead(last),
         verdicts=_verdicts(named),
         notes=notes(named),
-        figures=tuple(sorted(figures(named), key=lambda one: one.name != "law_start")),
+        figures=tuple(
+            sorted(figures(named), key=lambda one: FIRST.index(one.name) if one.name in FIRST else len(FIRST))
+        ),
         tables={
             when(told, name): one.tables[table]
             for table, told in SHOWN.items()
@@ -40,6 +42,8 @@ def _verdicts(named: Mapping[str, Result]) -> tuple[Verdict, ...]:
     return tuple({(said.rule, said.layer): said for one in later for said in one.verdicts}.values())
 
 
+FIRST = ("loss", "law_start")
+"""Figures that stand before the others."""
 SHOWN = {
     "law": "law",
     "layers": "layers",
@@ -135,7 +139,10 @@ def comparison(run: Run, results: Mapping[str, Result]) -> Section | None:
     named = of_study(results, "compare")
     if not named:
         return None
-    last = list(named.values())[-1]
+    last, said = list(named.values())[-1], notes(named)
+    lacking = {
+        side: tuple(note.partition(": ")[2] for note in said if note.startswith(ALONE + side)) for side in ("a", "b")
+    }
     return Section(
         key="comparison",
         title="What is different",
@@ -143,13 +150,16 @@ def comparison(run: Run, results: Mapping[str, Result]) -> Section | None:
         "that a has not.",
         verdicts=last.verdicts,
         claims=last.claims,
-        notes=notes(named),
+        notes=tuple(note for note in said if not note.startswith(ALONE)),
+        folded={f"{ALONE}{side}": alone for side, alone in lacking.items() if alone},
         figures=tuple(figures(named)),
         tables={name: last.tables[name] for name in COMPARED if len(last.tables.get(name, ()))},
         definitions=COMPARISON_WORDS,
     )
 
 
+ALONE = "only in "
+"""How notes begin on what one side lacks."""
 COMPARED = ("setup", "overview", "largest", "verdicts", "claims")
 """Tables of a comparison on the page; those of every number are in the run."""
 SWITCH_WORDS = {

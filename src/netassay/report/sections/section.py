@@ -17,7 +17,10 @@ LISTED = 200
 
 @dataclass(frozen=True)
 class Section:
-    """One question: what was found and claimed, on what conditions, figures with their tables, and the words used."""
+    """One question: what was found and claimed, on what conditions, figures with their tables, and the words used.
+
+    What is `folded` are lists of notes, each under a word on what they are.
+    """
 
     key: str
     title: str
@@ -25,6 +28,7 @@ class Section:
     verdicts: tuple[Verdict, ...] = ()
     claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
+    folded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
     tables: Tables = field(default_factory=dict)
     definitions: Mapping[str, str] = field(default_factory=dict)
