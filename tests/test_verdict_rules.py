@@ -310,7 +310,7 @@ def test_epsilon_swallows_the_update():
     assert told(black) == told(black, "warning") == []
 
 
-RATIOS = [(1e-7, "finding"), (9e-6, "finding"), (1e-4, None), (0.05, None), (0.3, "warning"), (0.6, "finding")]
+RATIOS = [(1e-7, "finding"), (9e-6, "finding"), (1e-4, None), (0.05, None), (0.4, "warning"), (0.6, "finding")]
 
 
 @pytest.mark.parametrize(("ratio", "severity"), RATIOS)
