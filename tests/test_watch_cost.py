@@ -5,10 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from netassay.watching import Monitor
+from netassay.watching import plan as plans
+from netassay.watching.guard import Guard
+from netassay.watching.plan import Plan
+from netassay.watching.recomputed import Waiting
 from netassay.watching.series import Row, settle
+from netassay.watching.updates import Updates
 from tests.watched import Net, images, seeded, sgd
 
 
@@ -115,3 +121,70 @@ def test_a_watch_holds_no_copy_of_the_weights_between_reads():
         held = [one for one in vars(monitor.updates).values() if isinstance(one, dict)]
         assert not [one for some in held for one in some.values() if getattr(one, "shape", None) in sizes]
         assert [type(row.loss) for row in monitor.series.rows] == [float]
+
+
+class Groups(list):
+    """Groups of an optimizer that count how often they are gone through."""
+
+    gone = 0
+
+    def __iter__(self):
+        self.gone += 1
+        return super().__iter__()
+
+
+def test_groups_are_gone_through_once_a_step():
+    """However many parameters there are; each has the rate of its own."""
+    model = nn.ModuleList(nn.Linear(2, 2) for _ in range(20))
+    optimizer = torch.optim.SGD([{"params": one.parameters(), "lr": 0.1 * i} for i, one in enumerate(model)], lr=1.0)
+    read = Updates(model, [optimizer], Guard())
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    read.before(0)
+    optimizer.param_groups = Groups(optimizer.param_groups)
+    read.after(0)
+    assert optimizer.param_groups.gone == 1
+    assert read.take()["rate"] == pytest.approx([0.1 * i for i in range(20) for _ in range(2)])
+
+
+class Named:
+    """A call that waits, and counts how often its name is asked for."""
+
+    asked = 0
+
+    def __init__(self, name, start):
+        self._name, self.start, self.hooked = name, start, False
+
+    @property
+    def name(self):
+        Named.asked += 1
+        return self._name
+
+
+def test_calls_that_run_again_are_found_without_a_search():
+    """A shared layer and its neighbour in segments that run again from the last: each is found, in linear time."""
+    waiting, inputs = Waiting(), [torch.ones(1) for _ in range(50)]
+    cells = [Named(name, x.data_ptr() if name == "a" else 0) for x in inputs for name in ("a", "b")]
+    for cell in cells:
+        waiting.add(cell)
+    for i in reversed(range(50)):
+        assert waiting.next("a", inputs[i]) is cells[2 * i]
+        if i % 2:
+            assert waiting.next("b", None) is cells[2 * i + 1]
+    assert waiting.next("a", inputs[0]) is None
+    assert Named.asked == len(cells)
+    waiting.settle()
+    assert waiting.cells == cells[1::4]
+    assert waiting.next("b", None) is cells[-3]
+
+
+def test_calls_get_their_columns_at_once(monkeypatch):
+    """Sorted once, in order of execution; what was known stays in its place."""
+    plan, times = Plan(), []
+    monkeypatch.setattr(plans, "sorted", lambda *a, **k: times.append(1) or sorted(*a, **k), raising=False)
+    plan._order = [(name, 0) for name in "abcdef"]
+    plan.add({("e", 0): None, ("b", 0): None})
+    plan.add([("f", 0), ("a", 0), ("e", 0)])
+    plan.add([("a", 0)])
+    assert [name for name, _ in plan.keys] == ["a", "b", "e", "f"]
+    assert len(times) == 2

@@ -35,10 +35,6 @@ class Parameter:
         """Count its entries, of a complex one the real and the imaginary parts."""
         return self.tensor.numel() * (1 + self.tensor.is_complex())
 
-    def group(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """Return the options of its group."""
-        return next(g for g in optimizer.param_groups if any(p is self.tensor for p in g["params"]))
-
     def facts(self) -> dict[str, Any]:
         """Return the facts of `Readings.parameters`."""
         return {

@@ -151,7 +151,7 @@ class Reader:
         if y.requires_grad:
             self._hook(cell, y)
         else:
-            self.waiting.cells.append(cell)
+            self.waiting.add(cell)
         self._last = (weakref.ref(y), y._version, cell)
 
     def _cell(self, current: Pass, key: Key, layer: Layer | None, x: Tensor | None, y: Tensor) -> Cell:
@@ -196,8 +196,7 @@ class Reader:
         own loss: the samples of the step under a mean loss, 1 under a sum, over the gradient scaler's scale.
         """
         samples, columns = self.samples, self.tally.columns
-        for key in columns:
-            self.plan.add(key)
+        self.plan.add(columns)
         keys = list(self.plan.keys)
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
         rows = [columns.get(key, Column()) for key in keys]

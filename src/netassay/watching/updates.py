@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,8 +60,11 @@ class Updates:
 
     def after(self, number: int) -> None:
         """Read what the step did."""
-        for i in self._mine(number) if self.on else ():
-            self.guard(self.parameters[i].name, self._read, i)
+        if self.on:
+            optimizer = self.optimizers[number]
+            groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+            for i in self._mine(number):
+                self.guard(self.parameters[i].name, self._read, i, optimizer, groups)
         self.ended(number)
 
     def _mine(self, number: int) -> list[int]:
@@ -70,13 +73,12 @@ class Updates:
     def _keep(self, i: int) -> None:
         self._before[i] = self.parameters[i].tensor.detach().clone()
 
-    def _read(self, i: int) -> None:
+    def _read(self, i: int, optimizer: torch.optim.Optimizer, groups: Mapping[int, Mapping[str, Any]]) -> None:
         before = self._before.pop(i, None)
         if before is None:
             return
         one = self.parameters[i]
-        optimizer = self.optimizers[one.optimizer]
-        group = one.group(optimizer)
+        group = groups[id(one.tensor)]
         self._rows[i] = Step(one.tensor, before, one.tensor.grad, group, optimizer).numbers()
         self._rates[i] = float(group["lr"]) if "lr" in group else float("nan")
 
