@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from netassay import plots
@@ -20,7 +21,7 @@ from netassay.figures import Figure, figure, figures
 from netassay.figures.frames import BARS, WIDTHS, bins
 from netassay.figures.gradients import BINS, LINES, binned
 from netassay.flow import e5
-from netassay.plots.kinds import BAD, NONE, RAMP
+from netassay.plots.kinds import BAD, COLOURS, NONE, RAMP
 from netassay.report import render
 from netassay.report.charts import plain
 from netassay.result import Result, Table
@@ -388,6 +389,33 @@ def test_before_and_after_show_the_network_and_the_best_remedies():
     assert list(drawn(made, "loss").series) == list(one.series)
 
 
+def test_remedies_that_leave_the_law_as_it_is_are_no_lines_of_it():
+    """A rate changes nothing at the start: the next remedy is drawn, and the loss has the rate."""
+    made = flowed.prescription()
+    told = {name: values.copy() for name, values in made.tables["before_after"].columns.items()}
+    same, now = (told["remedy"] == name for name in ("norm=batch", "as it is"))
+    told["gradient"][same] = told["gradient"][now]
+    made = replace(made, tables={**made.tables, "before_after": Table(told)})
+    lines = {name: drawn(made, name) for name in ("before_after", "loss", "ranking", "chi")}
+    assert list(lines["before_after"].series) == ["as it is", "skip=residual", "LSUV", "init=orthogonal"]
+    assert list(lines["loss"].series) == ["as it is", "skip=residual", "norm=batch", "LSUV"]
+    every = ["as it is", "skip=residual", "LSUV", "init=orthogonal", "norm=batch"]
+    assert all(one.tones == {name: i for i, name in enumerate(every)} for one in lines.values())
+
+
+def test_a_remedy_has_one_colour_in_all_figures():
+    """A line of the loss and a bar of the ranking; a remedy that is no line is grey; the page is told the same."""
+    tones = {"b": 5, "a": 2}
+    told = {"a": np.array([1.0, 2.0]), "b": np.array([2.0, 3.0])}
+    lines = Figure("n", "t", "h.", "lines", ["x", "y"], told, "x", "unit", tones=tones)
+    bars = Figure("n", "t", "h.", "bars", ["a", "b", "c"], {"": np.ones(3)}, "x", "unit", flat=True, tones=tones)
+    colours = [line.get_color() for line in plots.drawing(lines).axes[0].lines]
+    assert {COLOURS[2], COLOURS[5]} == set(colours)
+    shown = [to_hex(bar.get_facecolor()) for bar in plots.drawing(bars).axes[0].patches]
+    assert shown == [COLOURS[2], COLOURS[5], NONE]
+    assert plain(bars)["tones"] == plain(lines)["tones"] == tones
+
+
 def test_remedies_stand_in_their_order():
     """Ranking and chi have every remedy by rank with its interval, and chi the range in which gradient is kept."""
     made = flowed.prescription()
@@ -430,6 +458,7 @@ def test_bars_that_lie_are_named_on_the_left_from_top_to_bottom():
     (whiskers,) = axes.collections
     assert [segment[:, 0].tolist() for segment in whiskers.get_segments()] == [[1.0, 3.0], [-2.0, 0.0]]
     assert axes.get_xlabel() == "unit"
+    assert next(iter(whiskers.get_path_effects()))._gc["foreground"] == "white"
 
 
 def test_the_section_has_verdicts_law_and_what_was_dismissed(tmp_path):
@@ -440,7 +469,9 @@ def test_the_section_has_verdicts_law_and_what_was_dismissed(tmp_path):
     holders = [a["data-chart"] for a in read.attributes("div") if "data-chart" in a]
     assert holders == [f"flow-{n}" for n in ("loss", "law_start", "law", "series", "heat", "updates", "histograms")]
     assert {"law, training", "considered and dismissed, training"} <= set(read.text["summary"])
-    assert {"chi", "attenuation", "gradient of a layer", "update ratio", "lost update"} <= set(read.text["dt"])
+    assert {"chi", "attenuation", "gradient of a layer", "update ratio", "lost update", "input dependence"} <= set(
+        read.text["dt"]
+    )
     assert "the loss is a mean over samples" in page
     (slider,) = [a for a in read.attributes("input") if a["type"] == "range"]
     assert (slider["min"], slider["max"], slider["value"]) == ("0", "5", "5")
@@ -473,6 +504,10 @@ def test_each_study_has_its_section_and_says_what_it_is(tmp_path):
         assert [a["id"] for a in read.attributes("section")] == [key, "words", "provenance"]
         head = page[page.index('<div class="said plain') : page.index("</header>")]
         assert said in head
+        words = {"trunk, branch", "depth", "nats", "law", "chi", "attenuation"}
+        assert len(read.text["dt"]) == len(set(read.text["dt"]))
+        assert words <= set(read.text["dt"]) or key == "comparison"
+        assert ("loss at the start" in read.text["dt"]) == (key == "remedies")
     healthy = render(stored(tmp_path / "flow", {"flow": flowed.flow()}))
     assert "No finding in how gradient flows." in healthy
     assert '<div class="said good">' in healthy

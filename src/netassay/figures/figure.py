@@ -30,6 +30,7 @@ class Figure:
 
     A heat map's `unit` says what its shades measure; a cell of NaN, and one of minus infinity, are set apart. Series of
     a `ramp` are coloured by their order. Those in `points` are not joined; "a fitted" is a line through those of "a".
+    `tones` are the places among the colours of some series, or of bars of one series, the others of which are grey.
     `filled` lines are steps over bins, `flat` bars lie beside their names, `healthy_range` is a shaded part of the
     axis. `frames` have one part after another in time, drawn alike, each under its title.
     """
@@ -62,6 +63,7 @@ class Figure:
     filled: bool = False
     flat: bool = False
     healthy_range: tuple[float, float] | None = None
+    tones: Mapping[str, int] = field(default_factory=dict)
 
     def table(self) -> Table:
         """Return the figure's numbers: a row for each x, row of a heat map, link of a sankey, or series of a cell."""
@@ -122,4 +124,4 @@ def base(one: Figure, name: str) -> str:
 def places(one: Figure) -> dict[str, int]:
     """Return the place of each series among the colours."""
     own = list(dict.fromkeys(base(one, name) for name in one.series))
-    return {name: own.index(base(one, name)) for name in one.series}
+    return {name: one.tones.get(base(one, name), own.index(base(one, name))) for name in one.series}

@@ -26,7 +26,7 @@ def before_after(results: Results) -> Figure:
     result = last(results)
     table, _ = measured(result, "before_after", "before_after")
     told = table.columns
-    shown = _best(result, list(dict.fromkeys(told["remedy"].tolist())))
+    shown = _best(result, _changing(told))
     order = np.argsort(told["depth"], kind="stable")
     layers = list(dict.fromkeys(told["layer"][order][np.isin(told["remedy"][order], shown)].tolist()))
     drawn = {one: _along(layers, told, one) for one in shown}
@@ -34,7 +34,8 @@ def before_after(results: Results) -> Figure:
         name="before_after",
         title="Gradient against depth, before and after",
         healthy=f"Healthy: a level line. '{shown[0]}' is the network before, the others are copies of it with the best "
-        "remedies, in their order. Bands are intervals over seeds; a gap is a layer that a network does not have.",
+        "remedies that change the law, in their order; a rate or an epsilon does not. Bands are intervals over seeds; "
+        "a gap is a layer that a network does not have.",
         kind="lines",
         wide=True,
         x=layers,
@@ -43,7 +44,28 @@ def before_after(results: Results) -> Figure:
         y_label="gradient norm per sample, RMS",
         log=True,
         bands={one: (values[1], values[2]) for one, values in drawn.items()},
+        tones=_tones(result),
     )
+
+
+def _changing(told: Mapping[str, np.ndarray]) -> list[str]:
+    """Return the network as it is, and the remedies with which the gradient at the start is another."""
+    every = list(dict.fromkeys(told["remedy"].tolist()))
+    law = {one: tuple(told[name][told["remedy"] == one].tolist() for name in ("layer", "gradient")) for one in every}
+    return [one for one in every if one == every[0] or law[one] != law[every[0]]]
+
+
+def _tones(result: Result) -> dict[str, int]:
+    """Return the place among the colours of each remedy that is a line of some figure, the same in all of them."""
+    drawn = []
+    for name, known in (("before_after", _changing), ("curves", _named)):
+        if len(result.tables.get(name, Table({}))):
+            drawn += _best(result, known(result.tables[name].columns))
+    return {one: i for i, one in enumerate(dict.fromkeys(drawn))}
+
+
+def _named(told: Mapping[str, np.ndarray]) -> list[str]:
+    return list(dict.fromkeys(told["remedy"].tolist()))
 
 
 def _along(layers: list[str], told: Mapping[str, np.ndarray], remedy: str) -> np.ndarray:
@@ -87,11 +109,12 @@ def first_steps(results: Results) -> Figure:
     result = last(results)
     table, _ = measured(result, "loss", "curves")
     told = table.columns
-    kept = np.isin(told["remedy"], _best(result, list(dict.fromkeys(told["remedy"].tolist()))))
+    kept = np.isin(told["remedy"], _best(result, _named(told)))
     columns: dict[str, np.ndarray] = {name: values[kept] for name, values in told.items()}
     columns["scheme"] = columns["remedy"]
     made = loss({"": replace(result, tables={"curves": Table(columns)})})
-    return replace(made, title="Loss of the first steps", healthy=made.healthy.replace("a scheme", "a remedy"))
+    said = made.healthy.replace("a scheme", "a remedy")
+    return replace(made, title="Loss of the first steps", healthy=said, tones=_tones(result))
 
 
 def _best(result: Result, known: list[str]) -> list[str]:
@@ -110,4 +133,4 @@ def _ranked(results: Results, measure: str, **more: Any) -> Figure:
     measured(result, more["name"], "remedies")
     rows = _rows(result)[:MOST]
     told = {row["remedy"]: tuple(row[f"{measure}{end}"] for end in ("", "_low", "_high")) for row in rows}
-    return whiskered(told, x_label="remedy", **more)
+    return whiskered(told, x_label="remedy", tones=_tones(result), **more)

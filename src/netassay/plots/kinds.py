@@ -165,11 +165,23 @@ def _bars(axes: Axes, one: Figure) -> None:
     for i, (name, values) in enumerate(one.series.items()):
         at = _places(one) + (i - (len(one.series) - 1) / 2) * width
         bar, whisker = (axes.barh, axes.hlines) if one.flat else (axes.bar, axes.vlines)
-        bar(at, values, width, color=_colour(name, i), label=name)
+        bar(at, values, width, color=_each(one) or _colour(name, i), label=name)
         if name in one.bands:
-            whisker(at, *one.bands[name], color="#33393f", linewidth=0.6)
+            whisker(at, *one.bands[name], color="#33393f", linewidth=0.7, path_effects=[_outline()])
     if any((values < 0).any() for values in one.series.values()):
         (axes.axvline if one.flat else axes.axhline)(0, color="#5c646c", linewidth=0.5)
+
+
+def _each(one: Figure) -> list[str]:
+    """Return a colour for each bar, where bars have their own."""
+    return [COLOURS[one.tones[x] % len(COLOURS)] if x in one.tones else NONE for x in one.x] if one.tones else []
+
+
+def _outline() -> Any:
+    """Return a light edge, by which a dark line is seen on a dark bar."""
+    from matplotlib.patheffects import withStroke
+
+    return withStroke(linewidth=2.2, foreground="white")
 
 
 def _boxes(axes: Axes, one: Figure) -> None:

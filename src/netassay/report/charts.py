@@ -65,6 +65,8 @@ def plain(figure: Figure) -> dict[str, Any]:
     if figure.bands or figure.dashed:
         told["bands"] = {name: [_rounded(side) for side in sides] for name, sides in figure.bands.items()}
         told["dashed"] = {name: base(figure, name) for name in sorted(figure.dashed)}
+    if figure.tones:
+        told["tones"] = dict(figure.tones)
     if figure.flat:
         told |= {"flat": True, "range": figure.healthy_range}
     if figure.points:

@@ -39,7 +39,8 @@
   }
   function colour(figure, name, c) {
     const names = named(figure);
-    const at = names.indexOf(owner(figure, name));
+    const own = (figure.tones || {})[owner(figure, name)];
+    const at = own === undefined ? names.indexOf(owner(figure, name)) : own;
     if (figure.ramp) return along(c.ramp, at / Math.max(1, names.length - 1));
     return c.series[owner(figure, name)] || c.accent[at % c.accent.length];
   }
@@ -153,10 +154,17 @@
     return { name: name, type: "custom", data: data, renderItem: draw, encode: { x: 0, y: [1, 2] }, silent: true, color: tone, z: 2, clip: true };
   }
 
+  // Bars may have colours of their own; the others of such a figure are grey.
+  function toned(figure, value, name, c) {
+    if (!figure.tones) return value;
+    const at = figure.tones[name];
+    return { value: value, itemStyle: { color: at === undefined ? c.none : c.accent[at % c.accent.length] } };
+  }
+
   function bars(figure, c) {
     const layout = { barMaxWidth: 16, barGap: "10%" };
     const made = Object.entries(figure.series).map(([name, values]) =>
-      Object.assign({ name: name, type: "bar", data: values, color: colour(figure, name, c), emphasis: many(figure) ? { focus: "series" } : {} }, layout),
+      Object.assign({ name: name, type: "bar", data: values.map((value, i) => toned(figure, value, figure.x[i], c)), color: colour(figure, name, c), emphasis: many(figure) ? { focus: "series" } : {} }, layout),
     );
     shade(figure, made[0], c);
     return made.concat(Object.keys(figure.bands || {}).map((name) => whisker(figure, name, c, layout)));
@@ -171,7 +179,10 @@
       if (![...low, ...high].every(Number.isFinite)) return undefined;
       const off = api.barLayout(Object.assign({ count: names.length }, layout))[names.indexOf(name)].offsetCenter;
       const [dx, dy] = figure.flat ? [0, off] : [off, 0];
-      return { type: "line", shape: { x1: low[0] + dx, y1: low[1] + dy, x2: high[0] + dx, y2: high[1] + dy }, style: { stroke: c.ink, lineWidth: 1 } };
+      const shape = { x1: low[0] + dx, y1: low[1] + dy, x2: high[0] + dx, y2: high[1] + dy };
+      // A light edge, by which it is seen on a dark bar.
+      const strokes = [{ stroke: c.card, lineWidth: 3.4 }, { stroke: c.ink, lineWidth: 1.2 }];
+      return { type: "group", children: strokes.map((style) => ({ type: "line", shape: shape, style: style })) };
     };
     return { name: name, type: "custom", data: data, renderItem: draw, encode: figure.flat ? { x: [1, 2], y: 0 } : { x: 0, y: [1, 2] }, silent: true, color: colour(figure, name, c), z: 4 };
   }

@@ -21,7 +21,7 @@ from netassay.figures.density import ends
 from netassay.report.charts import cells, charts
 from netassay.report.headline import headline
 from netassay.report.notebook import cell
-from netassay.report.sections import sections
+from netassay.report.sections import Section, sections
 from netassay.result import Result, Table
 from netassay.store import Run
 
@@ -53,6 +53,7 @@ def render(run: Run) -> str:
         run=run,
         subject=[str(run.meta[key]) for key in ("model", "data") if key in run.meta] or ["a run"],
         sections=built,
+        words=_words(built),
         headline=headline(built, results),
         tiles=tiles(results),
         provenance=_provenance(run, results),
@@ -62,6 +63,14 @@ def render(run: Run) -> str:
         style=Markup(style),
         policy=_policy(scripts, [style]),
     )
+
+
+def _words(built: Sequence[Section]) -> dict[str, str]:
+    """Return the words of all sections in their order, each once."""
+    words: dict[str, str] = {}
+    for section in built:
+        words |= {term: meaning for term, meaning in section.definitions.items() if term not in words}
+    return words
 
 
 def tiles(results: Mapping[str, Result]) -> list[tuple[str, str, str]]:

@@ -67,7 +67,7 @@ def _lead(result: Result) -> str:
     return f"{what} Taken for granted: the loss is a {assumed.get('reduction')} over samples, under {scaler}."
 
 
-FLOW_WORDS = {
+LAW_WORDS = {
     "gradient of a layer": "The root of the mean over samples of the squared norm of the gradient of each sample's own "
     "loss at the layer's output; neither the size of the batch nor a loss scale changes it.",
     "chi": "The factor of the squared gradient from one layer to the one before it, towards the input: 1 keeps it, "
@@ -75,6 +75,17 @@ FLOW_WORDS = {
     "attenuation": "The gradient at the output end of the fit over that at the input end, chi^(-D/2) over D layers: "
     "above 1 it vanishes.",
     "mean-field prediction": "What theory expects of chi in wide layers for the initialisation and activation found.",
+    "law": "How the gradient of layers changes with depth: a line through its logarithm, whose slope is chi. It is of "
+    "the start, of the end, or over everything read.",
+    "depth": "Layers with a weight matrix on the longest way from the input, this one included.",
+    "trunk, branch": "The trunk is what every way from the input to the output passes, such as the sum after a "
+    "residual block; a branch is what a skip goes around.",
+    "nats": "The unit of a cross-entropy with natural logarithms: 1 nat is a factor of e in likelihood.",
+}
+FLOW_WORDS = {
+    **LAW_WORDS,
+    "input dependence": "Variance of a layer's output across samples over its mean square: near 0 it says the same "
+    "of every sample.",
     "update ratio": "Norm of what a step added to a parameter over the norm of the parameter.",
     "Adam's factor": "sqrt(v) / (sqrt(v) + eps), averaged over entries: 1 where the step is what Adam promises, near 0 "
     "where the gradient is so small that epsilon decides.",
@@ -163,6 +174,7 @@ ALONE = "only in "
 COMPARED = ("setup", "overview", "largest", "verdicts", "claims")
 """Tables of a comparison on the page; those of every number are in the run."""
 SWITCH_WORDS = {
+    **LAW_WORDS,
     "main effect": "What a level of a switch does, less its reference level, averaged over all levels of the others.",
     "interaction": "What changing several switches together does beyond what each does alone: a difference of "
     "differences.",
@@ -170,9 +182,12 @@ SWITCH_WORDS = {
     "learned": "Nats by which the loss of the last tenth of the steps lies below that of guessing, or 0.",
 }
 REMEDY_WORDS = {
+    **LAW_WORDS,
     "remedy": "One change, tried on a copy: another initialisation, LSUV, input scaling, learning rate, Adam's "
     "epsilon, and for networks of the zoo normalisation and skips.",
-    "fall of the loss": "Loss at the start less that at the end of the first steps.",
+    "loss at the start": "That of the network as it is before its first step, for every remedy.",
+    "fall of the loss": "Loss at the start less that of the last tenth of the first steps, in nats.",
+    "whiskers of chi": "Intervals over seeds; where a law is read on its own they are over batches.",
 }
 COMPARISON_WORDS = {
     "difference": "b less a, with its 95 % interval: from the limits of the two numbers, from replicates such as "
