@@ -60,8 +60,11 @@ class Keeping:
 
     def flush(self) -> None:
         """Hand on what is held."""
-        rows, self.rows, self.last = self.rows, [], monotonic()
-        settle([row for row, _ in rows])
-        for row, values in rows if self.keep is not None else ():
+        self.last = monotonic()
+        settle([row for row, _ in self.rows])
+        while self.rows:
+            row, values = self.rows[0]
             loss = {} if row.loss is None else {("loss", ""): row.loss}
-            self.keep.log(row.step, {**loss, **values})  # type: ignore[union-attr]
+            if self.keep is not None:
+                self.keep.log(row.step, {**loss, **values})
+            del self.rows[0]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from netassay import verdicts
 from netassay.flow import SIGNALS, UPDATES, Readings
@@ -21,7 +21,7 @@ from netassay.watching.keeping import Keep, Keeping
 from netassay.watching.reader import Reader
 from netassay.watching.sampling import Sampler
 from netassay.watching.scaling import Scaling
-from netassay.watching.series import Row, Series
+from netassay.watching.series import Row, Series, noted
 from netassay.watching.state import load, readings, state
 from netassay.watching.updates import Updates
 from netassay.watching.windows import Window
@@ -126,7 +126,11 @@ class Monitor:
 
     def _note(self, loss: Any, epoch: int | None) -> None:
         self.epoch = self.epoch if epoch is None else int(epoch)
-        loss = loss.detach() if isinstance(loss, Tensor) else loss
+        try:
+            loss = noted(loss)
+        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+            self.guard.fault("loss", f"{type(loss).__name__} is no loss: {error}")
+            return
         if self.window is not None:
             self.window.loss = loss
         elif self.closed_row is not None:

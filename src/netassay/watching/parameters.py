@@ -52,9 +52,21 @@ class Parameter:
 
 def listed(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> list[Parameter]:
     """List the parameters of a model, each once, in order of definition."""
-    owner = {id(p): i for i, one in enumerate(optimizers) for group in one.param_groups for p in group["params"]}
+    owner = _owners(optimizers)
     modules = dict(model.named_modules())
     return [_one(name, tensor, modules, owner) for name, tensor in model.named_parameters()]
+
+
+def renew(parameters: Sequence[Parameter], model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Follow what changed since: tensors put in the place of others, groups added to an optimizer."""
+    owner, tensors = _owners(optimizers), dict(model.named_parameters())
+    for one in parameters:
+        one.tensor = tensors.get(one.name, one.tensor)
+        one.optimizer = owner.get(id(one.tensor), -1)
+
+
+def _owners(optimizers: Sequence[torch.optim.Optimizer]) -> dict[int, int]:
+    return {id(p): i for i, one in enumerate(optimizers) for group in one.param_groups for p in group["params"]}
 
 
 def _one(name: str, tensor: Tensor, modules: dict[str, nn.Module], owner: dict[int, int]) -> Parameter:

@@ -94,11 +94,18 @@ class Series:
         self.rows = [Row(step, epoch, loss, n, a.copy(), b.copy()) for step, epoch, loss, n, a, b in steps]
 
 
+def noted(loss: Any) -> Any:
+    """Take a loss as it is now: a number, or a tensor of its own that stays on its device; None for none."""
+    if isinstance(loss, Tensor):
+        return loss.detach().as_subclass(Tensor).float().mean()
+    return None if loss is None else float(loss)
+
+
 def settle(rows: Sequence[Row]) -> None:
     """Turn losses into numbers, those that are tensors in one transfer from their device."""
     waiting = [row for row in rows if isinstance(row.loss, Tensor)]
     if waiting:
-        losses = [row.loss.detach().float().mean() for row in waiting]
+        losses = [row.loss for row in waiting]
         told = torch.stack([one.to(losses[0].device) for one in losses]).tolist()
         for row, loss in zip(waiting, told, strict=True):
             row.loss = loss

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from netassay.flow import UPDATES
 from netassay.hooks import at_steps
-from netassay.watching.parameters import listed
+from netassay.watching.parameters import listed, renew
 from netassay.watching.steps import NUMBERS, Step
 
 SHARED = ("gradient_zero", "gradient_subnormal", "gradient_nan", "gradient_inf", "weight_nan", "weight_inf")
@@ -34,7 +34,7 @@ class Updates:
         ended: Callable[[int], object] = lambda number: None,
     ) -> None:
         self.optimizers, self.guard, self.began, self.ended = list(optimizers), guard, began, ended
-        self.parameters = listed(model, self.optimizers)
+        self.model, self.parameters = model, listed(model, self.optimizers)
         self.on = True
         self._handles: list[Any] = []
         self._before: dict[int, Tensor] = {}
@@ -55,6 +55,8 @@ class Updates:
     def before(self, number: int) -> None:
         """Keep what the step will overwrite."""
         self.began(number)
+        if self.on:
+            self.guard("parameters", renew, self.parameters, self.model, self.optimizers)
         for i in self._mine(number) if self.on else ():
             self.guard(self.parameters[i].name, self._keep, i)
 
