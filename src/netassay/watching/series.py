@@ -97,6 +97,8 @@ class Series:
 def noted(loss: Any) -> Any:
     """Take a loss as it is now: a number, or a tensor of its own that stays on its device; None for none."""
     if isinstance(loss, Tensor):
+        if loss.is_complex():
+            raise TypeError("complex numbers have no order")
         return loss.detach().as_subclass(Tensor).float().mean()
     return None if loss is None else float(loss)
 
