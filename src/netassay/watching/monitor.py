@@ -15,7 +15,7 @@ from netassay import verdicts
 from netassay.flow import SIGNALS, UPDATES, Readings
 from netassay.result import Result, Verdict
 from netassay.watching.alarms import Alarms, bad_loss, not_finite
-from netassay.watching.asked import check, optimizers_of
+from netassay.watching.asked import check, once, optimizers_of
 from netassay.watching.guard import Guard
 from netassay.watching.keeping import Keep, Keeping
 from netassay.watching.reader import Reader
@@ -74,7 +74,7 @@ class Monitor:
         several = optimizers_of(model, optimizers)
         self.updates = Updates(model, several, self.guard, self._stepping, self._stepped)
         self.series, self.alarms, self.keeping = Series(), Alarms(on_verdict), Keeping(keep)
-        self.on_exit, self.predicted = on_exit, predicted
+        self.on_exit, self.predicted, self.ended = on_exit, predicted, False
         self.steps_done = self.skipped = self.epoch = 0
         self.closed_row: Row | None = None
         self.window: Window | None = None
@@ -82,9 +82,10 @@ class Monitor:
     # Opening and closing.
 
     def open(self) -> Monitor:
-        """Register the hooks; what is read before a `close` goes on where it was."""
+        """Register the hooks; what is read before a `close` goes on where it was, unless it went to a run."""
+        once(self.ended and self.keeping.keep is not None)
         try:
-            self.sampler.start()
+            self.sampler.start(self.guard.spent)
             self.reader.on = False
             self.reader.open()
             self.updates.open()
@@ -107,6 +108,7 @@ class Monitor:
         self.guard("keep", self.keeping.flush)
         if self.on_exit is not None:
             self.guard("on_exit", self.on_exit, self, error)
+        self.ended = True
 
     def _let_go(self) -> None:
         self.reader.close()

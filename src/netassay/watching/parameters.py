@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -28,7 +29,11 @@ class Parameter:
     module: nn.Module
     role: str
     optimizer: int
-    symmetric: int
+
+    @cached_property
+    def symmetric(self) -> int:
+        """Count output channels that are copies of each other, less one, as they are when first asked for."""
+        return _symmetric(self.module, self.tensor, self.role)
 
     @property
     def size(self) -> int:
@@ -76,7 +81,7 @@ def _one(name: str, tensor: Tensor, modules: dict[str, nn.Module], owner: dict[i
         path = path.rstrip(".")
     module = modules[path]
     role = parameter_role(module, own, tensor.dim())
-    return Parameter(name, tensor, path, module, role, owner.get(id(tensor), -1), _symmetric(module, tensor, role))
+    return Parameter(name, tensor, path, module, role, owner.get(id(tensor), -1))
 
 
 def _symmetric(module: nn.Module, tensor: Tensor, role: str) -> int:

@@ -35,7 +35,7 @@ class Updates:
     ) -> None:
         self.optimizers, self.guard, self.began, self.ended = list(optimizers), guard, began, ended
         self.model, self.parameters = model, listed(model, self.optimizers)
-        self.on = True
+        self.on, self._begun = True, False
         self._handles: list[Any] = []
         self._before: dict[int, Tensor] = {}
         self._rows: dict[int, Tensor] = {}
@@ -53,10 +53,13 @@ class Updates:
         self.drop()
 
     def before(self, number: int) -> None:
-        """Keep what the step will overwrite."""
+        """Keep what the step will overwrite; before the first, what is only true at the start."""
         self.began(number)
         if self.on:
             self.guard("parameters", renew, self.parameters, self.model, self.optimizers)
+        if not self._begun:
+            self._begun = True
+            self.guard("parameters", self.facts)
         for i in self._mine(number) if self.on else ():
             self.guard(self.parameters[i].name, self._keep, i)
 
