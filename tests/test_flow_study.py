@@ -13,11 +13,11 @@ from torch import nn
 import netassay as na
 from netassay.data import load_data, splits
 from netassay.errors import BadInput, UnknownName
-from netassay.inference import factorial
+from netassay.inference import Effect, factorial, seed_interval
 from netassay.studies.flow_answer import answer
 from netassay.studies.flow_asked import SWITCHES, plainly, switched, switches_of
 from netassay.studies.flow_cell import Feed, cell, made
-from netassay.studies.flow_effects import claims, decision, effects, table
+from netassay.studies.flow_effects import _largest, claims, decision, effects, table
 from netassay.studies.flow_tables import OUTCOMES, Trial, tables
 
 ASKED = {
@@ -374,3 +374,19 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(sentence, monke
     monkeypatch.setattr("netassay.studies.flow_study.grid", lambda *_, **__: pytest.fail("it began"))
     with pytest.raises(kind, match=sentence):
         na.flow_study(**{**SMALL, "switches": LEVELS, "seeds": 1, **changed})
+
+
+def test_the_largest_of_three_levels_is_held_against_every_other_switch():
+    """The switch whose second level does most is the largest, and the nearest rival decides, not the nearest mean."""
+
+    def main(factor, level, effects):
+        series = np.asarray(effects, dtype=float)
+        effect, low, high = seed_interval(series.tolist())
+        return Effect("main", {factor: level}, {factor: "0"}, {}, series, effect, low, high, len(series), 0.95, 4)
+
+    mains = [main("init", "x", [0.1, 0.1, 0.0]), main("init", "far", [9.0, 9.1, 8.9]), main("skip", "none", [5.0] * 3)]
+    (claim,) = _largest("decades", mains)
+    assert claim.statement.endswith("that of init=far is the largest")
+    assert (claim.decision, round(claim.effect, 6)) == ("holds", 4.0)
+    noisy = main("norm", "none", [-5.0, 15.0, 2.0])
+    assert _largest("decades", [*mains, noisy])[0].decision == "undecided"

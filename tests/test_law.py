@@ -263,3 +263,13 @@ def test_the_plain_layout_is_the_whole_batch_under_a_mean_loss():
     per_sample = y.grad.double() * 16
     read = replace(of([1], [[float(per_sample.square().sum(1).mean().sqrt())]]), samples=np.array([16]))
     assert flow.e5(read) == {"l0": [pytest.approx(float(y.grad.double().norm()), rel=1e-12)]}
+
+
+def test_only_depths_that_have_gradient_are_spoken_of():
+    """Behind a dead layer nothing arrives: the law is about the layers that gradient reaches."""
+    read = made.chain()
+    gradient = read.signals["gradient"].copy()
+    gradient[:, read.calls["depth"] < 4] = 0.0
+    found = law(replace(read, signals={**read.signals, "gradient": gradient}), "trunk")
+    assert found.depth_from == 4
+    assert found.attenuation == pytest.approx(found.chi ** (-(found.depth_to - 4) / 2))

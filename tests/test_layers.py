@@ -114,3 +114,10 @@ def test_place_is_unknown_without_a_graph():
     model = nn.Sequential(nn.Linear(2, 2))
     with visit(model) as watch, torch.no_grad():
         assert watch.places(model(torch.ones(1, 2)), []) == {}
+
+
+@pytest.mark.parametrize("pattern", [5, [5]])
+def test_what_is_no_pattern_is_refused(pattern):
+    """A number is no pattern, alone or in a list."""
+    with pytest.raises(BadInput, match=r'asked: layers 5\n  found: a int, not a pattern\n  next:  e\.g\. "layer1\.\*"'):
+        na.select(nn.Sequential(nn.ReLU()), pattern)

@@ -134,13 +134,12 @@ def test_a_parameter_that_was_bad_before_the_step_is_named_with_the_steps_betwee
 
 
 def test_a_parameter_that_the_bad_output_spoilt_is_no_cause():
-    """Bad weights after the step are an effect, unless they were bad before: of size 0, or some channels bad alone."""
-    bad = {"weight_nan": 4096}
-    for changes, nan, blamed in (({}, 32 * 64, False), ({"weight": 0.0}, 32 * 64, True), ({}, 32, True)):
-        sick = step(put(chain(), ["fc4", "act4"], LATE, nan=nan), "fc4.weight", LATE, **bad, **changes)
+    """Weights that were finite before the step are no cause, however much of the output is bad."""
+    for nan, layer in ((32 * 64, "act3"), (32, "fc4")):
+        sick = step(put(chain(), ["fc4", "act4"], LATE, nan=nan), "fc4.weight", LATE, weight_nan=4096)
         found = only(sick, "not finite")
-        assert found.layer == ("fc4" if blamed else "act3")
-        assert ("its parameter fc4.weight" in str(found)) == blamed
+        assert found.layer == layer
+        assert "its parameter" not in str(found)
 
 
 def test_the_earliest_step_wins_over_the_earliest_layer():
@@ -244,7 +243,7 @@ def test_zero_is_not_tiny():
 
 
 def test_zero_weights_are_the_cause_behind_it():
-    sick = step(put(chain(), upto(4), gradient=0.0), "fc5.weight", weight=0.0)
+    sick = step(put(chain(steps=20), upto(4), gradient=0.0), "fc5.weight", weight=0.0)
     found = only(sick, "zero gradient")
     assert found.layer == "fc5"
     assert "is 0 and stays 0" in str(found)
@@ -311,7 +310,7 @@ def test_epsilon_swallows_the_update():
     assert told(black) == told(black, "warning") == []
 
 
-RATIOS = [(1e-7, "finding"), (9e-6, "finding"), (1e-4, None), (0.05, None), (0.3, "warning"), (0.6, "finding")]
+RATIOS = [(1e-7, "finding"), (9e-6, "finding"), (1e-4, None), (0.05, None), (0.4, "warning"), (0.6, "finding")]
 
 
 @pytest.mark.parametrize(("ratio", "severity"), RATIOS)
@@ -408,7 +407,7 @@ def test_few_samples_make_no_finding():
 
 def test_dead_from_the_start_is_told():
     sick = channels(chain(), "act2", silenced(64, slice(0, 40)), silenced(64, slice(0, 38)))
-    assert "38 of them at the start" in str(only(sick, "dead channels"))
+    assert "38 so in the first 320 samples read" in str(only(sick, "dead channels"))
 
 
 def test_one_silence_is_told_once():

@@ -71,7 +71,7 @@ def select(model: nn.Module, pattern: str | Sequence[str] = "*", *, order: Seque
     """
     layers = named_layers(model)
     chosen: set[str] = set()
-    for one in [pattern] if isinstance(pattern, str) else pattern:
+    for one in [pattern] if isinstance(pattern, str) or not isinstance(pattern, Iterable) else pattern:
         matches = _matcher(one)
         found = {layer.name for layer in layers if matches(layer)}
         if not found:

@@ -24,7 +24,7 @@ def slope(points):
 
 
 def law(depths, gradients):
-    """chi, its band, and the attenuation over all depths, of gradients step by step; None without a slope."""
+    """chi, its band, and the attenuation over all depths met, of gradients step by step; None without a slope."""
     slopes = []
     for row in gradients:
         by_depth = {}
@@ -41,7 +41,8 @@ def law(depths, gradients):
     if n > 1:
         deviation = math.sqrt(math.fsum((one - mean) ** 2 for one in slopes) / (n - 1))
         half = stats.t.ppf(0.975, n - 1) * deviation / math.sqrt(n)
-    span = max(depths) - min(depths)
+    met = {depth for row in gradients for depth, value in zip(depths, row, strict=True) if usable(value)}
+    span = max(met) - min(met)
     return {
         "chi": exp(-2 * mean),
         "low": exp(-2 * (mean + half)),

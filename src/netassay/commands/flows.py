@@ -73,27 +73,45 @@ def flow(
     series
         File for the gradient of every layer at every step read, as JSON: {layer: [norm, ...]}.
     gif
-        File for the histograms of gradients, epoch by epoch.
+        File for an animation: the norms of the steps' gradients, epoch by epoch.
     """
     shown.check()
+    _files(switch, prescribe, series, gif)
     meta = {"model": model, "data": data, "seed": made.seed}
     how: dict[str, Any] = {"batch_size": batch_size, "optimizer": optimizer, "device": made.device}
     rate: dict[str, Any] = {} if lr is None else {"lr": lr}
-    if switch and prescribe:
-        raise BadInput("--switch with --prescribe", "two studies at once", "ask for one, and run twice")
     if switch:
         ledger = kept_ledger(shown.out)
         numbers = range(made.seed, made.seed + seeds)
         study = flow_study(model, levels(switch), data, epochs, numbers, **how, **rate, ledger=ledger, workers=workers)
         return show(study, shown, "cells", meta)
     if prescribe:
-        return show(prescribed(made.model(model), data, seeds=seeds, **how, **rate), shown, "remedies", meta)
+        network = model if made.weights is None else made.model(model)
+        numbers = range(made.seed, made.seed + seeds)
+        return show(prescribed(network, data, seeds=numbers, **how, **rate), shown, "remedies", meta)
     result = _watched(model, data, epochs, layers or None, every, made, how | rate)
+    code = show(result, shown, "law", meta)
     if series is not None:
         written(series, store.series_json(result))
     if gif is not None:
         result.animate("histograms", gif)
-    return show(result, shown, "law", meta)
+    return code
+
+
+def _files(switch: Patterns, prescribe: bool, series: Path | None, gif: Path | None) -> None:
+    """Refuse what would not be written at the end, before anything is trained."""
+    if switch and prescribe:
+        raise BadInput("--switch with --prescribe", "two studies at once", "ask for one, and run twice")
+    for name, file in (("--series", series), ("--gif", gif)):
+        if file is None:
+            continue
+        if switch or prescribe:
+            found = "a study of many networks, which has no single course"
+            raise BadInput(f"{name} {file}", found, f"leave {name} out, or watch one training")
+        if not file.absolute().parent.is_dir():
+            raise BadInput(f"{name} {file}", "its folder does not exist", "give a file in a folder that is there")
+    if gif is not None and gif.suffix.lower() != ".gif":
+        raise BadInput(f"--gif {gif}", "its name does not end in .gif", f"--gif {gif.with_suffix('.gif')}")
 
 
 def levels(switch: Sequence[str]) -> dict[str, list[str]]:

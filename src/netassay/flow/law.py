@@ -72,10 +72,12 @@ def law(readings: Readings, path: str, rows: Rows | None = None, signal: str = "
     values = readings.signals[signal][slice(None) if rows is None else rows][:, chosen]
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.where(np.isfinite(values) & (values > 0), np.log(values), np.nan)
-    slopes, explained = _least_squares(depths.astype(float), _by_depth(logs, place, len(depths)))
+    by_depth = _by_depth(logs, place, len(depths))
+    slopes, explained = _least_squares(depths.astype(float), by_depth)
     known = np.isfinite(slopes)
     if not known.any():
         return None
+    depths = depths[np.isfinite(by_depth).any(0)]
     power, span = POWERS[signal], int(depths[-1] - depths[0])
     band = seed_interval((power * slopes[known]).tolist())
     chi, low, high = map(_exp, band)
@@ -87,7 +89,7 @@ def law(readings: Readings, path: str, rows: Rows | None = None, signal: str = "
         attenuation=_exp(-span / 2 * band[0]),
         attenuation_low=_exp(-span / 2 * band[2]),
         attenuation_high=_exp(-span / 2 * band[1]),
-        layers=len(chosen),
+        layers=int(np.isfinite(logs).any(0).sum()),
         batches=int(known.sum()),
         depth_from=int(depths[0]),
         depth_to=int(depths[-1]),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -103,21 +104,31 @@ def _claim(name: str, one: Effect) -> Claim:
 
 
 def _largest(name: str, mains: Sequence[Effect]) -> list[Claim]:
-    """Compare the largest main effect with the next one of another switch, seed by seed."""
-    best = {" ".join(one.changed): one for one in sorted(mains, key=size)}
-    first, *others = reversed(best.values())
-    if not others or math.isnan(first.effect):
+    """Compare the largest main effect with those of every other switch, seed by seed; the nearest one decides."""
+    best: dict[str, Effect] = {}
+    for one in sorted(mains, key=size, reverse=True):
+        best.setdefault(" ".join(one.changed), one)
+    first, *others = (one for one in best.values() if not math.isnan(one.effect))
+    if not others:
         return []
     pairs = len(list(combinations(best, 2)))
-    signs = [math.copysign(1.0, one.effect) for one in (first, others[0])]
-    apart = signs[0] * first.series - signs[1] * others[0].series
-    seen = apart[np.isfinite(apart)].tolist()
-    effect, low, high = seed_interval(seen, 1 - ERROR / pairs)
+    confidence = 1 - ERROR / pairs
+    level: dict[str, Any] = {"level": confidence, "tests": pairs, "correction": "Bonferroni"}
+    apart = {told(one.changed): _apart(first, one) for one in others}
+    found = {other: seed_interval(seen, confidence) for other, seen in apart.items()}
+    nearest = min(found, key=lambda other: (found[other][1], found[other][0]))
+    effect, *interval = found[nearest]
     statement = f"Of the main effects on {ASKED[name][1]}, that of {told(first.changed)} is the largest"
-    unit = f"{MEASURES[name].unit}, its size less that of {told(others[0].changed)}"
-    level = {"level": 1 - ERROR / pairs, "tests": pairs, "correction": "Bonferroni"}
-    ends = {"interval": (low, high), "n": len(seen), "counted": "seeds", "unit": unit}
+    unit = f"{MEASURES[name].unit}, its size less that of {nearest}"
+    ends = {"interval": tuple(interval), "n": len(apart[nearest]), "counted": "seeds", "unit": unit}
     return [_few(Claim.above(0.0, statement=statement, effect=effect, **ends, **level))]
+
+
+def _apart(one: Effect, other: Effect) -> list[float]:
+    """Return how much larger one effect is than the other, in each seed that has both."""
+    sizes = math.copysign(1.0, one.effect) * one.series - math.copysign(1.0, other.effect) * other.series
+    found: list[float] = sizes[np.isfinite(sizes)].tolist()
+    return found
 
 
 def size(one: Effect) -> float:

@@ -61,7 +61,6 @@ def _before(readings: Readings, row: int) -> Found | None:
     if not readings.updates:
         return None
     weight = readings.updates["weight"][row]
-    # A size over finite entries hides them: then what is bad after the step, in a layer whose output was bad, tells.
     bad = np.isinf(weight) | (np.isnan(weight) & stepped(readings)[row])
     if not bad.any():
         return None
@@ -81,15 +80,12 @@ def _forward(readings: Readings, row: int) -> Found | None:
         cause = f"the data: what the model was given holds {told}"
         return _made(readings, row, str(readings.calls["layer"][at]), cause, numbers, "look at how the data are made")
     layer, before = (str(readings.calls["layer"][max(one, 0)]) for one in (at, at - 1))
-    spoilt = _spoilt(readings, row, at)
     why = "everything before it is finite"
     if at:
         largest = float(np.sqrt(np.nanmax(readings.signals["second_moment"][row, :at], initial=0.0)))
         numbers["largest_before"] = largest
         why += f", its entries at most about {largest:.3g} in root mean square"
-    if spoilt:
-        why = f"its parameter {naming(spoilt)} is not finite: it happened {_between(readings, row)}"
-    elif at and readings.calls["role"][at - 1] != "input" and _given_bad(readings, row, at):
+    if at and readings.calls["role"][at - 1] != "input" and _given_bad(readings, row, at):
         cause = f"the first tensor that is not finite comes between the output of {before} and that of {layer} ({told})"
         return _made(readings, row, before, f"{cause} at step {readings.steps[row]}; {why}", numbers)
     cause = f"the first tensor that is not finite is its output ({told}) at step {readings.steps[row]}; {why}"
@@ -105,19 +101,6 @@ def _whole(readings: Readings, row: int, at: int) -> bool:
 def _given_bad(readings: Readings, row: int, at: int) -> bool:
     """Tell whether a bad output shows a bad input: of what cannot make it, or no entry that is finite."""
     return bool(HARMLESS.fullmatch(readings.calls["kind"][at])) or _whole(readings, row, at)
-
-
-def _spoilt(readings: Readings, row: int, at: int) -> list[str]:
-    """Name the parameters of a call that were bad before the step: after it, they may be so because of the output.
-
-    Sizes are over finite entries: 0 where none was. A few bad entries make some channels bad, a bad input all.
-    """
-    if not readings.updates:
-        return []
-    mine = readings.parameters["layer"] == readings.calls["name"][at]
-    after = np.isin(np.arange(len(mine)), _bad_parameters(readings, row, "weight_nan", "weight_inf"))
-    before = (readings.updates["weight"][row] == 0) | (not _whole(readings, row, at))
-    return [str(name) for name in readings.parameters["parameter"][mine & after & before]]
 
 
 def _loss(readings: Readings, row: int) -> Found | None:

@@ -75,7 +75,7 @@ def _profile(part: Readings, slope: Slope) -> tuple[np.ndarray, np.ndarray]:
 
 def _cause(part: Readings, slope: Slope, sign: int) -> str:
     """Name the cause by what else was read in the same steps."""
-    activation = part.calls["role"] == "activation"
+    activation = (part.calls["role"] == "activation") & (part.calls["depth"] >= slope.depth_from)
     flat = np.where(activation, middle(part.signals["flat"]), np.nan)
     if sign > 0 and np.nanmax(flat, initial=0) > SATURATED:
         at = int(np.nanargmax(flat))
@@ -88,10 +88,9 @@ def _cause(part: Readings, slope: Slope, sign: int) -> str:
         return f"dead units: {100 * zero[at]:.0f} % of the entries of {part.calls['layer'][at]} are 0"
     forward = law(part, slope.path, signal="variance")
     if forward is not None and (forward.chi < SHRINKS if sign > 0 else forward.chi > 1 / SHRINKS):
-        size = "small" if sign > 0 else "large"
-        return (
-            f"initialisation: the signal goes alike ({forward.chi:.3g} per layer forward): the weights are too {size}"
-        )
+        size, word = ("small", "shrinks") if sign > 0 else ("large", "grows")
+        alike = f"the signal {word} as well, to {forward.chi:.3g} of its variance per layer"
+        return f"initialisation: {alike}: the weights are too {size}"
     bare = [
         word for word, there in (("normalisation", "norm" in part.calls["role"]), ("skip", _skips(part))) if not there
     ]

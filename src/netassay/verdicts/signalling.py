@@ -34,9 +34,11 @@ def _silent(readings: Readings, label: str, named: np.ndarray, samples: int, sha
     born = there is None or there >= DEAD_BORN * len(named)
     many = count >= (DEAD_BORN if born else DEAD_MADE) * len(named) and samples >= DEAD_SAMPLES
     given = _given(readings, label)
-    cause = f"{int(silent(named).sum())} of {len(named)} channels carry nothing ({count} dead, 0 of {samples} samples: "
-    cause += f"{ranges(np.flatnonzero(silent(named)))})"
-    cause += "" if there is None else f"; {there} of them at the start" if there else "; none at the start"
+    mute = np.flatnonzero(silent(named))
+    cause = f"{len(mute)} of {len(named)} channels carry nothing (channels {ranges(mute)}); {count} of them are dead, "
+    cause += f"active in none of {samples} samples"
+    if before is not None:
+        cause += f"; {there or 'none'} so in the first {int(np.max(before['samples'], initial=0))} samples read"
     cause += f"; what the layer gets hardly varies ({given:.2g} of its mean square)" if given < IDLE else ""
     numbers = {"share": share, "dead": float(count), "channels": float(len(named)), "input_dependence": given}
     numbers |= {} if there is None else {"at_the_start": float(there)}
@@ -120,7 +122,7 @@ def independent(readings: Readings) -> Iterator[Found]:
     if len(weights):
         at = int(after[0])
         before = float(share[kept[-1]]) if len(kept) else float("nan")
-        cause = f"input dependence lost: across samples the output varies by {share[at]:.2g} of its mean square"
-        cause += f" ({before:.2g} before it), here and up to the output"
+        cause = f"from here on the output hardly depends on the input: across samples it varies by {share[at]:.2g} of "
+        cause += f"its mean square ({before:.2g} before)"
         numbers = {"dependence": float(share[at]), "before": before, "calls": float(len(after))}
         yield Found(str(part.calls["layer"][at]), cause, "finding", numbers, seen(part))

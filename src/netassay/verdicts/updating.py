@@ -73,7 +73,8 @@ def ratio(readings: Readings) -> Iterator[Found]:
     """Find weights that steps hardly move, or throw about."""
     part = active(readings)
     ratios = np.where(judged(readings), update_ratio(part), np.nan)
-    arrives = np.nan_to_num(part.updates["gradient"]).max(0, initial=0) > 0
+    # Where none arrives any more, or nothing fires, other rules say why: a rate would mend nothing.
+    arrives = middle(over(readings, "end").updates["gradient"]) > 0
     largest = -throughout(-ratios)
     low = (largest < RATIO_LOW) & arrives & (not opening(readings))
     yield from _outside(part, np.flatnonzero(low), largest, "hardly moves")
@@ -92,7 +93,7 @@ def _outside(part: Readings, chosen: np.ndarray, value: np.ndarray, what: str) -
 
 
 def _several(readings: Readings, chosen: np.ndarray, at: int) -> str:
-    rest = f" (and of {len(chosen) - 1} more)" if len(chosen) > 1 else ""
+    rest = f" (and {len(chosen) - 1} more)" if len(chosen) > 1 else ""
     return f"{readings.parameters['parameter'][at]}{rest}"
 
 
@@ -162,7 +163,7 @@ def _names(readings: Readings, chosen: Sequence[int] | np.ndarray) -> str:
 def skipped(readings: Readings) -> Iterator[Found]:
     """Find a loss scale that does not settle."""
     count = float(readings.told.get("skipped", 0))
-    steps = max(float(readings.told.get("steps", 0)), count)
+    steps = float(readings.told.get("steps", 0)) + count
     rate = (count - SETTLING) / max(steps - SETTLING, 1.0)
     if rate > SKIPPED:
         cause = f"the scaler skipped {count:.0f} of {steps:.0f} steps, since gradients were not finite"

@@ -30,9 +30,10 @@ class Parameter:
     optimizer: int
     symmetric: int
 
-    def group(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """Return the options of its group."""
-        return next(g for g in optimizer.param_groups if any(p is self.tensor for p in g["params"]))
+    @property
+    def size(self) -> int:
+        """Count its entries, of a complex one the real and the imaginary parts."""
+        return self.tensor.numel() * (1 + self.tensor.is_complex())
 
     def facts(self) -> dict[str, Any]:
         """Return the facts of `Readings.parameters`."""
@@ -41,7 +42,7 @@ class Parameter:
             "layer": self.layer,
             "kind": type(self.module).__name__,
             "role": self.role,
-            "size": self.tensor.numel(),
+            "size": self.size,
             "dtype": str(self.tensor.dtype).removeprefix("torch."),
             "trained": self.tensor.requires_grad,
             "optimizer": self.optimizer,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from netassay.capturing import watchable
 from netassay.layers import Layer, has_weight
 from netassay.records import first_tensor, tensors
-from netassay.watching.cells import Cell, Column, Key, Pass
+from netassay.watching.cells import Cell, Column, Key, Pass, Tally
 from netassay.watching.guard import Guard
 from netassay.watching.handles import Handles
 from netassay.watching.plan import Plan
@@ -31,8 +31,9 @@ class Reader:
     """Reads a network while `on`; `take` hands over what the passes since the last one left.
 
     `layers` are patterns; by default weights, norms, activations and blocks. A forward pass counts once a gradient
-    comes back to it; passes without gradient leave no trace. Several passes add up. `on_begin(differentiable)` is
-    called before each forward pass of the model. Whatever fails inside is kept in `guard.faults`, never raised.
+    comes back through it to parameters, and stays there; others leave no trace. Several passes add up.
+    `on_begin(differentiable)` is called before each forward pass of the model. Whatever fails inside is kept in
+    `guard.faults`, never raised.
 
     >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
     >>> reader = Reader(model)
@@ -63,8 +64,8 @@ class Reader:
 
     def _forget(self) -> None:
         self.current: Pass | None = None
-        self.samples, self.round = 0, self.round + 1
-        self.columns: dict[Key, Column] = {}
+        self.round += 1
+        self.tally = Tally(self.model, self.guarded.fault)
         self.waiting = Waiting()
         self._last: tuple[Any, int, Cell] | None = None
 
@@ -97,7 +98,8 @@ class Reader:
             self.on_begin(differentiable)
         if not (self.on and differentiable):
             return
-        if self.current is None or self.current.counted:
+        self.tally.begin()
+        if self.current is None or self.current.reached:
             self.handles.graph_is_gone()
         self.waiting.settle()
         self.current, self._last = Pass(batch(given), self.round), None
@@ -122,9 +124,10 @@ class Reader:
         if torch._C._current_graph_task_id() != -1:
             again = self.waiting.next(layer.name, first_tensor(given)) if y is not None and y.requires_grad else None
             if again is not None and y is not None:
+                self.tally.nested = True
                 self._hook(again, y)
             return
-        if self.inside is None and self.guarded.differentiable and (self.current is None or self.current.counted):
+        if self.inside is None and self.guarded.differentiable and (self.current is None or self.current.reached):
             self._start(given, True)  # Somebody calls the layers of the model, and not the model.
         current = self.current
         if not self.on or current is None or self.inside is False or not (self.inside or self.guarded.differentiable):
@@ -148,7 +151,7 @@ class Reader:
         if y.requires_grad:
             self._hook(cell, y)
         else:
-            self.waiting.cells.append(cell)
+            self.waiting.add(cell)
         self._last = (weakref.ref(y), y._version, cell)
 
     def _cell(self, current: Pass, key: Key, layer: Layer | None, x: Tensor | None, y: Tensor) -> Cell:
@@ -173,31 +176,18 @@ class Reader:
         home = cell.home
         if not self.on or home is None or home.round != self.round:
             return
-        if not home.counted:
-            self._count(home)
-        if cell.arrived:
-            self.guarded.fault("gradient", "several backward passes through one forward pass: their squares add up")
         seen, found = view(gradient.detach(), cell.samples, cell.channel)
         told = pulse(seen, self.scratch, spread=False, size=False)
         told.channels = told.channels if found else {}
-        for one in (cell, *cell.twins):
-            one.arrived = True
-            self.column(one.key).gy.add(told, one.samples, one.entries)
-
-    def _count(self, home: Pass) -> None:
-        home.counted = True
-        self.samples += home.samples
-        for cell in home.cells:
-            if cell.pulse is not None:
-                self.column(cell.key).y.add(cell.pulse, cell.samples, cell.entries)
-            cell.pulse = None
-        home.cells.clear()
-
-    def column(self, key: Key) -> Column:
-        """Return the sums of a call."""
-        return self.columns.setdefault(key, Column())
+        self.tally.arrive(cell, home, told)
 
     # What is handed over.
+
+    @property
+    def samples(self) -> int:
+        """Samples of the passes that count in the step that is made."""
+        self.guarded("gradients", self.tally.finish)
+        return self.tally.samples
 
     def take(self, scale: float) -> dict[str, np.ndarray]:
         """Return `SIGNALS` of the passes that counted, `(L,)`, and forget them; gradients are multiplied by `scale`.
@@ -205,15 +195,15 @@ class Reader:
         NaN where a call did not happen. One transfer from the device. `scale` makes each sample's gradient that of its
         own loss: the samples of the step under a mean loss, 1 under a sum, over the gradient scaler's scale.
         """
-        for key in self.columns:
-            self.plan.add(key)
+        samples, columns = self.samples, self.tally.columns
+        self.plan.add(columns)
         keys = list(self.plan.keys)
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
-        rows = [self.columns.get(key, Column()) for key in keys]
+        rows = [columns.get(key, Column()) for key in keys]
         counts = torch.stack([one.vector(device) for one in rows]).cpu().numpy() if rows else np.zeros((0, 16))
-        for key, column in self.columns.items():
+        for key, column in columns.items():
             self._stretch(key, column)
-        told = signals(counts, rows, [self._bounded(key) for key in keys], self.samples, scale)
+        told = signals(counts, rows, [self._bounded(key) for key in keys], samples, scale)
         self.drop()
         return told
 

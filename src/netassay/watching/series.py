@@ -62,11 +62,12 @@ class Series:
     def arrays(self) -> dict[str, Any]:
         """Return the fields of `Readings` that have a row for each step."""
         rows = self.rows
+        settle(rows)
         signals, updates = self._stacked()
         return {
             "steps": np.array([row.step for row in rows], dtype=int),
             "epochs": np.array([row.epoch for row in rows], dtype=int),
-            "loss": np.array([number(row.loss) for row in rows], dtype=float),
+            "loss": np.array([math.nan if row.loss is None else row.loss for row in rows], dtype=float),
             "samples": np.array([row.samples for row in rows], dtype=int),
             "signals": {name: signals[:, i] for i, name in enumerate(SIGNALS)},
             "updates": {name: updates[:, i] for i, name in enumerate(UPDATES)} if updates.shape[2] else {},
@@ -93,8 +94,13 @@ class Series:
         self.rows = [Row(step, epoch, loss, n, a.copy(), b.copy()) for step, epoch, loss, n, a, b in steps]
 
 
-def number(loss: Any) -> float:
-    """Return a loss as a number, NaN where there is none; a tensor is fetched from its device."""
-    if loss is None:
-        return math.nan
-    return float(loss.detach().float().mean()) if isinstance(loss, Tensor) else float(loss)
+def settle(rows: Sequence[Row]) -> None:
+    """Turn losses into numbers, those that are tensors in one transfer from their device."""
+    waiting = [row for row in rows if isinstance(row.loss, Tensor)]
+    if waiting:
+        losses = [row.loss.detach().float().mean() for row in waiting]
+        told = torch.stack([one.to(losses[0].device) for one in losses]).tolist()
+        for row, loss in zip(waiting, told, strict=True):
+            row.loss = loss
+    for row in rows:
+        row.loss = None if row.loss is None else float(row.loss)

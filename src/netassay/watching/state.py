@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def readings(monitor: Monitor) -> Readings:
     """Return everything a monitor has read so far, and what the scale of gradients rests on."""
     first, latest = monitor.reader.channels()
-    scaler, sampler = monitor.scaler, monitor.sampler
+    scaler, sampler = monitor.scaling.scaler, monitor.sampler
     assumed = {
         "reduction": monitor.reduction,
         "scaler": None if scaler is None else type(scaler).__name__,
@@ -56,7 +56,7 @@ def state(monitor: Monitor) -> dict[str, Any]:
             {"key": list(key), "activation": one.activation, "bounded": one.bounded, **one.state_dict()}
             for key, one in stretches.items()
         ],
-        "told": [list(one) for one in sorted(monitor.alarms.told)],
+        "told": monitor.alarms.state_dict(),
         "faults": list(monitor.faults),
     }
 
@@ -75,7 +75,7 @@ def load(monitor: Monitor, kept: Mapping[str, Any]) -> None:
         stretches = Stretches(one["activation"], one["bounded"])
         stretches.load_state_dict(one)
         monitor.reader.stretches[(str(one["key"][0]), int(one["key"][1]))] = stretches
-    monitor.alarms.told |= {(rule, layer) for rule, layer in kept["told"]}
+    monitor.alarms.load_state_dict(kept["told"])
     monitor.alarms.read = len(monitor.series.rows)
     for sentence in kept["faults"]:
         part, _, told = sentence.partition(": ")

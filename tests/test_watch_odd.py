@@ -1,0 +1,134 @@
+"""Watching odd loops: what is done between the steps of a training is not charged to them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
+
+from netassay.watching import Monitor
+from tests.watched import Net, images, own, seeded, sgd, signals, train
+
+
+def adversarial(model, optimizer, x, y):
+    x = x.clone().requires_grad_()
+    for _ in range(3):
+        torch.autograd.grad(cross_entropy(model(x), y), x)
+
+
+def saliency_after(model, optimizer, x, y):
+    out = model(x.clone().requires_grad_())
+    torch.autograd.grad(out.sum(), model.stem.weight, create_graph=True)
+
+
+def thrown(model, optimizer, x, y):
+    cross_entropy(model(x), y).backward()
+    optimizer.zero_grad()
+
+
+def zeroed(model, optimizer, x, y):
+    cross_entropy(model(x), y).backward()
+    optimizer.zero_grad(set_to_none=False)
+
+
+def left(model, optimizer, x, y):
+    """Thrown away between the next forward pass and its backward pass."""
+    cross_entropy(model(x), y).backward()
+
+
+def watched(before, *, late=False, after=None, check=None, steps=3):
+    """Train with something else done before each step."""
+    model, (x, y) = seeded(Net, check=check), images()
+    optimizer = sgd(model, lr=0.1)
+    with Monitor(model, optimizer, every=1) as monitor:
+        for _ in range(steps):
+            if not late:
+                optimizer.zero_grad()
+            before(model, optimizer, x * 10, y)
+            loss = cross_entropy(model(x), y)
+            if late:
+                optimizer.zero_grad()
+            loss.backward()
+            if after is not None:
+                after(model, optimizer, x * 10, y)
+            optimizer.step()
+    assert own(monitor) == []
+    return monitor
+
+
+def plain(steps=3, check=None):
+    model, (x, y) = seeded(Net, check=check), images()
+    return train(model, sgd(model, lr=0.1), x, y, steps=steps)
+
+
+def nothing(*_):
+    pass
+
+
+def same(monitor, wanted, steps=3):
+    assert monitor.readings().samples.tolist() == [6] * steps
+    for step in range(steps):
+        alone = signals(wanted, step)
+        for layer, one in signals(monitor, step).items():
+            assert one == pytest.approx(alone[layer], rel=1e-5, nan_ok=True), (step, layer)
+
+
+@pytest.mark.parametrize("check", [None, "plain"])
+@pytest.mark.parametrize("before", [adversarial, saliency_after])
+def test_passes_that_give_parameters_nothing_are_not_charged(before, check):
+    """Attacks and saliency by `autograd.grad`, before the step's own backward pass or after it."""
+    same(watched(before, check=check), plain(check=check))
+    same(watched(nothing, after=before, check=check), plain(check=check))
+
+
+@pytest.mark.parametrize(("before", "late"), [(thrown, False), (zeroed, False), (left, True)])
+def test_gradients_that_were_thrown_away_are_not_charged(before, late):
+    """A batch given up after its backward pass: `.grad` is None or zero by the next one."""
+    same(watched(before, late=late), plain())
+
+
+def test_a_gradient_penalty_counts_what_comes_to_parameters():
+    """Of a double backward, the pass that only asks for the input's gradient is left out."""
+    model, (x, y) = seeded(Net), images()
+    optimizer = sgd(model)
+    with Monitor(model, optimizer, every=1) as monitor:
+        for weight in (0.0, 1.0):
+            optimizer.zero_grad()
+            given = x.clone().requires_grad_()
+            loss = cross_entropy(model(given), y)
+            (slope,) = torch.autograd.grad(loss, given, create_graph=True)
+            (loss + weight * slope.square().sum()).backward()
+            optimizer.step()
+    assert monitor.readings().samples.tolist() == [6, 6]
+    assert signals(monitor, 0)["stem"]["gradient"] == pytest.approx(signals(plain(1))["stem"]["gradient"], rel=1e-5)
+    assert own(monitor) == []
+
+
+def test_gradients_that_are_set_by_hand_count():
+    """`autograd.grad` for the parameters, then `.grad = ...`."""
+    model, (x, y) = seeded(Net), images()
+    optimizer = sgd(model, lr=0.1)
+    with Monitor(model, optimizer, every=1) as monitor:
+        for _ in range(3):
+            found = torch.autograd.grad(cross_entropy(model(x), y), list(model.parameters()))
+            for one, gradient in zip(model.parameters(), found, strict=True):
+                one.grad = gradient
+            optimizer.step()
+    same(monitor, plain())
+
+
+class Tail(Net):
+    """Ends in what has no parameters, behind a checkpoint."""
+
+    def forward(self, x):
+        h = self.stem(x)
+        h = self.blocks[0](h) if self.check is None else checkpoint(self.blocks[0], h, use_reentrant=True)
+        return self.act(h).mean((2, 3))
+
+
+def test_nested_backward_passes_are_one():
+    """With a reentrant checkpoint, nothing has come to parameters yet when the inner backward pass begins."""
+    x, y = images()
+    one, two = seeded(Tail), seeded(Tail, check="reentrant")
+    same(train(two, sgd(two, lr=0.1), x, y % 4, steps=3), train(one, sgd(one, lr=0.1), x, y % 4, steps=3))
