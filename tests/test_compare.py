@@ -163,6 +163,8 @@ def test_channels_of_networks_drawn_apart_are_not_among_the_largest(name):
     assert {row["table"] for row in same.table("largest")} == {"demo/layers", "demo/channels"}
     assert [any("no common order" in note for note in one.notes) for one in (apart, same)] == [True, False]
     assert len(apart.table("demo/channels")) == 2
+    known = [next(note for note in one.notes if "have an interval" in note) for one in (apart, same)]
+    assert [note.split()[0] for note in known] == ["1", "3"]
 
 
 def seeded_table(values, seeds=None):

@@ -499,7 +499,7 @@ def test_each_study_has_its_section_and_says_what_it_is(tmp_path):
         key, said = {
             "study": ("switches", "The skip matters most."),
             "prescribe": ("remedies", "Type `skip=residual`: the loss falls."),
-            "compare": ("comparison", "8 of 20 numbers differ; the interval of 8 excludes 0"),
+            "compare": ("comparison", "8 of 20 numbers differ; the interval of 9 excludes 0"),
         }[label]
         assert [a["id"] for a in read.attributes("section")] == [key, "words", "provenance"]
         head = page[page.index('<div class="said plain') : page.index("</header>")]

@@ -22,6 +22,7 @@ CAVEATS = {
 CHANNEL = "channel"
 DRAWN = ("seed", "model_hash", "hash", "weights")
 """What tells of the weights a network began with."""
+UNORDERED = "the networks were drawn apart, so that channels are in no common order: no channel is in 'largest'"
 BOTH, ONLY_A, ONLY_B = "both", "only a", "only b"
 NUMBERS = ("a", "b", "difference", "difference_low", "difference_high", "ratio", "n")
 
@@ -158,13 +159,9 @@ def notes(a: Side, b: Side, both: Sequence[Pair], found: Mapping[str, Matched]) 
         if one.unlike:
             lines.append(f"{name}: {one.unlike} rows of one name are of another kind, and not compared")
         lines += [f"{name}: {column!r} differs in {count} rows" for column, count in one.reworded]
-    return (*lines, *_channels(found, both, (a, b)), *_chance(found))
-
-
-def _channels(found: Mapping[str, Matched], both: Sequence[Pair], sides: tuple[Side, Side]) -> list[str]:
-    if not drawn_apart(setup(*sides, both)) or not any(CHANNEL in one.table.columns for one in found.values()):
-        return []
-    return ["the networks were drawn apart, so that channels are in no common order: no channel is in 'largest'"]
+    apart = drawn_apart(setup(a, b, both))
+    kept = {name: one for name, one in found.items() if not (apart and CHANNEL in one.table.columns)}
+    return (*lines, *([UNORDERED] if len(kept) < len(found) else []), *_chance(kept))
 
 
 def _lacking(told: str, what: str, one: Iterable[str], other: Iterable[str]) -> list[str]:

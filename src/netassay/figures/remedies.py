@@ -85,7 +85,7 @@ def ranking(results: Results) -> Figure:
         name="ranking",
         title="How far the loss falls in the first steps",
         healthy="Healthy: to the right of 0. Remedies stand in their order, the best on top; whiskers are intervals, "
-        "and remedies whose whiskers overlap by much have not been told apart.",
+        "and remedies whose whiskers overlap by much have not been told apart. Grey: no line of another figure.",
         y_label="fall of the loss, nats",
     )
 

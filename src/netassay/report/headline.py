@@ -72,8 +72,8 @@ def _answered(result: Result) -> str:
 def _differing(result: Result) -> str:
     """Say how many of the numbers that two runs share are not the same."""
     told = result.tables["overview"].columns
-    counts = {name: int(told[name].sum()) if name in told else 0 for name in ("numbers", "differ", "exclude_0")}
-    beyond = f"the interval of {counts['exclude_0']:,} excludes 0, not corrected for how many there are"
+    counts = {name: int(told[name].sum()) if name in told else 0 for name in ("numbers", "differ")}
+    beyond = f"the interval of {len(result.tables['largest']):,} excludes 0, not corrected for how many there are"
     return f"{counts['differ']:,} of {counts['numbers']:,} numbers differ; {beyond}. No finding in b that a has not."
 
 

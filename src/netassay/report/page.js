@@ -337,7 +337,7 @@
     const c = colours();
     const option = frame(figure, c, narrow, holder.clientWidth);
     if (many(figure)) crowd(figure, option, narrow, holder);
-    if ((figure.bands || figure.ramp) && figure.log) fitted(figure, option);
+    if ((figure.bands || figure.ramp || figure.numeric) && figure.log) fitted(figure, option);
     if (figure.bands) option.tooltip.formatter = ranged(figure);
     option.series = kinds[figure.kind](figure, c, option, narrow, holder);
     if (drawn.has(holder)) drawn.get(holder).dispose();

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from netassay.figures import figures
+from netassay.figures import Figure, figures
 from netassay.report.sections.section import Section, notes, of_study, when
 from netassay.result import Result, Verdict
 from netassay.store import Run
@@ -23,9 +23,7 @@ def flow(run: Run, results: Mapping[str, Result]) -> Section | None:
         lead=_lead(last),
         verdicts=_verdicts(named),
         notes=notes(named),
-        figures=tuple(
-            sorted(figures(named), key=lambda one: FIRST.index(one.name) if one.name in FIRST else len(FIRST))
-        ),
+        figures=_drawn(run, named),
         tables={
             when(told, name): one.tables[table]
             for table, told in SHOWN.items()
@@ -34,6 +32,13 @@ def flow(run: Run, results: Mapping[str, Result]) -> Section | None:
         },
         definitions=FLOW_WORDS,
     )
+
+
+def _drawn(run: Run, named: Mapping[str, Result]) -> tuple[Figure, ...]:
+    """Return the figures, those of the beginning first; the loss where no other section draws it."""
+    drawn = any(one.name == "training loss" for one in run.series_names)
+    made = [one for one in figures(named) if not (drawn and one.name == "loss")]
+    return tuple(sorted(made, key=lambda one: FIRST.index(one.name) if one.name in FIRST else len(FIRST)))
 
 
 def _verdicts(named: Mapping[str, Result]) -> tuple[Verdict, ...]:
