@@ -96,11 +96,16 @@ class Other(Hook):
         self.subject.others[self.index] = None if gradient is None else self.watch.copy(gradient)
 
 
+def _own() -> bool:
+    """Tell whether a pass is run as it stands; what `torch.func` runs under a transform has no values to read."""
+    return torch._C._functorch.maybe_current_level() is None  # type: ignore[attr-defined]
+
+
 class Begin(Hook):
     """On the model: a forward pass begins, unless it is the recomputation of one."""
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if torch._C._current_graph_task_id() == -1:
+        if torch._C._current_graph_task_id() == -1 and _own():
             self.watch.guard("forward", self.watch.begin, args, kwargs)
 
 
@@ -108,7 +113,7 @@ class End(Hook):
     """On the model: its forward pass is over, and the graph stands."""
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if torch._C._current_graph_task_id() == -1:
+        if torch._C._current_graph_task_id() == -1 and _own():
             self.watch.guard("graph", self.watch.end, output)
 
 
@@ -116,14 +121,16 @@ class Read(Hook):
     """After a layer: what it made, before anything can overwrite it."""
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        self.watch.guard(self.subject.name, self.watch.read, self.subject, (args, kwargs), output)
+        if _own():
+            self.watch.guard(self.subject.name, self.watch.read, self.subject, (args, kwargs), output)
 
 
 class Took(Hook):
     """Before a module: which tensor it takes."""
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        self.watch.guard("graph", self.watch.took, module, args)
+        if _own():
+            self.watch.guard("graph", self.watch.took, module, args)
 
 
 class Back(Hook):
@@ -133,7 +140,8 @@ class Back(Hook):
     __torch_unserializable__ = True
 
     def __call__(self, gradient: Tensor) -> None:
-        self.watch.guard(self.subject.name, self.watch.back, self.subject, gradient)
+        if _own():
+            self.watch.guard(self.subject.name, self.watch.back, self.subject, gradient)
 
 
 class Before(Hook):

@@ -196,6 +196,7 @@ class Reader:
         own loss: the samples of the step under a mean loss, 1 under a sum, over the gradient scaler's scale.
         """
         samples, columns = self.samples, self.tally.columns
+        self.drop()  # At once: what fails from here on must not go into the next step.
         for key in columns:
             self.plan.add(key)
         keys = list(self.plan.keys)
@@ -204,9 +205,7 @@ class Reader:
         counts = torch.stack([one.vector(device) for one in rows]).cpu().numpy() if rows else np.zeros((0, 16))
         for key, column in columns.items():
             self._stretch(key, column)
-        told = signals(counts, rows, [self._bounded(key) for key in keys], samples, scale)
-        self.drop()
-        return told
+        return signals(counts, rows, [self._bounded(key) for key in keys], samples, scale)
 
     def drop(self) -> None:
         """Forget what was read since the last `take`."""
