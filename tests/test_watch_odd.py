@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -163,3 +166,28 @@ def test_a_part_goes_off_after_three_failures_in_a_row():
     guard("part", part, True)
     guard("part", part, False)
     assert (guard.off, len(ran)) == ({"part"}, 6)
+
+
+def test_forward_passes_of_other_threads_are_passed_over():
+    """An evaluation under `no_grad` that has begun, and is not over, while the training's own pass runs."""
+
+    class Asked(Net):
+        def forward(self, x):
+            if torch.is_grad_enabled():
+                pool.submit(evaluated, self, x[:2])
+                begun.wait(10)
+                begun.clear()
+            else:
+                begun.set()
+                over.wait(0.2)
+            return super().forward(x)
+
+    def evaluated(model, x):
+        with torch.no_grad():
+            model(x)
+
+    pool, begun, over = ThreadPoolExecutor(1), Event(), Event()
+    (x, y), model = images(), seeded(Asked)
+    with pool:
+        monitor = train(model, sgd(model, lr=0.1), x, y, steps=3)
+    same(monitor, plain())

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-
 MOST = 3
 """Failures in a row after which a part runs no more."""
 

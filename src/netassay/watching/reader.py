@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -58,7 +59,7 @@ class Reader:
         self.on, self.plan, self.scratch = True, Plan(), Scratch()
         self.stretches: dict[Key, Stretches] = {}
         self.handles = Handles(model, self.layers, self)
-        self.rooted, self.round = False, 0
+        self.rooted, self.round, self.thread = False, 0, threading.get_ident()
         self.inside: bool | None = None
         self._forget()
 
@@ -70,7 +71,8 @@ class Reader:
         self._last: tuple[Any, int, Cell] | None = None
 
     def open(self) -> None:
-        """Register the hooks."""
+        """Register the hooks; forward passes count in this thread only."""
+        self.thread = threading.get_ident()
         self.handles.open()
         self.turn(self.on)
 
