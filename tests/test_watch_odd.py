@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 from netassay.watching import Monitor
+from netassay.watching.guard import Guard
 from tests.watched import Net, images, own, seeded, sgd, signals, train
 
 
@@ -132,3 +136,58 @@ def test_nested_backward_passes_are_one():
     x, y = images()
     one, two = seeded(Tail), seeded(Tail, check="reentrant")
     same(train(two, sgd(two, lr=0.1), x, y % 4, steps=3), train(one, sgd(one, lr=0.1), x, y % 4, steps=3))
+
+
+def test_a_transform_of_torch_func_is_passed_over():
+    """`vmap`, `grad` and `jacrev` on the model, before a step and inside of it: nothing of them is read."""
+
+    def transformed(model, optimizer, x, y):
+        torch.func.vmap(model)(x[:, None])
+        torch.func.jacrev(model)(x[:1])
+        weights = dict(model.named_parameters())
+        torch.func.grad(lambda w: torch.func.functional_call(model, w, x).sum())(weights)
+
+    same(watched(transformed), plain())
+    same(watched(nothing, after=transformed), plain())
+
+
+def test_a_part_goes_off_after_three_failures_in_a_row():
+    """Each failure is noted once; a success in between starts the count anew."""
+    guard, ran = Guard(), []
+
+    def part(fails):
+        ran.append(fails)
+        if fails:
+            raise ValueError("no")
+
+    for fails in (True, True, False, True, True):
+        guard("part", part, fails)
+    assert (guard.faults, guard.off, len(ran)) == (["part: ValueError: no"], set(), 5)
+    guard("part", part, True)
+    guard("part", part, False)
+    assert (guard.off, len(ran)) == ({"part"}, 6)
+
+
+def test_forward_passes_of_other_threads_are_passed_over():
+    """An evaluation under `no_grad` that has begun, and is not over, while the training's own pass runs."""
+
+    class Asked(Net):
+        def forward(self, x):
+            if torch.is_grad_enabled():
+                pool.submit(evaluated, self, x[:2])
+                begun.wait(10)
+                begun.clear()
+            else:
+                begun.set()
+                over.wait(0.2)
+            return super().forward(x)
+
+    def evaluated(model, x):
+        with torch.no_grad():
+            model(x)
+
+    pool, begun, over = ThreadPoolExecutor(1), Event(), Event()
+    (x, y), model = images(), seeded(Asked)
+    with pool:
+        monitor = train(model, sgd(model, lr=0.1), x, y, steps=3)
+    same(monitor, plain())

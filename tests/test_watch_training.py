@@ -139,11 +139,11 @@ def test_what_fails_inside_is_noted_once_and_switched_off(monkeypatch):
     monkeypatch.setattr(module, "pulse", broken)
     optimizer = sgd(model)
     with Monitor(model, optimizer, every=1) as monitor:
-        for _ in range(3):
+        for _ in range(5):
             cross_entropy(model(x), y).backward()
             optimizer.step()
     assert own(monitor) == ["head: RuntimeError: no such luck"]
-    assert len(raised) == 1
+    assert len(raised) == 3  # and no more: it is off
     assert monitor.readings().told["faults"] == monitor.faults
     assert signals(monitor)["stem"]["gradient"] > 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -96,11 +97,21 @@ class Other(Hook):
         self.subject.others[self.index] = None if gradient is None else self.watch.copy(gradient)
 
 
+def _plain() -> bool:
+    """Tell whether what runs has values to read: under a transform of `torch.func` it has none."""
+    return torch._C._functorch.maybe_current_level() is None  # type: ignore[attr-defined]
+
+
+def _again() -> bool:
+    """Tell whether this is the recomputation of a forward pass, in whatever thread autograd runs it."""
+    return torch._C._current_graph_task_id() != -1
+
+
 class Begin(Hook):
-    """On the model: a forward pass begins, unless it is the recomputation of one."""
+    """On the model: a forward pass begins, unless it is the recomputation of one, or another thread's."""
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if torch._C._current_graph_task_id() == -1:
+        if get_ident() == self.watch.thread and not _again() and _plain():
             self.watch.guard("forward", self.watch.begin, args, kwargs)
 
 
@@ -108,7 +119,7 @@ class End(Hook):
     """On the model: its forward pass is over, and the graph stands."""
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if torch._C._current_graph_task_id() == -1:
+        if get_ident() == self.watch.thread and not _again() and _plain():
             self.watch.guard("graph", self.watch.end, output)
 
 
@@ -116,24 +127,27 @@ class Read(Hook):
     """After a layer: what it made, before anything can overwrite it."""
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        self.watch.guard(self.subject.name, self.watch.read, self.subject, (args, kwargs), output)
+        if (get_ident() == self.watch.thread or _again()) and _plain():
+            self.watch.guard(self.subject.name, self.watch.read, self.subject, (args, kwargs), output)
 
 
 class Took(Hook):
     """Before a module: which tensor it takes."""
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        self.watch.guard("graph", self.watch.took, module, args)
+        if get_ident() == self.watch.thread and _plain():
+            self.watch.guard("graph", self.watch.took, module, args)
 
 
 class Back(Hook):
-    """On an output: the gradient that arrives there."""
+    """On an output: the gradient that arrives there, in a thread of autograd's choice."""
 
     # A user may save a tensor that is watched: this says that the hook need not be saved with it.
     __torch_unserializable__ = True
 
     def __call__(self, gradient: Tensor) -> None:
-        self.watch.guard(self.subject.name, self.watch.back, self.subject, gradient)
+        if _plain():
+            self.watch.guard(self.subject.name, self.watch.back, self.subject, gradient)
 
 
 class Before(Hook):

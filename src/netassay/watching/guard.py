@@ -1,4 +1,4 @@
-"""Guard: nothing that fails while watching reaches the training; it is noted once, and that part is switched off."""
+"""Guard: nothing that fails while watching reaches the training; it is noted once, and soon switched off."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 
 import torch
 
+MOST = 3
+"""Failures in a row after which a part runs no more."""
+
 
 class Guard:
-    """Runs a part without gradient, times it, and keeps what it failed of; parts that failed run no more.
+    """Runs a part without gradient, times it, and keeps what it failed of; parts that go on failing run no more.
 
     >>> guard = Guard()
     >>> guard("halves", lambda: 1 / 0)
@@ -21,12 +24,13 @@ class Guard:
     def __init__(self) -> None:
         self.faults: list[str] = []
         self.off: set[str] = set()
+        self.failed: dict[str, int] = {}
         self.spent = 0.0
         self.differentiable = True
         self._depth = 0
 
     def __call__(self, part: str, run: Callable[..., Any], *args: Any) -> None:
-        """Run a part, unless it has failed before."""
+        """Run a part, unless it has failed `MOST` times in a row."""
         if part in self.off:
             return
         begun, self._depth = perf_counter(), self._depth + 1
@@ -35,8 +39,12 @@ class Guard:
         try:
             with torch.no_grad():
                 run(*args)
+            if self.failed:
+                self.failed.pop(part, None)
         except Exception as error:
-            self.off.add(part)
+            self.failed[part] = self.failed.get(part, 0) + 1
+            if self.failed[part] == MOST:
+                self.off.add(part)
             self.fault(part, f"{type(error).__name__}: {error}")
         finally:
             self._depth -= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -58,7 +59,7 @@ class Reader:
         self.on, self.plan, self.scratch = True, Plan(), Scratch()
         self.stretches: dict[Key, Stretches] = {}
         self.handles = Handles(model, self.layers, self)
-        self.rooted, self.round = False, 0
+        self.rooted, self.round, self.thread = False, 0, threading.get_ident()
         self.inside: bool | None = None
         self._forget()
 
@@ -70,7 +71,8 @@ class Reader:
         self._last: tuple[Any, int, Cell] | None = None
 
     def open(self) -> None:
-        """Register the hooks."""
+        """Register the hooks; forward passes count in this thread only."""
+        self.thread = threading.get_ident()
         self.handles.open()
         self.turn(self.on)
 
@@ -196,6 +198,7 @@ class Reader:
         own loss: the samples of the step under a mean loss, 1 under a sum, over the gradient scaler's scale.
         """
         samples, columns = self.samples, self.tally.columns
+        self.drop()  # At once: what fails from here on must not go into the next step.
         self.plan.add(columns)
         keys = list(self.plan.keys)
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
@@ -203,9 +206,7 @@ class Reader:
         counts = torch.stack([one.vector(device) for one in rows]).cpu().numpy() if rows else np.zeros((0, 16))
         for key, column in columns.items():
             self._stretch(key, column)
-        told = signals(counts, rows, [self._bounded(key) for key in keys], samples, scale)
-        self.drop()
-        return told
+        return signals(counts, rows, [self._bounded(key) for key in keys], samples, scale)
 
     def drop(self) -> None:
         """Forget what was read since the last `take`."""
