@@ -13,7 +13,7 @@ from netassay.watching import plan as plans
 from netassay.watching.guard import Guard
 from netassay.watching.plan import Plan
 from netassay.watching.recomputed import Waiting
-from netassay.watching.series import Row, settle
+from netassay.watching.series import Row, noted, settle
 from netassay.watching.updates import Updates
 from tests.watched import Net, images, seeded, sgd
 
@@ -93,7 +93,7 @@ def test_steps_that_are_not_read_wait_for_no_gpu(fused):
 
 def test_losses_that_are_tensors_are_fetched_once_and_together(monkeypatch):
     """After the first look they are numbers, and no tensor is held."""
-    rows = [Row(i, 0, torch.tensor([1.0, float(i)]), 1, np.zeros((1, 1)), np.zeros((1, 1))) for i in range(5)]
+    rows = [Row(i, 0, noted(torch.tensor([1.0, float(i)])), 1, np.zeros((1, 1)), np.zeros((1, 1))) for i in range(5)]
     rows += [
         Row(5, 0, None, 1, np.zeros((1, 1)), np.zeros((1, 1))),
         Row(6, 0, 2, 1, np.zeros((1, 1)), np.zeros((1, 1))),

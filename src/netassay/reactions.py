@@ -99,7 +99,7 @@ class Other(Hook):
 
 def _plain() -> bool:
     """Tell whether what runs has values to read: under a transform of `torch.func` it has none."""
-    return torch._C._functorch.maybe_current_level() is None  # type: ignore[attr-defined]
+    return torch._C._functorch.maybe_current_level() is None
 
 
 def _again() -> bool:

@@ -130,9 +130,8 @@ class Monitor:
         self.epoch = self.epoch if epoch is None else int(epoch)
         try:
             loss = noted(loss)
-        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-            self.guard.fault("loss", f"{type(loss).__name__} is no loss: {error}")
-            return
+        except Exception as error:
+            return self.guard.fault("loss", f"{type(loss).__name__} is no loss: {error}")
         if self.window is not None:
             self.window.loss = loss
         elif self.closed_row is not None:
