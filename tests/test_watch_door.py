@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 import torch
 from torch import nn
@@ -141,3 +143,29 @@ def test_a_watch_that_keeps_a_run_is_opened_once(tmp_path):
     with free:
         trained(free, model, optimizer)
     assert len(free.readings()) == 8
+
+
+def test_a_run_tells_how_it_was_trained(tmp_path):
+    """Optimizer and settings, steps and samples, model and versions, flat: a comparison shows what differs."""
+    for name, lr in (("a", 1e-3), ("b", 1e-2)):
+        model = na.build("mlp[16,16]", seed=0)
+        groups = [
+            {"params": model.fc1.parameters()},
+            {"params": [p for n, p in model.named_parameters() if "1" not in n]},
+        ]
+        optimizer = torch.optim.Adam(groups, lr=torch.tensor(lr), weight_decay=0.1)
+        torch.optim.lr_scheduler.ConstantLR(optimizer, factor=0.5)
+        with na.watch(model, optimizer, every=2, out=tmp_path / name) as seen:
+            trained(seen, model, optimizer, steps=3)
+    told = na.open_run(tmp_path / "a").result("flow").provenance
+    assert {key: told[key] for key in ("optimizer", "weight_decay", "betas", "eps", "groups")} == {
+        "optimizer": "Adam", "weight_decay": 0.1, "betas": [0.9, 0.999], "eps": 1e-8, "groups": 2
+    }  # fmt: skip
+    assert told["lr"] == pytest.approx(1e-3)
+    assert (told["steps"], told["samples_per_step"]) == (3, len(next(iter(na.load_data("digits"))).x))
+    assert (told["model"], told["device"], told["dtype"]) == (str(model.spec), "cpu", "float32")
+    assert told["parameters"] == sum(p.numel() for p in model.parameters())
+    assert (told["torch"], told["python"]) == (torch.__version__, platform.python_version())
+    differs = {row["name"] for row in na.compare(tmp_path / "a", tmp_path / "b").table("setup") if row["differs"]}
+    assert "lr" in differs
+    assert not differs & {"optimizer", "betas", "model", "torch", "steps", "parameters"}

@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import math
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 import netassay as na
+from netassay.errors import BadInput
 from netassay.result import Verdict
 from netassay.watching import Monitor
 from netassay.watching import monitor as module
 from netassay.watching.alarms import Alarms
-from tests.watched import Net, images, seeded, sgd
+from tests.watched import Net, images, seeded, sgd, train
 
 
 def verdict(rule, layer="head", severity="finding", **numbers):
@@ -93,3 +96,45 @@ def test_causes_stand_before_what_they_lead_to(rule, numbers, first):
     alarms = Alarms(None)
     alarms.fresh([warned], 3)
     assert [one.rule for one in alarms.joined(final)] == ["dead", "not finite", "flat"]
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)), "'1', '1.bias', '1.weight'"),
+        (nn.Sequential(nn.Linear(2, 3, bias=False)), "'0.bias'"),
+    ],
+)
+def test_the_state_of_another_model_is_refused(other, named):
+    """By the names of layers and parameters, before anything is taken from it."""
+    model = nn.Sequential(nn.Linear(2, 3))
+    one, two = (train(m, sgd(m), torch.ones(3, 2), torch.tensor([0, 1, 0])) for m in (other, model))
+    fresh = Monitor(model, sgd(model))
+    with pytest.raises(BadInput, match=f"(?s)a watch of Sequential.*another model.*{named}.*same model"):
+        fresh.load_state_dict(one.state_dict())
+    assert (fresh.steps_done, len(fresh.readings())) == (0, 0)
+    kept = two.state_dict()
+    with pytest.raises(BadInput, match=r"'0\.bias', '0\.weight', 'no parameters'"):
+        fresh.load_state_dict({name: value for name, value in kept.items() if name != "parameters"})
+    swapped = {**kept, "parameters": kept["parameters"][::-1]}
+    with pytest.raises(BadInput, match=r"'0\.bias', '0\.weight'\n"):
+        fresh.load_state_dict(swapped)
+    fresh.load_state_dict(kept)
+    assert len(fresh.readings()) == 1
+
+
+def test_a_state_tells_its_numbers_by_name():
+    """Numbers in another order are put in their places; one that was not read then is NaN."""
+    model = nn.Sequential(nn.Linear(2, 3))
+    kept = train(model, sgd(model), torch.ones(3, 2), torch.tensor([0, 1, 0]), steps=2).state_dict()
+    series, fresh = kept["series"], Monitor(model, sgd(model))
+    wanted = Monitor(model, sgd(model))
+    wanted.load_state_dict(kept)
+    names = {"signals": series["names"]["signals"][::-1][1:], "updates": series["names"]["updates"][::-1]}
+    turned = {"signals": series["signals"].flip(1)[:, 1:], "updates": series["updates"].flip(1)}
+    fresh.load_state_dict({**kept, "series": {**series, **turned, "names": names}})
+    for kind in ("signals", "updates"):
+        a, b = getattr(wanted.readings(), kind), getattr(fresh.readings(), kind)
+        last = "gradient_inf" if kind == "signals" else ""
+        assert all(np.array_equal(a[name], b[name], equal_nan=True) for name in a if name != last)
+        assert not last or np.isnan(b[last]).all()

@@ -14,6 +14,7 @@ from torch import nn
 from netassay import verdicts
 from netassay.flow import SIGNALS, UPDATES, Readings
 from netassay.result import Result, Verdict
+from netassay.watching.about import about, settings
 from netassay.watching.alarms import Alarms, bad_loss, not_finite
 from netassay.watching.asked import check, once, optimizers_of
 from netassay.watching.guard import Guard
@@ -72,6 +73,7 @@ class Monitor:
         self.sampler = Sampler(every, budget)
         self.reader = Reader(model, layers, on_begin=self._begins, guard=self.guard)
         several = optimizers_of(model, optimizers)
+        self.settings = settings(several)
         self.updates = Updates(model, several, self.guard, self._stepping, self._stepped)
         self.series, self.alarms, self.keeping = Series(), Alarms(on_verdict), Keeping(keep)
         self.on_exit, self.predicted, self.ended = on_exit, predicted, False
@@ -234,7 +236,8 @@ class Monitor:
 
     def result(self, notes: Sequence[str] = (), provenance: Mapping[str, Any] | None = None) -> Result:
         """Return tables, arrays and verdicts of what was read so far, those told on the way among them."""
-        result = verdicts.judged_result(self.readings(), notes, provenance, self.predicted)
+        told = {**about(self), **(provenance or {})}
+        result = verdicts.judged_result(self.readings(), notes, told, self.predicted)
         return replace(result, verdicts=self.alarms.joined(result.verdicts))
 
     def state_dict(self) -> dict[str, Any]:

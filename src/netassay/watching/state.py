@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from netassay.errors import BadInput, listing
 from netassay.flow import Readings
+from netassay.layers import named_layers
 from netassay.watching.stretches import Stretches
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def state(monitor: Monitor) -> dict[str, Any]:
         "skipped": monitor.skipped,
         "epoch": monitor.epoch,
         "series": monitor.series.state_dict(),
+        "parameters": [one.name for one in monitor.updates.parameters],
         "keys": [list(key) for key in plan.keys],
         "calls": rows,
         "channels": [
@@ -62,7 +65,11 @@ def state(monitor: Monitor) -> dict[str, Any]:
 
 
 def load(monitor: Monitor, kept: Mapping[str, Any]) -> None:
-    """Put a state into a monitor; facts of calls are those kept, until the calls happen again."""
+    """Put a state into a monitor; facts of calls are those kept, until the calls happen again.
+
+    Raises `BadInput` for the state of another model, before anything is taken from it.
+    """
+    _same_model(monitor, kept)
     monitor.steps_done, monitor.skipped, monitor.epoch = kept["steps_done"], kept["skipped"], kept["epoch"]
     monitor.series.load_state_dict(kept["series"])
     plan = monitor.reader.plan
@@ -80,3 +87,15 @@ def load(monitor: Monitor, kept: Mapping[str, Any]) -> None:
     for sentence in kept["faults"]:
         part, _, told = sentence.partition(": ")
         monitor.guard.fault(part, told)
+
+
+def _same_model(monitor: Monitor, kept: Mapping[str, Any]) -> None:
+    model = monitor.reader.model
+    layers = {layer.name for layer in named_layers(model)} | {""}
+    before, now = kept.get("parameters", ["no parameters"]), [one.name for one in monitor.updates.parameters]
+    strange = [str(name) for name, _ in kept.get("keys", ()) if name not in layers]
+    strange += sorted({*before} ^ {*now}) or [one for one, other in zip(before, now, strict=True) if one != other]
+    if strange:
+        asked = f"load the state of a watch of {type(model).__name__}"
+        found = f"that of another model: it differs in {listing(strange, 4)}"
+        raise BadInput(asked, found, "give what state_dict() of a watch of the same model gave")
