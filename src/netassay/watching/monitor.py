@@ -130,10 +130,7 @@ class Monitor:
 
     def _note(self, loss: Any, epoch: int | None) -> None:
         self.epoch = self.epoch if epoch is None else int(epoch)
-        try:
-            loss = noted(loss)
-        except Exception as error:
-            return self.guard.fault("loss", f"{type(loss).__name__} is no loss: {error}")
+        loss = noted(loss)
         if self.window is not None:
             self.window.loss = loss
         elif self.closed_row is not None:
