@@ -28,6 +28,7 @@ from netassay.reactions import (
     Reset,
     Took,
     Total,
+    keep_from_compilers,
 )
 from netassay.records import Entry, Record, first_tensor, tensors, vector_jacobian
 
@@ -206,6 +207,7 @@ class Watch:
 
 def at_passes(model: nn.Module, reader: Any) -> list[Any]:
     """Tell a reader when a forward pass of the model begins and ends."""
+    keep_from_compilers()
     return [
         model.register_forward_pre_hook(Begin(reader), with_kwargs=True),
         model.register_forward_hook(End(reader)),
