@@ -219,3 +219,15 @@ def test_a_compiler_does_not_trace_the_hooks():
     assert not [one for one in traced if "netassay" in one]
     same(monitor, plain())
     assert pickle.loads(pickle.dumps(Read(None))) is not None
+
+
+def test_passes_that_nobody_differentiates_do_not_pile_up():
+    """Handles at a graph go with it, though no gradient ever came; those of a graph that stands are kept."""
+    model, (x, _) = seeded(Net), images()
+    with Monitor(model, sgd(model), every=1) as monitor:
+        kept = model(x)
+        once = len(monitor.reader.handles._gradients)
+        for _ in range(5):
+            model(x)
+        assert len(monitor.reader.handles._gradients) == 2 * once
+    assert kept.grad_fn is not None

@@ -235,3 +235,8 @@ def at_steps(optimizer: torch.optim.Optimizer, number: int, watch: Any) -> list[
         optimizer.register_step_pre_hook(Before(watch, number)),
         optimizer.register_step_post_hook(After(watch, number)),
     ]
+
+
+def prune(handles: list[Any]) -> None:
+    """Let go of handles at tensors whose graph is gone."""
+    handles[:] = [one for one in handles if one.hooks_dict_ref() is not None]
