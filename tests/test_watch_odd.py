@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
@@ -10,6 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
+from netassay.reactions import Read
 from netassay.watching import Monitor
 from netassay.watching.guard import Guard
 from tests.watched import Net, images, own, seeded, sgd, signals, train
@@ -191,3 +193,41 @@ def test_forward_passes_of_other_threads_are_passed_over():
     with pool:
         monitor = train(model, sgd(model, lr=0.1), x, y, steps=3)
     same(monitor, plain())
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # the compiler's own
+def test_a_compiler_does_not_trace_the_hooks():
+    """A model compiled while it is watched: no operation of a compiled graph is the watch's, and all is read."""
+    x, y = images()
+    traced = []
+
+    def backend(graph, inputs):
+        traced.extend(str(node.stack_trace) for node in graph.graph.nodes)
+        return graph.forward
+
+    model = seeded(Net)
+    optimizer = sgd(model, lr=0.1)
+    torch.compiler.reset()
+    with Monitor(model, optimizer, every=1) as monitor:
+        compiled = torch.compile(model, backend=backend)
+        for _ in range(3):
+            optimizer.zero_grad()
+            cross_entropy(compiled(x), y).backward()
+            optimizer.step()
+    torch.compiler.reset()
+    assert traced
+    assert not [one for one in traced if "netassay" in one]
+    same(monitor, plain())
+    assert pickle.loads(pickle.dumps(Read(None))) is not None
+
+
+def test_passes_that_nobody_differentiates_do_not_pile_up():
+    """Handles at a graph go with it, though no gradient ever came; those of a graph that stands are kept."""
+    model, (x, _) = seeded(Net), images()
+    with Monitor(model, sgd(model), every=1) as monitor:
+        kept = model(x)
+        once = len(monitor.reader.handles._gradients)
+        for _ in range(5):
+            model(x)
+        assert len(monitor.reader.handles._gradients) == 2 * once
+    assert kept.grad_fn is not None

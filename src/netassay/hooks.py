@@ -28,6 +28,7 @@ from netassay.reactions import (
     Reset,
     Took,
     Total,
+    keep_from_compilers,
 )
 from netassay.records import Entry, Record, first_tensor, tensors, vector_jacobian
 
@@ -206,6 +207,7 @@ class Watch:
 
 def at_passes(model: nn.Module, reader: Any) -> list[Any]:
     """Tell a reader when a forward pass of the model begins and ends."""
+    keep_from_compilers()
     return [
         model.register_forward_pre_hook(Begin(reader), with_kwargs=True),
         model.register_forward_hook(End(reader)),
@@ -233,3 +235,8 @@ def at_steps(optimizer: torch.optim.Optimizer, number: int, watch: Any) -> list[
         optimizer.register_step_pre_hook(Before(watch, number)),
         optimizer.register_step_post_hook(After(watch, number)),
     ]
+
+
+def prune(handles: list[Any]) -> None:
+    """Let go of handles at tensors whose graph is gone."""
+    handles[:] = [one for one in handles if one.hooks_dict_ref() is not None]

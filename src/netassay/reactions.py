@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
+from functools import cache
 from threading import get_ident
 from typing import Any
 
@@ -162,3 +164,18 @@ class After(Hook):
 
     def __call__(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self.watch.guard("optimizer", self.watch.after, self.subject)
+
+
+@cache
+def _uncompiled(kind: type[Hook]) -> None:
+    kind.__call__ = torch.compiler.disable(kind.__call__)  # type: ignore[attr-defined]
+
+
+def keep_from_compilers() -> None:
+    """Make `torch.compile` call the hooks of a reader as they stand: to trace through them takes it half a minute.
+
+    Whoever compiles a training has loaded torch's compiler, with the optimizer; it is not loaded for this alone.
+    """
+    if "torch._dynamo" in sys.modules:
+        for kind in (Begin, End, Read, Took, Back, Before, After):
+            _uncompiled(kind)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from netassay.capturing import watchable
+from netassay.hooks import prune
 from netassay.layers import Layer, has_weight
 from netassay.records import first_tensor, tensors
 from netassay.watching.cells import Cell, Column, Key, Pass, Tally
@@ -103,6 +104,7 @@ class Reader:
         self.tally.begin()
         if self.current is None or self.current.reached:
             self.handles.graph_is_gone()
+        prune(self.handles._gradients)  # Passes that nobody differentiates leave some, too.
         self.waiting.settle()
         self.current, self._last = Pass(batch(given), self.round), None
         x = first_tensor(given)
