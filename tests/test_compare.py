@@ -135,6 +135,8 @@ def test_whole_numbers_identify_only_where_text_does_not():
     assert identifying(sizes, sizes) == ("role",)
     grid = Table.of([{"role": role, "n": n, "side": n} for role in "ab" for n in (1, 2)])
     assert identifying(grid, grid) == ("role", "side")
+    one, other = (Table.of([{"layer": layer, "rms": 1.0}]) for layer in ("fc", "conv"))
+    assert (identifying(one, one), len(matched(one, other).table)) == (("layer",), 0)
 
 
 def test_rows_of_another_kind_are_not_compared():

@@ -120,7 +120,7 @@ def identifying(a: Table, b: Table, again: str = "") -> tuple[str, ...]:
     """Return the columns that together with `again` are unique in both tables, as few as will do.
 
     Columns of text, truth values and indices first, then of other whole numbers; never of what only counts. Columns of
-    text and truth values where none will.
+    text and truth values where none will. Where there is text a single row is known by it, too.
     """
     shared = [name for name in a.columns if name in b.columns and name != again]
     kinds = {name: {one.columns[name].dtype.kind for one in (a, b)} for name in shared}
@@ -130,14 +130,14 @@ def identifying(a: Table, b: Table, again: str = "") -> tuple[str, ...]:
             return told
     words = [name for name in shared if kinds[name] <= set(WORDS + "b") or name in INDICES]
     able = [name for name in shared if kinds[name] <= set(WORDS + COUNTS) and name not in TALLIES]
-    tried = (some[:i] for some in (words, able) for i in range(len(some) + 1))
+    tried = (some[:i] for some in (words, able) for i in range(bool(words), len(some) + 1))
     chosen = next((some for some in tried if _unique(a, b, (*some, *beside))), None)
     if chosen is None:
         return tuple(name for name in words if kinds[name] <= set(WORDS + "b"))
     for kind in (COUNTS, WORDS):  # what only counts goes first
         for name in [name for name in reversed(chosen) if kinds[name] <= set(kind)]:
             less = [other for other in chosen if other != name]
-            chosen = less if _unique(a, b, (*less, *beside)) else chosen
+            chosen = less if less and _unique(a, b, (*less, *beside)) else chosen
     return tuple(chosen)
 
 
