@@ -156,7 +156,7 @@ def visit(browser, pages):
         context.close()
 
 
-CHARTS = {"trained": 21, "weird": 17, "exchange": 12, "odd": 10, "init": 5, "flow": 16, "odd flow": 16}
+CHARTS = {"trained": 26, "weird": 19, "exchange": 12, "odd": 10, "init": 5, "flow": 16, "odd flow": 16}
 
 
 @pytest.mark.parametrize("name", CHARTS)

@@ -187,12 +187,14 @@ def test_histograms_are_counted_one_by_one():
 
 def test_frames_are_tenths_where_epochs_are_not_known():
     """Ten stretches of steps, as even as can be; fewer where steps are few, none where they are too few."""
+    short = drawn(flowed.flow(flowed.readings(20, 6)), "histograms")
+    assert short.parts[0].title == "steps 3 to 33"
     one = drawn(flowed.flow(flowed.readings(64, 1)), "histograms")
     assert [part.title for part in one.parts][::9] == ["steps 3 to 63", "steps 583 to 633"]
     assert len(drawn(flowed.flow(flowed.readings(9, 1)), "histograms").parts) == 2
     with pytest.raises(NothingToDraw, match="7 steps were read"):
         drawn(flowed.flow(flowed.readings(7, 1)), "histograms")
-    many = drawn(flowed.flow(flowed.readings(200, 200)), "histograms")
+    many = drawn(flowed.flow(flowed.readings(800, 200)), "histograms")
     assert (len(many.parts), many.parts[0].title, many.parts[-1].title) == (40, "epoch 0", "epoch 199")
 
 
@@ -380,13 +382,23 @@ def test_the_section_has_verdicts_law_and_what_was_dismissed(tmp_path):
     assert holders == [f"flow-{n}" for n in ("law_start", "law", "series", "heat", "updates", "histograms")]
     assert {"law, training", "considered and dismissed, training"} <= set(read.text["summary"])
     assert {"chi", "attenuation", "gradient of a layer", "update ratio", "lost update"} <= set(read.text["dt"])
-    assert "rests on: reduction mean, scale 1.0." in page
+    assert "rests on: reduction mean." in page
     (slider,) = [a for a in read.attributes("input") if a["type"] == "range"]
     assert (slider["min"], slider["max"], slider["value"]) == ("0", "5", "5")
     assert not re.search(r"\son\w+=", page[: page.index("<script")])
     charts = json.loads(read.text["script"][0], parse_constant=pytest.fail)
     assert charts["flow-histograms"]["titles"] == [f"epoch {i}" for i in range(6)]
     assert set(charts) == set(holders)
+
+
+def test_a_fault_is_told_once_and_only_while_it_lasts(tmp_path):
+    """What start, end and training all have is one finding; what only the start has is none, if there is more."""
+    gone, stays = flowed.verdict("conv1"), flowed.verdict("fc")
+    results = {"flow/start": flowed.flow(verdicts=[gone, stays])}
+    for rest, told in (({}, ["conv1", "fc"]), ({"end": [stays], "training": [stays]}, ["fc"])):
+        results |= {f"flow/{when}": flowed.flow(verdicts=said) for when, said in rest.items()}
+        page = render(stored(tmp_path / str(len(results)), results))
+        assert re.findall(r'"severity">finding</span> <code>([^<]*)', page) == told
 
 
 def test_each_study_has_its_section_and_says_what_it_is(tmp_path):

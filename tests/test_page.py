@@ -154,6 +154,7 @@ def test_findings_come_first(tmp_path, page):
         "findings",
         "learning",
         "channels",
+        "flow",
         "exchange",
         "initialisation",
         "structure",

@@ -244,7 +244,7 @@ def test_zero_is_not_tiny():
 
 
 def test_zero_weights_are_the_cause_behind_it():
-    sick = step(put(chain(), upto(4), gradient=0.0), "fc5.weight", weight=0.0)
+    sick = step(put(chain(steps=20), upto(4), gradient=0.0), "fc5.weight", weight=0.0)
     found = only(sick, "zero gradient")
     assert found.layer == "fc5"
     assert "is 0 and stays 0" in str(found)

@@ -69,10 +69,35 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "layers",
         "batches",
     ),
+    "flow_study": (
+        "cell",
+        "chi",
+        "decades",
+        "decades_low",
+        "decades_high",
+        "learned",
+        "learned_low",
+        "learned_high",
+        "accuracy",
+        "diverged",
+        "n",
+    ),
+    "prescribe": (
+        "rank",
+        "remedy",
+        "chi",
+        "attenuation",
+        "loss_fall",
+        "loss_fall_low",
+        "loss_fall_high",
+        "together",
+        "diverged",
+        "what",
+    ),
     "checkpoints": ("checkpoint", "channels", HEALTHY, *(state.name for state in STATES), "findings"),
 }
 """Columns that a terminal shows of a study's main table; the others are in --json and --csv."""
-CLAIMING = ("exchange_map", "init_study")
+CLAIMING = ("exchange_map", "init_study", "flow_study", "prescribe")
 """Studies whose claims a terminal shows."""
 ALSO: Mapping[str, tuple[str, ...]] = {"compare": ("setup", "overview", "verdicts", "claims")}
 """Tables that a terminal shows of a study beside its main one."""

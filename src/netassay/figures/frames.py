@@ -13,7 +13,7 @@ from netassay.figures.layers import Results
 from netassay.result import Result
 
 TENTHS, FEWEST, MOST, BARS = 10, 4, 40, 60
-"""Frames where epochs are not known, the fewest steps of one, the most frames, and the most bins."""
+"""Frames where epochs are not known or short, the fewest steps of one, the most frames, and the most bins."""
 WIDTHS = (0.1, 0.2, 0.5, 1.0)
 """Decades of a bin."""
 
@@ -52,17 +52,17 @@ def _frame(title: str, edges: np.ndarray, names: Sequence[str], made: np.ndarray
         series=dict(zip(names, made, strict=True)),
         x_label="log10 of the gradient norm per sample",
         y_label="share of steps",
-        limits=(0.0, np.ceil(10.5 * top) / 10 or 1.0),
+        limits=(0.0, min(1.0, np.ceil(10.5 * top) / 10) or 1.0),
         ramp=True,
         filled=True,
     )
 
 
 def spans(result: Result) -> dict[str, np.ndarray]:
-    """Return the rows of each frame under its title: epochs where there are several, else tenths of what was read."""
+    """Return the rows of each frame under its title: epochs where they have steps enough, else tenths of all."""
     epochs = result.tables["steps"].columns["epoch"]
     known = np.unique(epochs)
-    if len(known) > 1:
+    if len(known) > 1 and len(epochs) >= FEWEST * len(known):
         kept = known[np.unique(np.linspace(0, len(known) - 1, MOST).round().astype(int))]
         return {f"epoch {epoch:g}": np.flatnonzero(epochs == epoch) for epoch in kept.tolist()}
     parts = min(TENTHS, len(epochs) // FEWEST)

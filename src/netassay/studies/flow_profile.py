@@ -22,6 +22,7 @@ from netassay.progress import track
 from netassay.quiet import quiet
 from netassay.records import Record
 from netassay.result import Result, Table
+from netassay.seeds import seeded
 from netassay.studies.flow_theory import expected
 from netassay.studies.forward import checked, device_of
 from netassay.studies.provenance import Seen, describe_pass
@@ -84,6 +85,7 @@ def _read(
     seen, taken, norms = Seen(), list[dict[str, np.ndarray]](), list[dict[Key, float]]()
     with ExitStack() as stack:
         stack.enter_context(quiet(model, training=training))
+        stack.enter_context(seeded(0))  # dropout draws the same in every profile
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(True))
         reader = Reader(model, layers)

@@ -24,7 +24,8 @@ from netassay.studies.init_asked import seeds_of, whole
 from netassay.studies.prescribe_law import law
 from netassay.studies.prescribe_tables import Law, Trial, claims, notes, tables
 from netassay.studies.provenance import describe
-from netassay.studies.remedies import OPTIMIZERS, Case, Remedy, as_it_is, chosen, statistics
+from netassay.studies.remedies import OPTIMIZERS, Case, Remedy, statistics
+from netassay.studies.remedies_offered import as_it_is, chosen
 
 
 def prescribe(
@@ -44,9 +45,10 @@ def prescribe(
 
     `model` is a spec, fitted to the data and drawn by every seed, or a module: it is copied, never touched, and seeds
     then order the data, and draw what a remedy draws. Tried are, beside leaving all as it is: other initialisations,
-    LSUV, standardised input, ten times and a tenth of the rate, the other optimizer, smaller epsilons of Adam, and for
-    networks of the zoo normalisation and skips; `remedies` names some. Each is measured before its first step, in train
-    mode, and trained for `steps` steps on the mean of `objective` over a batch.
+    LSUV, standardised input, ten times and a tenth of the rate, the other optimizer, a smaller epsilon of Adam, and for
+    networks of the zoo normalisation, skips, both, and skips around branches that begin at 0; `remedies` names some.
+    Each is measured before its first step, in train mode, and trained for `steps` steps on the mean of `objective`
+    over a batch.
 
     Table "remedies", the best first: `what` to type; `chi` and `attenuation` (gradient at the output end over that at
     the input end of the trunk) at the start; `loss_start`, `loss_end` (mean of the last tenth of the steps) and
@@ -128,7 +130,7 @@ def _tried(
     model = case.network(remedy, seed)
     key = (remedy.network, seed)
     if key not in laws:
-        with hushed():
+        with hushed(), seeded(seed):
             laws[key] = law(model, case, remedy, seed, objective)
     losses, hits = _trained(model, case, remedy, seed, steps, objective)
     return Trial(remedy, seed, laws[key], losses, hits)

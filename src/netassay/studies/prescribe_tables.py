@@ -184,4 +184,4 @@ def advice(rows: Mapping[str, Mapping[str, Any]], tested: Sequence[Claim]) -> st
     law = f"chi is {best['chi']:.3g}, as it is {now['chi']:.3g}"
     others = [row["remedy"] for row in helps[1:] if row["loss_fall_high"] >= best["loss_fall_low"]]
     beside = f"; these help too, and are not told apart from it: {', '.join(others)}" if others else ""
-    return f"Type {best['what']}: {fall}; {law}{beside}."
+    return f"Type `{best['what']}`: {fall}; {law}{beside}."

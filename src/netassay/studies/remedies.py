@@ -1,4 +1,4 @@
-"""Remedies: what may be changed about a network and its training, each with the sentence that does it."""
+"""Remedies: one change of a network, its input or its training, and the case that it is tried in."""
 
 from __future__ import annotations
 
@@ -6,43 +6,37 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from inspect import signature
 from itertools import count
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from netassay.data import Batch, Data
-from netassay.errors import BadInput, UnknownName
-from netassay.inits import INITS, initialize
+from netassay.errors import BadInput
+from netassay.inits import initialize
 from netassay.spec import Spec, parse
 from netassay.studies.twins import LEARNED, makeup
-from netassay.zoo import MODELS, build, expanded, fitted, placed
+from netassay.zoo import build, fitted, placed
+from netassay.zoo.resnet import Basic, Bottleneck
 
 AS_IT_IS = "as it is"
-SCHEMES = ("kaiming_normal", "xavier_normal", "orthogonal", "lsuv")
-RATES = {"lr x 10": 10.0, "lr / 10": 0.1}
-EPSILONS = (1e-12, 1e-15)
-SWITCHES = (("norm", ("batch",)), ("norm", ("group", "layer")), ("skip", ("residual",)))
-"""Switches of the zoo, and of the values of each the first that the network can be built with."""
 OPTIMIZERS: Mapping[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, float]]] = {
     "adam": (torch.optim.Adam, {}),
     "sgd": (torch.optim.SGD, {"momentum": 0.9}),
 }
-OTHER = {"adam": ("sgd", 0.05), "sgd": ("adam", 1e-3)}
-"""For each optimizer the other one, and its usual rate."""
 STATISTICS = 4096
 """Samples whose mean and standard deviation the input is standardised by."""
-SPELT = 4
-"""Channels whose numbers are spelt out."""
 NEAR = 0.05
 """Channels whose mean and standard deviation are as near to 0 and 1 are standardised already."""
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """One change: `what` says what to type. `scheme`, `standardised` and `spec` change what the network computes."""
+    """One change: `what` says what to type; `scheme`, `standardised`, `spec` and `idle` change what a network computes.
+
+    `idle` branches end in weights of zero, so that every block begins as its skip: Zhang, Dauphin & Ma 2019, Fixup
+    Initialization (arXiv 1901.09321), section 3, rule 1.
+    """
 
     name: str
     what: str
@@ -51,11 +45,12 @@ class Remedy:
     scheme: str = ""
     standardised: bool = False
     spec: str = ""
+    idle: bool = False
 
     @property
-    def network(self) -> tuple[str, bool, str]:
+    def network(self) -> tuple[str, bool, str, bool]:
         """What tells one network and input from another."""
-        return self.scheme, self.standardised, self.spec
+        return self.scheme, self.standardised, self.spec, self.idle
 
     def algorithm(self, model: nn.Module) -> torch.optim.Optimizer:
         """Make the optimizer of what takes a gradient."""
@@ -99,6 +94,8 @@ class Case:
         made = placed(made, self.device)
         if remedy.scheme:
             initialize(made, remedy.scheme, seed, data=self.inputs(next(iter(self.learn)).x, remedy))
+        for block in blocks(made) if remedy.idle else ():
+            nn.init.zeros_(getattr(block, last(block)).weight)
         return made
 
     def inputs(self, x: Tensor, remedy: Remedy) -> Tensor:
@@ -145,67 +142,11 @@ def statistics(learn: Data) -> tuple[Tensor, Tensor] | None:
     return None if near or not bool(torch.isfinite(mean + std).all()) else (mean, std)
 
 
-def offered(case: Case) -> dict[str, Remedy]:
-    """Return by name what can be tried in this case, first of all to leave everything as it is."""
-    return {one.name: one for one in (as_it_is(case), *_networks(case), *_trainings(case))}
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """Return the blocks of a residual network of the zoo."""
+    return [module for module in model.modules() if isinstance(module, Basic | Bottleneck)]
 
 
-def as_it_is(case: Case) -> Remedy:
-    """Return the remedy that changes nothing."""
-    return Remedy(AS_IT_IS, "nothing", case.optimizer, {"lr": case.lr})
-
-
-def chosen(case: Case, names: Any) -> list[Remedy]:
-    """Return the remedies that were asked for, all that can be tried by default; the first leaves it as it is."""
-    known = offered(case)
-    wanted = list(known) if names is None else [names] if isinstance(names, str) else list(names)
-    for name in wanted:
-        if name not in known:
-            raise UnknownName("remedy", name, known)
-    return [known[name] for name in dict.fromkeys((AS_IT_IS, *wanted))]
-
-
-def _networks(case: Case) -> Iterator[Remedy]:
-    same: dict[str, Any] = {"optimizer": case.optimizer, "settings": {"lr": case.lr}}
-    for scheme in SCHEMES:
-        data = ", data=x" if INITS[scheme].scaled else ""
-        yield Remedy(scheme, f'na.initialize(model, "{scheme}"{data})', **same, scheme=scheme)
-    if case.statistics is not None:
-        yield Remedy("standardised input", _standardising(*case.statistics), **same, standardised=True)
-    spec = case.spec
-    full = None if spec is None else expanded(spec)
-    for switch, values in SWITCHES if full is not None and full.name in MODELS else ():
-        assert full is not None
-        known = signature(MODELS[full.name]).parameters
-        now = full.options.get(switch, known[switch].default if switch in known else None)
-        for value in values if now is not None and now not in values else ():
-            with suppress(BadInput):  # not every value fits every width
-                new = str(full.without(switch).including(**{switch: value}))
-                build(new)
-                yield Remedy(f"{switch}={value}", f'na.build("{new}")', **same, spec=new)
-                break
-
-
-def _trainings(case: Case) -> Iterator[Remedy]:
-    for name, factor in RATES.items():
-        lr = case.lr * factor
-        yield Remedy(name, _typed(case.optimizer, lr=lr), case.optimizer, {"lr": lr})
-    other, usual = OTHER[case.optimizer]
-    yield Remedy(other, _typed(other, lr=usual), other, {"lr": usual})
-    for eps in EPSILONS if case.optimizer == "adam" else ():
-        settings = {"lr": case.lr, "eps": eps}
-        yield Remedy(f"eps={eps:g}", _typed("adam", **settings), "adam", settings)
-
-
-def _typed(optimizer: str, **settings: float) -> str:
-    make, own = OPTIMIZERS[optimizer]
-    told = ", ".join(f"{name}={value:g}" for name, value in {**settings, **own}.items())
-    return f"torch.optim.{make.__name__}(model.parameters(), {told})"
-
-
-def _standardising(mean: Tensor, std: Tensor) -> str:
-    if len(mean) > SPELT:
-        return f"x = (x - mean) / std, with mean and std of each of the {len(mean)} channels over the training data"
-    shape = "" if len(mean) == 1 else ".reshape(-1, 1, 1)"
-    told = (", ".join(f"{value:.4g}" for value in one.tolist()) for one in (mean, std))
-    return "x = (x - {}) / {}".format(*(f"torch.tensor([{one}]){shape}" if shape else one for one in told))
+def last(block: nn.Module) -> str:
+    """Return the name of the convolution that ends a block's branch."""
+    return "conv3" if isinstance(block, Bottleneck) else "conv2"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 
 import numpy as np
 
@@ -110,7 +111,7 @@ def zero(readings: Readings) -> Iterator[Found]:
     bad = np.nansum(part.signals["gradient_nan"] + part.signals["gradient_inf"], 0) > 0
     none = arrived & ~bad & (np.nanmax(np.nan_to_num(part.signals["gradient"]), 0, initial=0) == 0)
     order = np.flatnonzero(arrived & (part.calls["role"] != "input") & (part.calls["role"] != "block"))
-    for at, behind in zip(order, [*order[1:], -1], strict=True):
+    for at, behind in zip_longest(order, order[1:], fillvalue=-1):
         if none[at] and (behind < 0 or not none[behind]):
             found = _stopped(readings, part, int(at), int(behind))
             if found:

@@ -7,7 +7,7 @@ from typing import Any
 
 from netassay.figures import figures
 from netassay.report.sections.section import Section, notes, of_study, when
-from netassay.result import Result
+from netassay.result import Result, Verdict
 from netassay.store import Run
 
 
@@ -21,7 +21,7 @@ def flow(run: Run, results: Mapping[str, Result]) -> Section | None:
         key="flow",
         title="Gradient flow",
         lead=_lead(last),
-        verdicts=tuple(verdict for one in named.values() for verdict in one.verdicts),
+        verdicts=_verdicts(named),
         notes=notes(named),
         figures=tuple(sorted(figures(named), key=lambda one: one.name != "law_start")),
         tables={
@@ -32,6 +32,12 @@ def flow(run: Run, results: Mapping[str, Result]) -> Section | None:
         },
         definitions=FLOW_WORDS,
     )
+
+
+def _verdicts(named: Mapping[str, Result]) -> tuple[Verdict, ...]:
+    """Return what is wrong now, each once: of the start only where there is nothing later."""
+    later = [one for when, one in named.items() if when != "start" or len(named) == 1]
+    return tuple({(said.rule, said.layer): said for one in later for said in one.verdicts}.values())
 
 
 SHOWN = {
@@ -48,10 +54,13 @@ SHOWN = {
 def _lead(result: Result) -> str:
     """Say what was read."""
     told, steps = result.provenance, len(result.tables["steps"])
-    rests = ", ".join(f"{key} {value}" for key, value in dict(told.get("assumed", {})).items())
+    assumed = dict(told.get("assumed", {}))
     where = f" of {told['model']} on {told['data']}" if {"model", "data"} <= set(told) else ""
     what = f"What each layer's output and gradient were in {steps:,} steps or batches that were read{where}."
-    return f"{what} The scale of gradients rests on: {rests}." if rests else what
+    if not assumed:
+        return what
+    scaler = f"a {assumed['scaler']}, whose scale is divided out" if assumed.get("scaler") else "no gradient scaler"
+    return f"{what} Taken for granted: the loss is a {assumed.get('reduction')} over samples, under {scaler}."
 
 
 FLOW_WORDS = {
