@@ -279,6 +279,8 @@ def test_the_answer_ranks_and_says_what_happens_only_together():
     assert "other switches: norm=none -1 nats (" in learning
     assert "not told from 0: " in learning
     assert "Together" not in learning
+    turned = trials(lambda s, n, i: 2.0 * s * (2 * n - 1), lambda s, n, i: 1.0)
+    assert "skip=none: with norm=batch -2 decades" in answer(effects(turned, SWITCHES))
     assert ": with" not in learning
     decided = {claim.statement: claim.decision for claim in claims(found)}
     assert decided["Of the main effects on what is learned, that of norm=none is the largest"] == "holds"

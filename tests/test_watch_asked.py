@@ -77,6 +77,22 @@ def test_a_budget_is_kept_after_its_first_read():
     assert np.diff(read).min() >= 45
 
 
+def test_a_budget_begins_anew_when_a_watch_is_opened_again():
+    """What went into watching before does not count against the time since."""
+    now = [0.0]
+    sampler = Sampler(budget="1%", clock=lambda: now[0])
+    sampler.start()
+    spent, reads = 0.0, [0, 0]
+    for part in (0, 1):
+        sampler.start(spent)
+        for step in range(part, 1001):
+            read = sampler.wants(step, spent)
+            reads[part] += read
+            spent, now[0] = spent + 0.005 * read, now[0] + 0.01
+    assert reads[1] == pytest.approx(reads[0], abs=2)
+    assert reads[0] > 15
+
+
 def test_shares_are_read_in_both_forms():
     assert [share(one) for one in ("1%", "0.5 %", 0.01, 1)] == [0.01, 0.005, 0.01, 1.0]
 

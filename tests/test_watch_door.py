@@ -9,6 +9,7 @@ from torch import nn
 import netassay as na
 from netassay.errors import BadInput
 from netassay.studies.flow_training import flow_training
+from netassay.watching import parameters
 
 
 def trained(seen, model, optimizer, steps=4, poison=None):
@@ -107,3 +108,36 @@ def test_a_module_is_copied_and_not_trained():
     found = flow_training(model, "digits", epochs=1)
     assert torch.equal(model.fc1.weight, before)
     assert found.table("parameters")[0]["update"] > 0
+
+
+def test_copies_among_channels_are_counted_once(monkeypatch):
+    """At the first step, before it changes the weights; making a watch and refusing one cost nothing."""
+    counted, original = [], parameters.distinct_channels
+    monkeypatch.setattr(parameters, "distinct_channels", lambda *a: counted.append(1) or original(*a))
+    model, optimizer = pair()
+    with torch.no_grad():
+        model.fc1.weight.fill_(1.0)
+    seen = na.watch(model, optimizer, every=1, out=False)
+    assert not counted
+    with seen:
+        trained(seen, model, optimizer)
+    seen.readings()
+    facts = seen.readings().parameters
+    assert len(counted) == (facts["role"] == "matrix").sum()
+    assert facts["symmetric"][facts["parameter"].tolist().index("fc1.weight")] > 0
+
+
+def test_a_watch_that_keeps_a_run_is_opened_once(tmp_path):
+    """The run has ended; it stays as it is. A watch that keeps nothing goes on."""
+    model, optimizer = pair()
+    with na.watch(model, optimizer, every=1, out=tmp_path / "run") as seen:
+        trained(seen, model, optimizer)
+    with pytest.raises(BadInput, match=r"(?s)open a watch again.*has ended.*load_state_dict"), seen:
+        raise AssertionError("opened")
+    assert na.open_run(tmp_path / "run").status == "finished"
+    assert not model._forward_pre_hooks
+    with na.watch(model, optimizer, every=1, out=False) as free:
+        trained(free, model, optimizer)
+    with free:
+        trained(free, model, optimizer)
+    assert len(free.readings()) == 8

@@ -229,3 +229,55 @@ def test_scale_invariant_weights_are_orthogonal_to_their_gradient():
         read.append(updates(train(model, sgd(model), x, y))["blocks.0.conv1.weight"])
     assert abs(read[0]["radial"]) < 1e-3
     assert read[1]["gradient"] == pytest.approx(read[0]["gradient"] / 10, rel=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("size", [1.0, 100.0])
+def test_adams_factor_in_half_precision_is_a_share(dtype, size):
+    """Neither the sum over many entries nor the correction of the first step leaves the range of the dtype."""
+    model = nn.Linear(400, 400, bias=False, dtype=dtype)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    with Monitor(model, optimizer, every=1) as monitor:
+        (model(torch.ones(1, 400, dtype=dtype)) * size).sum().backward()
+        optimizer.step()
+    assert updates(monitor)["weight"]["adam"] == pytest.approx(1, rel=1e-5)
+
+
+class GroupAdam(torch.optim.Optimizer):
+    """An Adam that counts its steps in the group, or not at all."""
+
+    def __init__(self, params, counted):
+        super().__init__(params, {"betas": (0.9, 0.999), "eps": 1e-8, "lr": 0.1, **({"step": 0} if counted else {})})
+        self.counted = counted
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            if self.counted:
+                group["step"] += 1
+            for p in group["params"]:
+                self.state[p]["exp_avg_sq"] = torch.full_like(p, 1e-3 * 1e-16)
+
+
+@pytest.mark.parametrize(("counted", "factor"), [(True, 0.5), (False, np.nan)])
+def test_an_adam_that_counts_elsewhere_is_read(counted, factor):
+    """The count is taken from the group; without one the factor is not known."""
+    model = nn.Linear(2, 2)
+    optimizer = GroupAdam(model.parameters(), counted)
+    with Monitor(model, optimizer, every=1) as monitor:
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+    assert own(monitor) == []
+    assert updates(monitor)["weight"]["adam"] == pytest.approx(factor, nan_ok=True)
+
+
+def test_shares_of_complex_parameters_are_shares():
+    """Real and imaginary parts are entries of their own, and the size counts both."""
+    model = nn.Linear(3, 2, bias=False, dtype=torch.complex64)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.0)
+    with Monitor(model, optimizer, every=1) as monitor:
+        model(torch.ones(1, 3, dtype=torch.complex64)).abs().sum().backward()
+        optimizer.step()
+    read = updates(monitor)["weight"]
+    assert (read["unchanged"], read["lost"]) == (1, 1)
+    assert read["adam"] == pytest.approx(1, rel=1e-3)
+    assert monitor.readings().parameters["size"].tolist() == [12]

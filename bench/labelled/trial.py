@@ -40,21 +40,20 @@ def trial(cell):
 def watched(training):
     """Train under watch; return the course, the verdicts and the truth as plain values.
 
-    Verdicts at the end come first; those that were told on the way and no longer stand count as well.
+    Verdicts that were told on the way and no longer stand are among the monitor's, and count as well.
     """
-    begun, told = time.perf_counter(), []
-    options = {"scaler": training.scaler, "every": training.every, "on_verdict": told.append}
+    begun = time.perf_counter()
+    options = {"scaler": training.scaler, "every": training.every}
     with Monitor(training.model, training.optimizers, **options) as monitor:
         course = train(training, monitor.step)
-    seconds, final, truth = time.perf_counter() - begun, monitor.verdicts(), training.truth
-    at_once = [one for one in told if (one.rule, one.layer) not in {(other.rule, other.layer) for other in final}]
+    seconds, truth = time.perf_counter() - begun, training.truth
     return {
         "about": training.about,
         "fell": course.fell,
         "accuracy": course.accuracy,
         "silent": 0.0 if truth else silent(training),
         "seconds": seconds,
-        "verdicts": [[one.severity, one.rule, one.layer, one.cause] for one in (*final, *at_once)],
+        "verdicts": [[one.severity, one.rule, one.layer, one.cause] for one in monitor.verdicts()],
         "faults": monitor.faults,
         "rules": sorted(truth.rules) if truth else None,
         "layers": sorted(truth.layers) if truth and truth.layers is not None else None,

@@ -100,12 +100,12 @@ def watch(
         "reduction": reduction, "scaler": scaler, "layers": layers, "every": every, "budget": budget,
         "on_verdict": on_verdict, "predicted": theory,
     }  # fmt: skip
-    if out is False:
-        return Monitor(model, optimizer, **options)
-    Monitor(model, optimizer, **options)  # refuses what cannot be watched before a folder is made
-    folder = Path(out) if out is not None else fresh("runs", "watch")
-    keep = create(folder, study="watch", model=_told(getattr(model, "spec", model)))
-    return Monitor(model, optimizer, **options, keep=keep, on_exit=Ending(keep))
+    monitor = Monitor(model, optimizer, **options)  # refuses what cannot be watched before a folder is made
+    if out is not False:
+        folder = Path(out) if out is not None else fresh("runs", "watch")
+        keep = create(folder, study="watch", model=_told(getattr(model, "spec", model)))
+        monitor.keeping.keep, monitor.on_exit = keep, Ending(keep)
+    return monitor
 
 
 class Ending:

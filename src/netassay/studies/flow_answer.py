@@ -42,11 +42,11 @@ def _ranked(mains: Sequence[Effect], unit: str) -> str:
 
 
 def _within(every: Sequence[Effect], pair: Effect, unit: str) -> Iterator[str]:
-    """Say of two switches that act together what one does at each level of the other, where it does nothing at one."""
+    """Say of two switches that act together what one does at each level of the other, where that is not the same."""
     for first, second in permutations(pair.changed):
         change = {first: pair.changed[first]}
         ways = [one for one in every if one.kind == "simple" and one.changed == change and second in one.within]
-        if any(decision(one) == "undecided" for one in ways):
+        if len({decision(one) for one in ways}) > 1:
             yield f"{told(change)}: {'; '.join(f'with {told(one.within)} {_number(one, unit)}' for one in ways)}"
 
 

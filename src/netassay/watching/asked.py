@@ -47,3 +47,10 @@ def check(model: Any, reduction: Any, scaler: Any, on_verdict: Any) -> None:
         raise BadInput("scaler", found, "give the torch.amp.GradScaler of the training, or leave it out")
     if on_verdict is not None and not isinstance(on_verdict, Callable):  # type: ignore[arg-type]
         raise BadInput("on_verdict", f"{type(on_verdict).__name__}, which cannot be called", "give a function")
+
+
+def once(ended: bool) -> None:
+    """Refuse to open a watch again whose run has ended."""
+    if ended:
+        again = "make a new watch, and give it this one's state: again.load_state_dict(seen.state_dict())"
+        raise BadInput("open a watch again", "the run that it keeps has ended", again)

@@ -12,7 +12,7 @@ from netassay.flow import SIGNALS, UPDATES
 from netassay.result import Result
 from netassay.watching.parameters import Parameter
 from netassay.watching.plan import Plan
-from netassay.watching.series import Row, number
+from netassay.watching.series import Row, settle
 
 Key = tuple[str, str]
 """The name of a series, and the layer or parameter that it is of."""
@@ -61,6 +61,7 @@ class Keeping:
     def flush(self) -> None:
         """Hand on what is held."""
         rows, self.rows, self.last = self.rows, [], monotonic()
+        settle([row for row, _ in rows])
         for row, values in rows if self.keep is not None else ():
-            loss = {} if row.loss is None else {("loss", ""): number(row.loss)}
+            loss = {} if row.loss is None else {("loss", ""): row.loss}
             self.keep.log(row.step, {**loss, **values})  # type: ignore[union-attr]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ from netassay import verdicts
 from netassay.flow import SIGNALS, UPDATES, Readings
 from netassay.result import Result, Verdict
 from netassay.watching.alarms import Alarms, bad_loss, not_finite
-from netassay.watching.asked import check, optimizers_of
+from netassay.watching.asked import check, once, optimizers_of
 from netassay.watching.guard import Guard
 from netassay.watching.keeping import Keep, Keeping
 from netassay.watching.reader import Reader
 from netassay.watching.sampling import Sampler
+from netassay.watching.scaling import Scaling
 from netassay.watching.series import Row, Series
 from netassay.watching.state import load, readings, state
 from netassay.watching.updates import Updates
@@ -66,13 +68,13 @@ class Monitor:
     ) -> None:
         check(model, reduction, scaler, on_verdict)
         self.guard = Guard()
-        self.reduction, self.scaler = reduction, scaler
+        self.reduction, self.scaling = reduction, Scaling(scaler)
         self.sampler = Sampler(every, budget)
         self.reader = Reader(model, layers, on_begin=self._begins, guard=self.guard)
         several = optimizers_of(model, optimizers)
         self.updates = Updates(model, several, self.guard, self._stepping, self._stepped)
         self.series, self.alarms, self.keeping = Series(), Alarms(on_verdict), Keeping(keep)
-        self.on_exit, self.predicted = on_exit, predicted
+        self.on_exit, self.predicted, self.ended = on_exit, predicted, False
         self.steps_done = self.skipped = self.epoch = 0
         self.closed_row: Row | None = None
         self.window: Window | None = None
@@ -80,9 +82,10 @@ class Monitor:
     # Opening and closing.
 
     def open(self) -> Monitor:
-        """Register the hooks; what is read before a `close` goes on where it was."""
+        """Register the hooks; what is read before a `close` goes on where it was, unless it went to a run."""
+        once(self.ended and self.keeping.keep is not None)
         try:
-            self.sampler.start()
+            self.sampler.start(self.guard.spent)
             self.reader.on = False
             self.reader.open()
             self.updates.open()
@@ -98,12 +101,14 @@ class Monitor:
         if self.window is not None and (self.window.stepped or cut_off):
             self.guard("window", self._close)
         self.guard("scaler", self._drop_skipped)
+        self.guard("scaler", self._count_missed)
         self.window = None
         self._judge()
         self._let_go()
         self.guard("keep", self.keeping.flush)
         if self.on_exit is not None:
             self.guard("on_exit", self.on_exit, self, error)
+        self.ended = True
 
     def _let_go(self) -> None:
         self.reader.close()
@@ -130,7 +135,8 @@ class Monitor:
             self.closed_row.loss, self.closed_row.epoch = loss, self.epoch
             self._judge()
         if isinstance(loss, float | int) and not math.isfinite(loss):
-            self._tell([bad_loss(float(loss), max(self.steps_done - (self.window is None), 0))])
+            step = max(self.steps_done - (self.window is None), 0)
+            self._tell([bad_loss(float(loss), step)], step)
 
     # What the hooks call.
 
@@ -146,28 +152,27 @@ class Monitor:
             self._open()
 
     def _open(self) -> None:
-        self.window = Window(self.sampler.wants(self.steps_done, self.guard.spent), self._scale())
+        self.window = Window(self.sampler.wants(self.steps_done, self.guard.spent), self.scaling.mark())
         self.updates.on = self.window.on
         self.reader.turn(self.window.on)
 
     def _drop_skipped(self) -> None:
-        """Forget a window whose step the gradient scaler has left out: it lowered its scale instead."""
-        if self.window is not None and (self.window.void or self._scale() < self.window.scale):
+        """Forget a window whose step the gradient scaler has left out."""
+        if self.window is not None and self.scaling.left_out(self.window):
             self.window = None
             self.skipped += 1
             self.reader.drop()
             self.updates.drop()
 
-    def _scale(self) -> float:
-        return float(self.scaler.get_scale()) if self.scaler is not None else 1.0
+    def _count_missed(self) -> None:
+        missed = self.scaling.missed()
+        self.skipped, self.steps_done = self.skipped + missed, self.steps_done - missed
 
     def _stepping(self, number: int) -> None:
         if self.window is None:
             self._open()
         if self.window is not None and not self.window.stepped:
-            self.window.scale = self._scale()
-            found = getattr(self.updates.optimizers[number], "found_inf", None)
-            self.window.void = isinstance(found, Tensor) and float(found) > 0
+            self.scaling.stepping(self.window, self.updates.optimizers[number])
 
     def _stepped(self, number: int) -> None:
         if self.window is None:
@@ -181,12 +186,15 @@ class Monitor:
             self._drop_skipped()
             return
         window, self.window = self.window, None
+        if window is not None and window.on:
+            self._count_missed()
         step, self.closed_row = self.steps_done, None
         self.steps_done += 1
         if window is None or not window.on:
             return
         samples = self.reader.samples
-        factor = (samples if self.reduction == "mean" else 1) / window.scale
+        scale = self.scaling.scale() if window.scale is None else window.scale
+        factor = (samples if self.reduction == "mean" else 1) / scale
         signals, updates = self.reader.take(factor), self.updates.take()
         row = Row(step, self.epoch, window.loss, samples, _matrix(signals, SIGNALS), _matrix(updates, UPDATES))
         self.series.append(list(self.reader.plan.keys), row)
@@ -198,10 +206,11 @@ class Monitor:
         """Ask the rules where their turn has come: once the loss of the step is told, or else when the next begins."""
         if self.alarms.due:
             self.alarms.due = False
-            self.guard("verdicts", lambda: self._tell(verdicts.judge(self.readings()).verdicts))
+            step = self.series.rows[-1].step
+            self.guard("verdicts", lambda: self._tell(verdicts.judge(self.readings()).verdicts, step))
 
-    def _tell(self, found: Sequence[Verdict]) -> None:
-        for verdict in self.alarms.fresh(found):
+    def _tell(self, found: Sequence[Verdict], step: int) -> None:
+        for verdict in self.alarms.fresh(found, step):
             if self.alarms.on_verdict is not None:
                 self.guard("on_verdict", self.alarms.on_verdict, verdict)
 
@@ -217,12 +226,13 @@ class Monitor:
         return readings(self)
 
     def verdicts(self) -> tuple[Verdict, ...]:
-        """Judge what was read so far."""
-        return verdicts.judge(self.readings()).verdicts
+        """Judge what was read so far; what was told on the way and is no longer found is among them, and says so."""
+        return self.alarms.joined(verdicts.judge(self.readings()).verdicts)
 
     def result(self, notes: Sequence[str] = (), provenance: Mapping[str, Any] | None = None) -> Result:
-        """Return tables, arrays and verdicts of what was read so far."""
-        return verdicts.judged_result(self.readings(), notes, provenance, self.predicted)
+        """Return tables, arrays and verdicts of what was read so far, those told on the way among them."""
+        result = verdicts.judged_result(self.readings(), notes, provenance, self.predicted)
+        return replace(result, verdicts=self.alarms.joined(result.verdicts))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run goes on from, as plain tensors, lists and numbers."""

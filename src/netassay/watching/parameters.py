@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -28,11 +29,16 @@ class Parameter:
     module: nn.Module
     role: str
     optimizer: int
-    symmetric: int
 
-    def group(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """Return the options of its group."""
-        return next(g for g in optimizer.param_groups if any(p is self.tensor for p in g["params"]))
+    @cached_property
+    def symmetric(self) -> int:
+        """Count output channels that are copies of each other, less one, as they are when first asked for."""
+        return _symmetric(self.module, self.tensor, self.role)
+
+    @property
+    def size(self) -> int:
+        """Count its entries, of a complex one the real and the imaginary parts."""
+        return self.tensor.numel() * (1 + self.tensor.is_complex())
 
     def facts(self) -> dict[str, Any]:
         """Return the facts of `Readings.parameters`."""
@@ -41,7 +47,7 @@ class Parameter:
             "layer": self.layer,
             "kind": type(self.module).__name__,
             "role": self.role,
-            "size": self.tensor.numel(),
+            "size": self.size,
             "dtype": str(self.tensor.dtype).removeprefix("torch."),
             "trained": self.tensor.requires_grad,
             "optimizer": self.optimizer,
@@ -63,7 +69,7 @@ def _one(name: str, tensor: Tensor, modules: dict[str, nn.Module], owner: dict[i
         path = path.rstrip(".")
     module = modules[path]
     role = parameter_role(module, own, tensor.dim())
-    return Parameter(name, tensor, path, module, role, owner.get(id(tensor), -1), _symmetric(module, tensor, role))
+    return Parameter(name, tensor, path, module, role, owner.get(id(tensor), -1))
 
 
 def _symmetric(module: nn.Module, tensor: Tensor, role: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,12 +51,13 @@ class Plan:
         self._order: list[Key] = []
         self._made: dict[int, tuple[Any, Key]] = {}
 
-    def add(self, key: Key) -> None:
-        """A call counts: it has a column from now on."""
-        if key not in self.keys:
+    def add(self, keys: Collection[Key]) -> None:
+        """Calls count: they have a column from now on."""
+        new = [key for key in keys if key not in self.keys]
+        if new:
             order = {one: i for i, one in enumerate(self._order)}
-            self.keys = dict.fromkeys(sorted([*self.keys, key], key=lambda one: order.get(one, len(order))))
-        self.complete = True
+            self.keys = dict.fromkeys(sorted([*self.keys, *new], key=lambda one: order.get(one, len(order))))
+        self.complete = self.complete or bool(keys)
 
     def axis(self, key: Key, layer: Layer | None, x: Tensor | None, y: Tensor, samples: int) -> int:
         """Return the channel axis of an output."""

@@ -148,7 +148,7 @@ class Reader:
         if y.requires_grad:
             self._hook(cell, y)
         else:
-            self.waiting.cells.append(cell)
+            self.waiting.add(cell)
         self._last = (weakref.ref(y), y._version, cell)
 
     def _cell(self, current: Pass, key: Key, layer: Layer | None, x: Tensor | None, y: Tensor) -> Cell:
@@ -205,8 +205,7 @@ class Reader:
         NaN where a call did not happen. One transfer from the device. `scale` makes each sample's gradient that of its
         own loss: the samples of the step under a mean loss, 1 under a sum, over the gradient scaler's scale.
         """
-        for key in self.columns:
-            self.plan.add(key)
+        self.plan.add(self.columns)
         keys = list(self.plan.keys)
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
         rows = [self.columns.get(key, Column()) for key in keys]

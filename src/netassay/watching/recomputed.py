@@ -7,6 +7,8 @@ from torch import Tensor
 from netassay.watching.cells import Cell
 
 MOST = 4096
+AWAY = -2
+"""A place that none follows."""
 
 
 class Waiting:
@@ -19,19 +21,31 @@ class Waiting:
 
     def __init__(self) -> None:
         self.cells: list[Cell] = []
-        self._cursor = -1
+        self._named: dict[str, dict[int, None]] = {}
+        self._cursor = AWAY
+
+    def add(self, cell: Cell) -> None:
+        """Take up a call that has no graph."""
+        self._named.setdefault(cell.name, {})[len(self.cells)] = None
+        self.cells.append(cell)
 
     def next(self, name: str, x: Tensor | None) -> Cell | None:
-        """Return the call that is being run again, None where there is none."""
-        mine = [i for i, cell in enumerate(self.cells) if cell.name == name and not cell.hooked]
-        start = 0 if x is None else x.data_ptr()
-        following = [i for i in mine if i == self._cursor + 1]
-        same = [i for i in mine if self.cells[i].start == start]
+        """Return the call that is being run again, None where there is none; it waits no longer."""
+        mine = self._named.get(name)
         if not mine:
             return None
-        self._cursor = (following or same or mine)[-1]
+        start = 0 if x is None else x.data_ptr()
+        if self._cursor + 1 in mine:
+            self._cursor += 1
+        else:
+            same = (i for i in reversed(mine) if self.cells[i].start == start)
+            self._cursor = next(same, next(reversed(mine)))
+        del mine[self._cursor]
         return self.cells[self._cursor]
 
     def settle(self) -> None:
         """Keep those that still wait, and not without end."""
-        self.cells = [cell for cell in self.cells if not cell.hooked][-MOST:]
+        kept = [self.cells[i] for i in sorted(i for mine in self._named.values() for i in mine)][-MOST:]
+        self.cells, self._named, self._cursor = [], {}, AWAY
+        for cell in kept:
+            self.add(cell)

@@ -26,13 +26,14 @@ class Sampler:
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise BadInput(f"every={every!r}", "no whole number from 1 up", "every=10 reads each tenth step")
         self.every, self.budget, self.clock = every, None if budget is None else share(budget), clock
-        self.began = clock()
+        self.began, self._before = clock(), 0.0
         self._asked_at = self._last = 0.0
         self._reading = False
 
-    def start(self) -> None:
-        """Time runs from here."""
-        self.began = self.clock()
+    def start(self, spent: float = 0.0) -> None:
+        """Time runs from here, and so does what goes into watching; `spent` seconds have gone before."""
+        self.began, self._before = self.clock(), spent
+        self._asked_at, self._reading = spent, False
 
     def wants(self, step: int, spent: float = 0.0) -> bool:
         """Tell whether a step is to be read, `spent` seconds having gone into watching so far."""
@@ -40,7 +41,7 @@ class Sampler:
             return step % self.every == 0
         if self._reading:
             self._last = spent - self._asked_at
-        fits = spent + self._last <= self.budget * (self.clock() - self.began)
+        fits = spent - self._before + self._last <= self.budget * (self.clock() - self.began)
         self._reading, self._asked_at = step == 0 or fits, spent
         return self._reading
 

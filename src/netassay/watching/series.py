@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,11 +62,12 @@ class Series:
     def arrays(self) -> dict[str, Any]:
         """Return the fields of `Readings` that have a row for each step."""
         rows = self.rows
+        settle(rows)
         signals, updates = self._stacked()
         return {
             "steps": np.array([row.step for row in rows], dtype=int),
             "epochs": np.array([row.epoch for row in rows], dtype=int),
-            "loss": np.array([number(row.loss) for row in rows], dtype=float),
+            "loss": np.array([math.nan if row.loss is None else row.loss for row in rows], dtype=float),
             "samples": np.array([row.samples for row in rows], dtype=int),
             "signals": {name: signals[:, i] for i, name in enumerate(SIGNALS)},
             "updates": {name: updates[:, i] for i, name in enumerate(UPDATES)} if updates.shape[2] else {},
@@ -77,7 +78,8 @@ class Series:
         told = self.arrays()
         plain = {name: torch.from_numpy(told[name]) for name in ("steps", "epochs", "loss", "samples")}
         signals, updates = (torch.from_numpy(one) for one in self._stacked())
-        return {**plain, "signals": signals, "updates": updates, "keys": [list(key) for key in self.keys]}
+        names = {"names": {"signals": list(SIGNALS), "updates": list(UPDATES)}}
+        return {**plain, **names, "signals": signals, "updates": updates, "keys": [list(key) for key in self.keys]}
 
     def _stacked(self) -> tuple[np.ndarray, np.ndarray]:
         if not self.rows:
@@ -85,16 +87,28 @@ class Series:
         return np.stack([row.signals for row in self.rows]), np.stack([row.updates for row in self.rows])
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up rows that were kept."""
+        """Take up rows that were kept; what was not read then is NaN."""
         self.keys = [(str(name), int(call)) for name, call in state["keys"]]
         columns = [state[name].tolist() for name in ("steps", "epochs", "loss", "samples")]
         columns[2] = [None if math.isnan(loss) else loss for loss in columns[2]]
-        steps = zip(*columns, state["signals"].numpy(), state["updates"].numpy(), strict=True)
-        self.rows = [Row(step, epoch, loss, n, a.copy(), b.copy()) for step, epoch, loss, n, a, b in steps]
+        signals = _placed(state["signals"].numpy(), state["names"]["signals"], SIGNALS)
+        updates = _placed(state["updates"].numpy(), state["names"]["updates"], UPDATES)
+        self.rows = [Row(*row) for row in zip(*columns, signals, updates, strict=True)]
 
 
-def number(loss: Any) -> float:
-    """Return a loss as a number, NaN where there is none; a tensor is fetched from its device."""
-    if loss is None:
-        return math.nan
-    return float(loss.detach().float().mean()) if isinstance(loss, Tensor) else float(loss)
+def _placed(kept: np.ndarray, names: Sequence[str], wanted: Iterable[str]) -> list[np.ndarray]:
+    at = {name: kept[:, i] for i, name in enumerate(names)}
+    nothing = np.full((len(kept), kept.shape[2]), np.nan)
+    return list(np.stack([at.get(name, nothing) for name in wanted], axis=1))
+
+
+def settle(rows: Sequence[Row]) -> None:
+    """Turn losses into numbers, those that are tensors in one transfer from their device."""
+    waiting = [row for row in rows if isinstance(row.loss, Tensor)]
+    if waiting:
+        losses = [row.loss.detach().float().mean() for row in waiting]
+        told = torch.stack([one.to(losses[0].device) for one in losses]).tolist()
+        for row, loss in zip(waiting, told, strict=True):
+            row.loss = loss
+    for row in rows:
+        row.loss = None if row.loss is None else float(row.loss)

@@ -124,14 +124,17 @@ class Step:
     def _adam(self) -> Any:
         """Return the mean of sqrt(v) / (sqrt(v) + eps), v bias-corrected: Kingma & Ba 2015, algorithm 1."""
         v = self.state.get("max_exp_avg_sq", self.state.get("exp_avg_sq"))
-        if v is None or self.kind in OTHER_EPSILON or not {"betas", "eps"} <= set(self.group):
+        step = self.state.get("step", self.group.get("step"))
+        if v is None or step is None or self.kind in OTHER_EPSILON or not {"betas", "eps"} <= set(self.group):
             return float("nan")
-        corrected = 1 - self.group["betas"][1] ** self.state["step"]
+        step = step.double() if isinstance(step, Tensor) else step
+        corrected, entries = (1 - self.group["betas"][1] ** step) ** 0.5, _flat(v)
         total: Any = 0.0
-        for part in _blocks(_flat(v)):
-            root = (part / corrected).sqrt_()
-            total = total + root.div_(root + self.group["eps"]).sum().double()
-        return total / max(v.numel(), 1)
+        for part in _blocks(entries):
+            # Half precision has neither room for the sum nor for epsilon; the root first, as v itself may overflow.
+            root = (part if part.dtype.itemsize > 2 else part.double()).sqrt().div_(corrected)
+            total = total + root.div_(root + self.group["eps"]).sum(dtype=torch.float64)
+        return total / max(len(entries), 1)
 
     def _state_nan(self, here: bool, told: Mapping[str, Any]) -> Any:
         # What is not finite in a moment of Adam's shows in its factor or, in the same step, in the weight.

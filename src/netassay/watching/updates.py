@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,9 +35,8 @@ class Updates:
     ) -> None:
         self.optimizers, self.guard, self.began, self.ended = list(optimizers), guard, began, ended
         self.parameters = listed(model, self.optimizers)
-        self.on = True
+        self.on, self._begun = True, False
         self._handles: list[Any] = []
-        self._room: dict[int, Tensor] = {}
         self._before: dict[int, Tensor] = {}
         self._rows: dict[int, Tensor] = {}
         self._rates: dict[int, float] = {}
@@ -51,39 +50,38 @@ class Updates:
         """Remove the hooks."""
         while self._handles:
             self._handles.pop().remove()
-        self._room.clear()
         self.drop()
 
     def before(self, number: int) -> None:
-        """Keep what the step will overwrite."""
+        """Keep what the step will overwrite; before the first, what is only true at the start."""
         self.began(number)
+        if not self._begun:
+            self._begun = True
+            self.guard("parameters", self.facts)
         for i in self._mine(number) if self.on else ():
             self.guard(self.parameters[i].name, self._keep, i)
 
     def after(self, number: int) -> None:
         """Read what the step did."""
-        for i in self._mine(number) if self.on else ():
-            self.guard(self.parameters[i].name, self._read, i)
+        if self.on:
+            optimizer = self.optimizers[number]
+            groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+            for i in self._mine(number):
+                self.guard(self.parameters[i].name, self._read, i, optimizer, groups)
         self.ended(number)
 
     def _mine(self, number: int) -> list[int]:
         return [i for i, one in enumerate(self.parameters) if one.optimizer == number]
 
     def _keep(self, i: int) -> None:
-        one = self.parameters[i]
-        room = self._room.get(i)
-        if room is None or room.shape != one.tensor.shape or room.device != one.tensor.device:
-            room = self._room[i] = torch.empty_like(one.tensor, requires_grad=False)
-        room.copy_(one.tensor.detach())
-        self._before[i] = room
+        self._before[i] = self.parameters[i].tensor.detach().clone()
 
-    def _read(self, i: int) -> None:
+    def _read(self, i: int, optimizer: torch.optim.Optimizer, groups: Mapping[int, Mapping[str, Any]]) -> None:
         before = self._before.pop(i, None)
         if before is None:
             return
         one = self.parameters[i]
-        optimizer = self.optimizers[one.optimizer]
-        group = one.group(optimizer)
+        group = groups[id(one.tensor)]
         self._rows[i] = Step(one.tensor, before, one.tensor.grad, group, optimizer).numbers()
         self._rates[i] = float(group["lr"]) if "lr" in group else float("nan")
 
@@ -97,7 +95,7 @@ class Updates:
         rates = np.full(len(self.parameters), np.nan)
         rates[list(self._rates)] = list(self._rates.values())
         self.drop()
-        return _updates(told, np.array([one.tensor.numel() for one in self.parameters], dtype=float), rates)
+        return _updates(told, np.array([one.size for one in self.parameters], dtype=float), rates)
 
     def drop(self) -> None:
         """Forget what was read since the last `take`."""
