@@ -19,7 +19,8 @@ ADAM = 0.2
 RATIO_LOW, RATIO_HIGH, RATIO_WILD = 1e-5, 0.2, 0.5
 """Update over weight. torchmortem: 1e-5 to 0.1; TheDeepChecker: 1e-4 to 0.1. Healthy SGD goes below 1e-4 late in a
 run, and healthy small convolutions under Adam keep to 0.11. For the lower line the larger of two halves counts; at
-1e-5 a weight needs 100,000 steps to change by its own size. Above 0.2 is a warning, above 0.5 a finding."""
+1e-5 a weight needs 100,000 steps to change by its own size. Above 0.2 is a warning where the loss does not fall (a head
+on frozen layers learns well at 0.22), above 0.5 a finding."""
 OPENING = 16
 """Steps read that a branch which begins at 0 takes to open: before, gradient and updates behind it are 0 or tiny."""
 SETTLED = 5
