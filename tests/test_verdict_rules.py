@@ -315,11 +315,30 @@ RATIOS = [(1e-7, "finding"), (9e-6, "finding"), (1e-4, None), (0.05, None), (0.4
 
 @pytest.mark.parametrize(("ratio", "severity"), RATIOS)
 def test_the_update_ratio_has_a_range(ratio, severity):
-    read = chain()
+    read = replace(chain(), loss=np.full(len(chain()), 2.0))
     sick = step(read, "fc3.weight", update=ratio * read.updates["weight"][:, parameter(read, "fc3.weight")])
     assert [(v.rule, v.layer, v.severity) for v in judge(sick).verdicts] == (
         [("update ratio", "fc3", severity)] if severity else []
     )
+
+
+def test_a_large_update_under_which_the_loss_falls_is_no_warning():
+    """A head on frozen layers may take steps of a quarter of its size, and learn; beyond a half it is a finding."""
+    read = chain()
+    size = read.updates["weight"][:, parameter(read, "fc3.weight")]
+    learns = replace(read, loss=np.linspace(2, 0.2, len(read)))
+    assert judge(step(learns, "fc3.weight", update=0.3 * size)).verdicts == ()
+    only(step(replace(read, loss=np.full(len(read), 2.0)), "fc3.weight", update=0.3 * size), "update ratio", "warning")
+    only(step(learns, "fc3.weight", update=0.6 * size), "update ratio")
+
+
+def test_small_updates_are_not_judged_while_what_began_at_zero_opens():
+    """In the first 15 steps of a net with a gain of 0; from the 16th on they are."""
+    for steps, found in ((15, []), (16, [("update ratio", "fc3")])):
+        read = chain(steps=steps, norm="BatchNorm1d")
+        size = read.updates["weight"][:, parameter(read, "norm2.weight")] * np.minimum(np.arange(steps), 1)
+        opening = step(read, "norm2.weight", weight=size)
+        assert told(step(opening, "fc3.weight", update=1e-7)) == found
 
 
 def test_the_update_ratio_judges_matrices_that_did_not_start_at_zero():

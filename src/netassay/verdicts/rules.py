@@ -166,8 +166,8 @@ RULES: tuple[Rule, ...] = (
         "update ratio",
         "updates",
         updating.ratio,
-        f"update over weight below {at.RATIO_LOW:g} or above {at.RATIO_HIGH:g} (a finding: {at.RATIO_WILD:g}), in both"
-        " halves of the steps read",
+        f"update over weight below {at.RATIO_LOW:g}, or above {at.RATIO_HIGH:g} while the loss does not fall, or above"
+        f" {at.RATIO_WILD:g}, in both halves of the steps read",
         "TheDeepChecker (1e-4, 1e-1); SageMaker WeightUpdateRatio (1e-8, 10); CS231n: about 1e-3",
         "the matrix is tiny, or a schedule of rates is only at its beginning",
         "change the learning rate by the factor that is missing",

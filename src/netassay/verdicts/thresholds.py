@@ -16,11 +16,11 @@ LOST = 0.5
 """Share of entries with gradient that a step left bit for bit: more than half of the steps' work is rounded away."""
 ADAM = 0.2
 """Adam's factor: below it epsilon takes four fifths of the update; there the gradient is a quarter of epsilon."""
-RATIO_LOW, RATIO_HIGH, RATIO_WILD = 1e-5, 0.3, 0.5
+RATIO_LOW, RATIO_HIGH, RATIO_WILD = 1e-5, 0.2, 0.5
 """Update over weight. torchmortem: 1e-5 to 0.1; TheDeepChecker: 1e-4 to 0.1. Healthy SGD goes below 1e-4 late in a
-run; healthy small convolutions under Adam keep to 0.11, small heads under SGD to 0.22. For the lower line the larger
-of two halves counts; at 1e-5 a weight needs 100,000 steps to change by its own size. Above 0.3 is a warning, above
-0.5 a finding."""
+run, and healthy small convolutions under Adam keep to 0.11. For the lower line the larger of two halves counts; at
+1e-5 a weight needs 100,000 steps to change by its own size. Above 0.2 is a warning where the loss does not fall (a head
+on frozen layers learns well at 0.22), above 0.5 a finding."""
 OPENING = 16
 """Steps read that a branch which begins at 0 takes to open: before, gradient and updates behind it are 0 or tiny."""
 SETTLED = 5

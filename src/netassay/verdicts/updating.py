@@ -78,8 +78,14 @@ def ratio(readings: Readings) -> Iterator[Found]:
     largest = -throughout(-ratios)
     low = (largest < RATIO_LOW) & arrives & (not opening(readings))
     yield from _outside(part, np.flatnonzero(low), largest, "hardly moves")
-    high = throughout(ratios)
-    yield from _outside(part, np.flatnonzero(high > RATIO_HIGH), -high, "throws about")
+    high, line = throughout(ratios), RATIO_WILD if _learns(part) else RATIO_HIGH
+    yield from _outside(part, np.flatnonzero(high > line), -high, "throws about")
+
+
+def _learns(part: Readings) -> bool:
+    """Tell whether the loss of the second half of the steps lies below nine tenths of that of the first."""
+    half = (len(part) + 1) // 2
+    return bool(middle(part.loss[-half:, None])[0] < 0.9 * middle(part.loss[:half, None])[0])
 
 
 def _outside(part: Readings, chosen: np.ndarray, value: np.ndarray, what: str) -> Iterator[Found]:
