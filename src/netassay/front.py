@@ -43,7 +43,7 @@ def examine(
     >>> import tempfile
     >>> run = examine("mlp[16]", "digits", epochs=1, out=tempfile.mkdtemp() + "/first")
     >>> run.labels, run.page.name
-    (('summary', ..., 'initialisation', 'signal/start', 'examine'), 'index.html')
+    (('summary', ..., 'flow/start', 'flow/end', 'flow/training', 'examine'), 'index.html')
     """
     plan = Plan(model, data, weights, layers, objective, epochs, lr, seed, batch_size, device)
     folder = Path(out) if out is not None else fresh("runs", "examine")

@@ -168,7 +168,7 @@ class After(Hook):
 
 @cache
 def _uncompiled(kind: type[Hook]) -> None:
-    kind.__call__ = torch.compiler.disable(kind.__call__)  # type: ignore[attr-defined]
+    kind.__call__ = torch.compiler.disable(kind.__call__)  # type: ignore[method-assign, no-untyped-call]
 
 
 def keep_from_compilers() -> None:

@@ -63,7 +63,8 @@ def flow_training(
 
         notes = _trained(net, learn, how, on_step=note, watched=watch)
     seen = watch.monitor.result()
-    return replace(seen, notes=(*notes, *seen.notes), provenance={**seen.provenance, "data": learn.spec, **how})
+    said = {"data": learn.spec, "epochs": epochs, "schedule": schedule, "seed": seed}
+    return replace(seen, notes=(*notes, *seen.notes), provenance={**seen.provenance, **said})
 
 
 def _trained(net: nn.Module, learn: Data, how: Mapping[str, Any], **looks: Any) -> tuple[str, ...]:
