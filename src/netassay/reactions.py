@@ -101,7 +101,7 @@ class Other(Hook):
 
 def _plain() -> bool:
     """Tell whether what runs has values to read: under a transform of `torch.func` it has none."""
-    return torch._C._functorch.maybe_current_level() is None  # type: ignore[attr-defined]
+    return torch._C._functorch.maybe_current_level() is None
 
 
 def _again() -> bool:
@@ -168,7 +168,7 @@ class After(Hook):
 
 @cache
 def _uncompiled(kind: type[Hook]) -> None:
-    kind.__call__ = torch.compiler.disable(kind.__call__)  # type: ignore[attr-defined]
+    setattr(kind, "__call__", torch.compiler.disable(kind.__call__))  # type: ignore[no-untyped-call]  # noqa: B010
 
 
 def keep_from_compilers() -> None:
