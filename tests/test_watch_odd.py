@@ -9,6 +9,7 @@ from threading import Event
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pack_sequence
 from torch.utils.checkpoint import checkpoint
 
 from netassay.reactions import Read
@@ -231,3 +232,30 @@ def test_passes_that_nobody_differentiates_do_not_pile_up():
             model(x)
         assert len(monitor.reader.handles._gradients) == 2 * once
     assert kept.grad_fn is not None
+
+
+@pytest.mark.parametrize("kind", ["empty", "packed", "complex", "functional"])
+def test_steps_without_a_gradient_are_told(kind):
+    """What cannot be read must not read as healthy: one sentence, with the number of steps and the reasons."""
+    model = {"packed": lambda: torch.nn.LSTM(6, 4), "complex": lambda: torch.nn.Linear(6, 4, dtype=torch.cfloat)}.get(
+        kind, lambda: torch.nn.Linear(6, 4)
+    )()
+    x = torch.ones(0 if kind == "empty" else 5, 6)
+    optimizer = sgd(model)
+    with Monitor(model, optimizer, every=1) as monitor:
+        for _ in range(3):
+            optimizer.zero_grad()
+            if kind == "packed":
+                loss = model(pack_sequence([x, x[:3]]))[0].data.square().mean()
+            elif kind == "complex":
+                loss = model(x.to(torch.cfloat)).abs().sum()
+            elif kind == "functional":
+                loss = torch.nn.functional.linear(x, model.weight).sum()
+            else:
+                loss = model(x).sum()
+            loss.backward()
+            optimizer.step()
+    told = [one for one in own(monitor) if "no gradient was read" in one]
+    assert len(told) == 1, own(monitor)
+    assert told[0].startswith("gradient: no gradient was read in 3 steps: the model was compiled before")
+    assert "empty batches" in told[0]

@@ -25,6 +25,7 @@ class Guard:
         self.faults: list[str] = []
         self.off: set[str] = set()
         self.failed: dict[str, int] = {}
+        self.blank = 0
         self.spent = 0.0
         self.differentiable = True
         self._depth = 0
@@ -56,3 +57,17 @@ class Guard:
         sentence = f"{part}: {told}"
         if sentence not in self.faults:
             self.faults.append(sentence)
+
+    def unread(self) -> None:
+        """Note one more step in which no gradient was read; the sentence counts them."""
+        if self.blank:
+            self.faults.remove(f"gradient: {_blank(self.blank)}")
+        self.blank += 1
+        self.fault("gradient", _blank(self.blank))
+
+
+def _blank(steps: int) -> str:
+    return (
+        f"no gradient was read in {steps} step{'s' * (steps > 1)}: the model was compiled before it was watched, or "
+        "runs in another thread than the watch, in torch.func, on complex or packed input, or on empty batches"
+    )

@@ -201,6 +201,8 @@ class Reader:
         """
         samples, columns = self.samples, self.tally.columns
         self.drop()  # At once: what fails from here on must not go into the next step.
+        if not any(one.gy.entries for one in columns.values()):
+            self.guarded.unread()
         self.plan.add(columns)
         keys = list(self.plan.keys)
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
