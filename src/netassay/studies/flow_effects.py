@@ -108,9 +108,10 @@ def _largest(name: str, mains: Sequence[Effect]) -> list[Claim]:
     best: dict[str, Effect] = {}
     for one in sorted(mains, key=size, reverse=True):
         best.setdefault(" ".join(one.changed), one)
-    first, *others = (one for one in best.values() if not math.isnan(one.effect))
-    if not others:
+    known = [one for one in best.values() if not math.isnan(one.effect)]
+    if len(known) < 2:
         return []
+    first, *others = known
     pairs = len(list(combinations(best, 2)))
     confidence = 1 - ERROR / pairs
     level: dict[str, Any] = {"level": confidence, "tests": pairs, "correction": "Bonferroni"}

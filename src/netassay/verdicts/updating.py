@@ -25,6 +25,7 @@ from netassay.verdicts.evidence import (
 from netassay.verdicts.thresholds import (
     ADAM,
     LOST,
+    OPENING,
     RATIO_HIGH,
     RATIO_LOW,
     RATIO_WILD,
@@ -78,7 +79,9 @@ def ratio(readings: Readings) -> Iterator[Found]:
     largest = -throughout(-ratios)
     low = (largest < RATIO_LOW) & arrives & (not opening(readings))
     yield from _outside(part, np.flatnonzero(low), largest, "hardly moves")
-    high, line = throughout(ratios), RATIO_WILD if _learns(part) else RATIO_HIGH
+    # Whether the loss falls cannot be told by the first few steps, at which Adam's are the largest.
+    fine = _learns(part) or len(part) < OPENING
+    high, line = throughout(ratios), RATIO_WILD if fine else RATIO_HIGH
     yield from _outside(part, np.flatnonzero(high > line), -high, "throws about")
 
 

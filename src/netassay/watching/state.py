@@ -35,7 +35,6 @@ def readings(monitor: Monitor) -> Readings:
         "faults": list(monitor.faults),
         "untold": [row.step for row in monitor.series.rows if row.loss is None],
         "never_ran": monitor.reader.never_ran if monitor.series.rows else [],
-        "seconds": round(monitor.guard.spent, 3),
     }
     calls, parameters = monitor.reader.calls(), monitor.updates.facts()
     both: dict[str, Any] = {"first": first, "latest": latest, "assumed": assumed, "told": told}
