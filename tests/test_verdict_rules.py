@@ -339,6 +339,16 @@ def test_a_large_update_under_which_the_loss_falls_is_no_warning():
     assert judge(step(level, "fc3.weight", update=0.3 * size)).verdicts == ()
 
 
+def test_branches_are_not_judged_while_what_began_at_zero_opens():
+    """Behind a factor that is 0 at first, a branch gets gradient by and by; from the 16th step on it is judged."""
+    for steps, found in ((15, []), (16, ["vanishing gradient"])):
+        read = chain(steps=steps, norm="BatchNorm1d", chi=0.05)
+        read = replace(read, calls={**read.calls, "path": np.full(len(read.calls["path"]), "branch")})
+        size = read.updates["weight"][:, parameter(read, "norm2.weight")] * np.minimum(np.arange(steps), 1)
+        rules = [one.rule for one in judge(step(read, "norm2.weight", weight=size)).verdicts]
+        assert [one for one in rules if one == "vanishing gradient"] == found
+
+
 def test_small_updates_are_not_judged_while_what_began_at_zero_opens():
     """In the first 15 steps of a net with a gain of 0; from the 16th on they are."""
     for steps, found in ((15, []), (16, [("update ratio", "fc3")])):

@@ -25,9 +25,10 @@ def exploding(readings: Readings) -> Iterator[Found]:
 
 
 def _depth(readings: Readings, sign: int) -> Iterator[Found]:
+    closed = opening(readings)  # what begins at 0 lets hardly anything into its branch for the first steps
     for when in ("end", "start"):
         part = over(readings, when)
-        beyond = [slope for slope in laws(part) if _beyond(slope, sign)]
+        beyond = [slope for slope in laws(part) if _beyond(slope, sign) and not (closed and slope.path == "branch")]
         if beyond:
             yield _told(part, beyond[0], sign, now=when == "end")
             return
