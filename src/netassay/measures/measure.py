@@ -1,0 +1,67 @@
+"""Measure: what a measure of similarity declares, and the two steps it is computed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from netassay.errors import BadInput
+
+Invariance = Literal["offset", "scale", "permutation", "orthogonal", "affine"]
+"""Changes of one side's features that leave a value as it is: a constant added to each feature, a common factor, an
+order of the features, a rotation or reflection, any invertible affine map."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of how alike features `x` `(n, d)` and `y` `(n, e)` of the same n samples are.
+
+    `prepare(x)` is done once for each set of features, in float64, and centres first; `compare(a, b, order)` once for
+    each pair, where `order` `(n,)` takes the samples of the second in another order. A measure that is `pairwise`
+    prepares an `(n, n)` matrix and compares by the inner product of two, so that a map of many layers is one matrix
+    product. `lowest` and `highest` bound its values, `best` is what equal features get; neither is enforced.
+    `smallest(d, e)` is the least n for which it tells anything. Undefined values are NaN.
+    """
+
+    name: str
+    title: str
+    direction: Literal["similarity", "distance"]
+    lowest: float
+    highest: float
+    invariances: frozenset[Invariance]
+    metric: bool
+    symmetric: bool
+    on: Literal["features", "outputs"]
+    pairwise: bool
+    prepare: Callable[[Tensor], Any]
+    compare: Callable[[Any, Any, Tensor | None], float]
+    smallest: Callable[[int, int], int]
+    source: str
+
+    @property
+    def best(self) -> float:
+        """The value of features compared with themselves."""
+        return self.highest if self.direction == "similarity" else self.lowest
+
+    def check(self, n: int, d: int, e: int) -> None:
+        """Refuse too few samples with a sentence."""
+        least = self.smallest(d, e)
+        if n < least:
+            asked = f"{self.name} of {d} and {e} features"
+            found = f"{n} samples; it tells nothing with fewer than {least}"
+            raise BadInput(asked, found, f"give at least {least} samples, or take measure='cka'")
+
+
+def inner(a: Tensor, b: Tensor, order: Tensor | None = None) -> float:
+    """Compare two prepared `(n, n)` matrices: the sum of products of their entries.
+
+    >>> inner(torch.eye(2), torch.eye(2))
+    2.0
+    """
+    if order is not None:
+        b = b[order][:, order]
+    return float(torch.dot(a.reshape(-1), b.reshape(-1)))
