@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 
 from netassay import flow
 from netassay.flow import Readings, law, laws, stretch
+from netassay.store import series_json
 from tests import readings as made
 from tests.reference import law as twin
 
@@ -261,8 +263,12 @@ def test_the_plain_layout_is_the_whole_batch_under_a_mean_loss():
     y.retain_grad()
     y.square().sum(1).mean().backward()
     per_sample = y.grad.double() * 16
-    read = replace(of([1], [[float(per_sample.square().sum(1).mean().sqrt())]]), samples=np.array([16]))
-    assert flow.e5(read) == {"l0": [pytest.approx(float(y.grad.double().norm()), rel=1e-12)]}
+    read = replace(made.chain(depth=2, steps=1), samples=np.array([16]))
+    read.signals["gradient"][0, list(read.calls["layer"]).index("fc2")] = float(
+        per_sample.square().sum(1).mean().sqrt()
+    )
+    told = json.loads(series_json(flow.result(read)))["fc2"]
+    assert told == [pytest.approx(float(y.grad.double().norm()), rel=1e-12)]
 
 
 def test_only_depths_that_have_gradient_are_spoken_of():

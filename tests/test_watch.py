@@ -173,7 +173,7 @@ def test_bfloat16_autocast_reads_nearly_the_same():
             loss = cross_entropy(model(x), y)
         loss.backward()
         read.append(reader.take(len(x)))
-        assert reader.guarded.faults == []
+        assert reader.guard.faults == []
         reader.close()
     for name in ("gradient", "second_moment", "variance"):
         assert read[1][name][1:] == pytest.approx(read[0][name][1:], rel=0.1)

@@ -29,6 +29,7 @@ from netassay.reactions import (
     Took,
     Total,
     keep_from_compilers,
+    recomputing,
 )
 from netassay.records import Entry, Record, first_tensor, tensors, vector_jacobian
 
@@ -110,7 +111,7 @@ class Watch:
     def leave(self, layer: Layer, output: Any) -> None:
         """Make the record of a call, or recognise the recomputation of one."""
         entry = self.entries[layer.name].pop()
-        again = torch._C._current_graph_task_id() != -1
+        again = recomputing()
         record = self._recomputed(layer, entry) if again else self._called(layer, entry, output)
         if record is not None and record.node is None:
             entry.record = record

@@ -29,7 +29,7 @@ class Reset(Hook):
     """On the model: a new forward pass begins, unless it is the recomputation of one."""
 
     def __call__(self, module: nn.Module, args: Any) -> None:
-        if not self.watch.paused and torch._C._current_graph_task_id() == -1:
+        if not self.watch.paused and not recomputing():
             self.watch.reset()
 
 
@@ -104,7 +104,7 @@ def _plain() -> bool:
     return torch._C._functorch.maybe_current_level() is None
 
 
-def _again() -> bool:
+def recomputing() -> bool:
     """Tell whether this is the recomputation of a forward pass, in whatever thread autograd runs it."""
     return torch._C._current_graph_task_id() != -1
 
@@ -113,7 +113,7 @@ class Begin(Hook):
     """On the model: a forward pass begins, unless it is the recomputation of one, or another thread's."""
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if get_ident() == self.watch.thread and not _again() and _plain():
+        if get_ident() == self.watch.thread and not recomputing() and _plain():
             self.watch.guard("forward", self.watch.begin, args, kwargs)
 
 
@@ -121,7 +121,7 @@ class End(Hook):
     """On the model: its forward pass is over, and the graph stands."""
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if get_ident() == self.watch.thread and not _again() and _plain():
+        if get_ident() == self.watch.thread and not recomputing() and _plain():
             self.watch.guard("graph", self.watch.end, output)
 
 
@@ -129,7 +129,7 @@ class Read(Hook):
     """After a layer: what it made, before anything can overwrite it."""
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if (get_ident() == self.watch.thread or _again()) and _plain():
+        if (get_ident() == self.watch.thread or recomputing()) and _plain():
             self.watch.guard(self.subject.name, self.watch.read, self.subject, (args, kwargs), output)
 
 

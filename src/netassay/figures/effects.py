@@ -13,8 +13,7 @@ from netassay.figures.distributions import measured
 from netassay.figures.figure import Figure
 from netassay.figures.gradients import evenly
 from netassay.figures.layers import Results, last
-from netassay.figures.loss import loss
-from netassay.result import Table
+from netassay.figures.loss import loss_of
 
 MOST, CURVES = 40, 8
 """Bars of a figure, and curves."""
@@ -103,14 +102,12 @@ def _cells(results: Results, outcome: str, healthy: str, **more: Any) -> Figure:
 def curves(results: Results) -> Figure:
     """Draw the training loss of some combinations of switches, from the one that learned least to the best."""
     result = last(results)
-    table, _ = measured(result, "curves", "curves")
-    cell, scores = table.columns["cell"], result.tables["cells"].columns
+    measured(result, "curves", "curves")
+    scores = result.tables["cells"].columns
     order = scores["cell"][np.argsort(np.nan_to_num(scores["learned"]), kind="stable")].tolist()
-    kept = np.isin(cell, evenly(order, CURVES))
-    told = {name: values[kept] for name, values in table.columns.items()} | {"scheme": cell[kept]}
-    made = loss({"": replace(result, tables={"curves": Table(told)})})
+    made = loss_of(result, "cell", evenly(order, CURVES))
     few = f" {CURVES} of {len(order)} combinations are drawn, by what they learned." if len(order) > CURVES else ""
-    return replace(made, name="curves", healthy=made.healthy.replace("a scheme", "a combination") + few)
+    return replace(made, name="curves", healthy=made.healthy + few)
 
 
 def differences(results: Results) -> Figure:

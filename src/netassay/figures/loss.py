@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from netassay.figures.distributions import measured
 from netassay.figures.figure import Figure
 from netassay.figures.layers import Results, last
 from netassay.figures.window import outside, window
+from netassay.result import Result, Table
 
 POINTS = 200
 """Points of a curve at most."""
@@ -50,6 +52,16 @@ def loss(results: Results) -> Figure:
         log=True,
         bands=bands,
     )
+
+
+def loss_of(result: Result, owner: str, kept: Sequence[str]) -> Figure:
+    """Draw the training loss of some owners of curves, such as remedies, by the column that names them."""
+    told = result.tables["curves"].columns
+    rows = np.isin(told[owner], kept)
+    columns: dict[str, np.ndarray] = {name: values[rows] for name, values in told.items()}
+    made = loss({"": replace(result, tables={"curves": Table(columns | {"scheme": columns[owner]})})})
+    word = "combination" if owner == "cell" else owner
+    return replace(made, healthy=made.healthy.replace("a scheme", f"a {word}"))
 
 
 def _whole(told: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:

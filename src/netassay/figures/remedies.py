@@ -12,7 +12,7 @@ from netassay.figures.distributions import measured
 from netassay.figures.effects import whiskered
 from netassay.figures.figure import Figure
 from netassay.figures.layers import Results, last
-from netassay.figures.loss import loss
+from netassay.figures.loss import loss_of
 from netassay.result import Result, Table
 
 BEST, MOST = 3, 30
@@ -109,12 +109,8 @@ def first_steps(results: Results) -> Figure:
     result = last(results)
     table, _ = measured(result, "loss", "curves")
     told = table.columns
-    kept = np.isin(told["remedy"], _best(result, _named(told)))
-    columns: dict[str, np.ndarray] = {name: values[kept] for name, values in told.items()}
-    columns["scheme"] = columns["remedy"]
-    made = loss({"": replace(result, tables={"curves": Table(columns)})})
-    said = made.healthy.replace("a scheme", "a remedy")
-    return replace(made, title="Loss of the first steps", healthy=said, tones=_tones(result))
+    made = loss_of(result, "remedy", _best(result, _named(told)))
+    return replace(made, title="Loss of the first steps", tones=_tones(result))
 
 
 def _best(result: Result, known: list[str]) -> list[str]:

@@ -2,6 +2,6 @@
 
 from netassay.flow.law import Slope, law, laws, stretch
 from netassay.flow.readings import SIGNALS, UPDATES, Readings
-from netassay.flow.tables import arrays, e5, result, tables
+from netassay.flow.tables import arrays, result, tables
 
-__all__ = ["SIGNALS", "UPDATES", "Readings", "Slope", "arrays", "e5", "law", "laws", "result", "stretch", "tables"]
+__all__ = ["SIGNALS", "UPDATES", "Readings", "Slope", "arrays", "law", "laws", "result", "stretch", "tables"]

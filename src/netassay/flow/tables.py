@@ -75,15 +75,6 @@ def arrays(readings: Readings) -> dict[str, Array]:
     return found
 
 
-def e5(readings: Readings) -> dict[str, list[float]]:
-    """Return per layer, step by step, the norm of the whole batch's gradient under a mean loss.
-
-    That is the gradient of a layer, a root mean square over samples, divided by the root of the samples' number.
-    """
-    norms = readings.signals["gradient"] / np.sqrt(readings.samples)[:, None]
-    return {str(layer): norms[:, i].tolist() for i, layer in enumerate(readings.calls["layer"])}
-
-
 def update_ratio(readings: Readings) -> np.ndarray:
     """Return what each step added to each parameter over the parameter's size, `(S, P)`; NaN for a size of 0."""
     return share(readings.updates["update"], readings.updates["weight"])

@@ -30,7 +30,7 @@ from netassay.studies.provenance import describe
 from netassay.studies.signal import signal
 from netassay.studies.summary import summary
 from netassay.studies.twins import settle, untrained
-from netassay.zoo import build, fitted, placed
+from netassay.zoo import build, built, placed
 
 MODEL = "resnet[1,1,1]:width=16"
 EVERY = 5
@@ -151,7 +151,7 @@ def _pair(keep: Keep, plan: Plan, learn: Data, test: Data) -> tuple[Pair, str]:
         settle(start, learn)
         how = f"{END}: as it was given (epochs and lr have no say); {START}: with seed {plan.seed + 1}, {told}"
         return Pair(start, model, *rest), how
-    end = placed(_fresh(plan, test), plan.device)
+    end = _fresh(plan, test)
     tried(end, learn)
     start = copy.deepcopy(end)
     watched = _train(keep, plan, end, learn, test)
@@ -189,8 +189,8 @@ def _fresh(plan: Plan, test: Data) -> nn.Module:
             "examine trains classifiers with cross-entropy only",
             "train it yourself and pass the module, or weights=PATH",
         )
-    spec = fitted(parse(str(plan.model or MODEL)), test.input_shape, test.classes)
-    return build(str(spec), seed=plan.seed)
+    model = str(plan.model or MODEL)
+    return built(model, test.input_shape, test.classes, seed=plan.seed, device=plan.device)
 
 
 def _train(keep: Keep, plan: Plan, model: nn.Module, learn: Data, test: Data) -> Result:

@@ -17,11 +17,10 @@ from netassay.engine import Payload
 from netassay.inits import initialize
 from netassay.objectives import find
 from netassay.quiet import quiet
-from netassay.spec import parse
 from netassay.studies.flow_profile import flow_profile
 from netassay.studies.forward import checked, device_of, forward
 from netassay.training import Diverged, evaluate, length, train
-from netassay.zoo import build, fitted, placed
+from netassay.zoo import built
 
 HOW = ("optimizer", "lr", "seed")
 ALONE = threading.Lock()
@@ -42,8 +41,7 @@ def cell(asked: Mapping[str, Any]) -> Payload:
 
 def made(asked: Mapping[str, Any], learn: Data) -> nn.Module:
     """Build the network that fits the data, and draw it by the cell's scheme where it has one."""
-    model = build(str(fitted(parse(asked["model"]), learn.input_shape, learn.classes)), seed=asked["seed"])
-    model = placed(model, asked["device"])
+    model = built(asked["model"], learn.input_shape, learn.classes, seed=asked["seed"], device=asked["device"])
     if asked["scheme"] is not None:
         initialize(model, asked["scheme"], asked["seed"], data=next(iter(learn)).x)
     return model

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -14,7 +13,7 @@ from netassay.inference import Effect, factorial, seed_interval, single_changes
 from netassay.result import Claim, Table
 from netassay.studies.change import ERROR
 from netassay.studies.flow_tables import MEASURES, OUTCOMES, Trial, told, values
-from netassay.studies.init_claims import FEWEST
+from netassay.studies.init_claims import FEWEST, enough
 
 Levels = Mapping[str, Sequence[str]]
 ORDER = 3
@@ -100,7 +99,7 @@ def _claim(name: str, one: Effect) -> Claim:
         tests=one.tests,
         correction="Bonferroni",
     )
-    return _few(made)
+    return enough(made)
 
 
 def _largest(name: str, mains: Sequence[Effect]) -> list[Claim]:
@@ -122,7 +121,7 @@ def _largest(name: str, mains: Sequence[Effect]) -> list[Claim]:
     statement = f"Of the main effects on {ASKED[name][1]}, that of {told(first.changed)} is the largest"
     unit = f"{MEASURES[name].unit}, its size less that of {nearest}"
     ends = {"interval": tuple(interval), "n": len(apart[nearest]), "counted": "seeds", "unit": unit}
-    return [_few(Claim.above(0.0, statement=statement, effect=effect, **ends, **level))]
+    return [enough(Claim.above(0.0, statement=statement, effect=effect, **ends, **level))]
 
 
 def _apart(one: Effect, other: Effect) -> list[float]:
@@ -135,9 +134,3 @@ def _apart(one: Effect, other: Effect) -> list[float]:
 def size(one: Effect) -> float:
     """Return how large an effect is, to sort by; what is not known comes last."""
     return -1.0 if math.isnan(one.effect) else abs(one.effect)
-
-
-def _few(claim: Claim) -> Claim:
-    if claim.n >= FEWEST:
-        return claim
-    return replace(claim, decision="undecided", counted="seeds, too few to decide")

@@ -107,7 +107,7 @@ def _read(
     said = np.array([[one.get(key, np.nan) for key in reader.plan.labels()] for one in norms])
     steps = np.arange(len(taken))
     facts: dict[str, Any] = {"assumed": {"reduction": "sum", "scaler": None}, "first": first, "latest": latest}
-    facts["told"] = {"steps": 0, "skipped": 0, "faults": reader.guarded.faults, "never_ran": reader.never_ran}
+    facts["told"] = {"steps": 0, "skipped": 0, "faults": reader.guard.faults, "never_ran": reader.never_ran}
     return Readings(steps, nothing, nothing, samples, calls, signals, **facts), said, seen
 
 

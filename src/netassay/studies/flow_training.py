@@ -15,11 +15,10 @@ from netassay.data import Data, splits
 from netassay.progress import steps
 from netassay.result import Result
 from netassay.seeds import check
-from netassay.spec import parse
 from netassay.studies.flow_theory import expected
 from netassay.studies.forward import tried
 from netassay.watching import Monitor
-from netassay.zoo import build, fitted, placed
+from netassay.zoo import built, placed
 
 
 def flow_training(
@@ -92,9 +91,8 @@ class Watched:
 def made(model: nn.Module | str, learn: Data, seed: int, device: str | None) -> nn.Module:
     """Build the network of a spec, fitted to the data, or copy a module; refuse what the data does not fit."""
     if isinstance(model, str):
-        net = build(str(fitted(parse(model), learn.input_shape, learn.classes)), seed=seed)
+        net = built(model, learn.input_shape, learn.classes, seed=seed, device=device)
     else:
-        net = copy.deepcopy(model)
-    net = placed(net, device)
+        net = placed(copy.deepcopy(model), device)
     tried(net, learn)
     return net

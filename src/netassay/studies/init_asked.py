@@ -20,7 +20,7 @@ from netassay.studies.forward import tried
 from netassay.studies.init_cell import HOW, INPUTS, drawn, source
 from netassay.studies.provenance import describe, state_hash
 from netassay.training import Diverged, train
-from netassay.zoo import build, fitted
+from netassay.zoo import built
 
 NUMBERS = ("lr", "weight_decay")
 COUNTS = ("epochs", "samples", "batch_size")
@@ -137,7 +137,7 @@ def begun(asked: Mapping[str, Any], schemes: Sequence[str], seeds: Sequence[int]
 
 def identity(model: str, learn: Data, test: Data) -> dict[str, Any]:
     """Return versions, and hashes of a network as its factory makes it and of the first batches."""
-    fresh = build(str(fitted(parse(model), learn.input_shape, learn.classes)), seed=0)
+    fresh = built(model, learn.input_shape, learn.classes)
     makeup = hashlib.sha256(f"{fresh} {state_hash(fresh)}".encode()).hexdigest()[:16]
     seen = "".join(f"{fingerprint(next(iter(data))):016x}" for data in (learn, test))
     known = describe(fresh)

@@ -12,13 +12,12 @@ from torch import nn
 
 from netassay.data import Data, load_data, splits
 from netassay.inits import initialize
-from netassay.spec import parse
 from netassay.studies.init_looks import features, noise, parameters
 from netassay.studies.init_payload import END, START, Payload, packed
 from netassay.studies.init_symmetry import distinct, gradient_zeros, unmoved
 from netassay.studies.signal import signal
 from netassay.training import Diverged, evaluate, length, train
-from netassay.zoo import build, fitted, placed
+from netassay.zoo import built
 
 POINTS = 200
 """Points of a loss curve; each is the mean over as many steps."""
@@ -60,9 +59,7 @@ def _cell(asked: Mapping[str, Any]) -> Payload:
 
 def drawn(asked: Mapping[str, Any], learn: Data) -> tuple[nn.Module, list[str]]:
     """Build the network that fits the data, and draw it by the cell's scheme and seed; return what no rule reached."""
-    spec = fitted(parse(asked["model"]), learn.input_shape, learn.classes)
-    model = build(str(spec), seed=asked["seed"])
-    model = placed(model, asked["device"])
+    model = built(asked["model"], learn.input_shape, learn.classes, seed=asked["seed"], device=asked["device"])
     done = initialize(model, asked["scheme"], asked["seed"], data=next(iter(learn)).x)
     return model, done.untouched
 

@@ -32,7 +32,6 @@ def claims(outcomes: Sequence[Outcome]) -> tuple[Claim, ...]:
 def _tested(one: Statement, values: list[float], tests: int) -> Claim:
     level = 1 - ERROR / max(tests, 1)
     effect, low, high = seed_interval(values, level)
-    few = len(values) < FEWEST
     decide = Claim.below if one.below else Claim.above
     claim = decide(
         one.null,
@@ -40,22 +39,28 @@ def _tested(one: Statement, values: list[float], tests: int) -> Claim:
         effect=effect,
         interval=(low, high),
         n=len(values),
-        counted="seeds, too few to decide" if few else "seeds",
+        counted="seeds",
         unit=one.unit,
         level=level,
         tests=tests,
         correction="none" if one.exact else "Bonferroni",
     )
-    if one.exact:
-        return replace(claim, decision=_exactly(one.null, values, few))
-    return replace(claim, decision="undecided") if few else claim
+    claim = enough(claim)
+    return replace(claim, decision=_exactly(one.null, values)) if one.exact else claim
 
 
-def _exactly(null: float, values: list[float], few: bool) -> Decision:
+def enough(claim: Claim) -> Claim:
+    """Leave a claim over seeds undecided, and say why, where they are too few."""
+    if claim.n >= FEWEST:
+        return claim
+    return replace(claim, decision="undecided", counted="seeds, too few to decide")
+
+
+def _exactly(null: float, values: list[float]) -> Decision:
     """Decide what must be so in each seed: one that speaks against it is enough."""
     if any(value != null and not math.isnan(value) for value in values):
         return "does not hold"
-    return "holds" if not few and all(value == null for value in values) else "undecided"
+    return "holds" if len(values) >= FEWEST and all(value == null for value in values) else "undecided"
 
 
 def _said(one: Statement, seed: Seed, groups: list[list[str]]) -> float:

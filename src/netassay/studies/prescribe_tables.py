@@ -12,7 +12,7 @@ import numpy as np
 from netassay.inference import seed_interval
 from netassay.result import Claim, Table
 from netassay.studies.change import ERROR
-from netassay.studies.init_claims import FEWEST
+from netassay.studies.init_claims import FEWEST, enough
 from netassay.studies.remedies import AS_IT_IS, Case, Remedy
 
 TAIL = 10
@@ -151,13 +151,13 @@ def _claim(name: str, falls: Sequence[float], level: float, tests: int) -> Claim
         "effect": effect,
         "interval": (math.nan, math.nan) if few else (low, high),
         "n": len(falls),
-        "counted": "seeds, too few to decide" if few else "seeds",
+        "counted": "seeds",
         "unit": "nats",
         "level": level,
         "tests": tests,
         "correction": "Bonferroni",
     }
-    return Claim.above(0, **told)
+    return enough(Claim.above(0, **told))
 
 
 def notes(trials: Sequence[Trial], case: Case) -> tuple[str, ...]:

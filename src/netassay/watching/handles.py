@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from netassay.hooks import at_gradient, at_inputs, at_layers, at_passes
+from netassay.hooks import at_gradient, at_inputs, at_layers, at_passes, prune
 from netassay.layers import Layer, has_weight
 
 
@@ -44,9 +44,11 @@ class Handles:
         """Register a hook at a tensor of the graph."""
         self._gradients.append(at_gradient(y, self.reader, cell))
 
-    def graph_is_gone(self) -> None:
-        """Forget the hooks that went with their graph."""
-        self._gradients.clear()
+    def forget(self, differentiated: bool) -> None:
+        """Forget the hooks of a graph that was differentiated; of others, those that went with it."""
+        if differentiated:
+            self._gradients.clear()
+        prune(self._gradients)
 
     def close(self) -> None:
         """Remove every hook, those on a graph that still stands included."""

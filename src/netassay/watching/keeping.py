@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from netassay.flow import SIGNALS, UPDATES
-from netassay.result import Result
 from netassay.watching.parameters import Parameter
 from netassay.watching.plan import Plan
 from netassay.watching.series import Row, settle
@@ -22,18 +21,10 @@ WEIGHT, UPDATE = list(UPDATES).index("weight"), list(UPDATES).index("update")
 
 
 class Keep(Protocol):
-    """Where a run is kept; a store's writer, or anything with its verbs."""
+    """Where steps are kept; a store's writer, or anything that logs as it does."""
 
     def log(self, step: int, values: Mapping[Key, float], *, unit: str = "") -> None:
         """Keep the values of one step."""
-        ...
-
-    def add(self, label: str, result: Result) -> None:
-        """Keep a result."""
-        ...
-
-    def note(self, **meta: Any) -> None:
-        """Keep a fact about the run."""
         ...
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from netassay.capturing import watchable
-from netassay.hooks import prune
 from netassay.layers import Layer, has_weight
+from netassay.reactions import recomputing
 from netassay.records import first_tensor, tensors
 from netassay.watching.cells import Cell, Column, Key, Pass, Tally
 from netassay.watching.guard import Guard
@@ -56,7 +56,7 @@ class Reader:
     ) -> None:
         self.model, self.layers = watchable(model), chosen(model, layers)
         self.on_begin = on_begin
-        self.guard = self.guarded = guard or Guard()
+        self.guard = guard or Guard()
         self.on, self.plan, self.scratch = True, Plan(), Scratch()
         self.stretches: dict[Key, Stretches] = {}
         self.handles = Handles(model, self.layers, self)
@@ -67,7 +67,7 @@ class Reader:
     def _forget(self) -> None:
         self.current: Pass | None = None
         self.round += 1
-        self.tally = Tally(self.model, self.guarded.fault)
+        self.tally = Tally(self.model, self.guard.fault)
         self.waiting = Waiting()
         self._last: tuple[Any, int, Cell] | None = None
 
@@ -92,7 +92,7 @@ class Reader:
 
     def begin(self, args: Any, kwargs: Any) -> None:
         """A forward pass of the model begins."""
-        self.inside = self.guarded.differentiable
+        self.inside = self.guard.differentiable
         self.rooted = self.rooted or self.inside
         self._start((args, kwargs), self.inside)
 
@@ -102,9 +102,7 @@ class Reader:
         if not (self.on and differentiable):
             return
         self.tally.begin()
-        if self.current is None or self.current.reached:
-            self.handles.graph_is_gone()
-        prune(self.handles._gradients)  # Passes that nobody differentiates leave some, too.
+        self.handles.forget(self.current is None or self.current.reached)
         self.waiting.settle()
         self.current, self._last = Pass(batch(given), self.round), None
         x = first_tensor(given)
@@ -125,16 +123,16 @@ class Reader:
     def read(self, layer: Layer, given: Any, output: Any) -> None:
         """Read what a layer made."""
         y = first_tensor(output)
-        if torch._C._current_graph_task_id() != -1:
+        if recomputing():
             again = self.waiting.next(layer.name, first_tensor(given)) if y is not None and y.requires_grad else None
             if again is not None and y is not None:
                 self.tally.nested = True
                 self._hook(again, y)
             return
-        if self.inside is None and self.guarded.differentiable and (self.current is None or self.current.reached):
+        if self.inside is None and self.guard.differentiable and (self.current is None or self.current.reached):
             self._start(given, True)  # Somebody calls the layers of the model, and not the model.
         current = self.current
-        if not self.on or current is None or self.inside is False or not (self.inside or self.guarded.differentiable):
+        if not self.on or current is None or self.inside is False or not (self.inside or self.guard.differentiable):
             return
         number = current.calls.get(layer.name, 0)
         current.calls[layer.name] = number + 1
@@ -190,7 +188,7 @@ class Reader:
     @property
     def samples(self) -> int:
         """Samples of the passes that count in the step that is made."""
-        self.guarded("gradients", self.tally.finish)
+        self.guard("gradients", self.tally.finish)
         return self.tally.samples
 
     def take(self, scale: float) -> dict[str, np.ndarray]:
@@ -202,7 +200,7 @@ class Reader:
         samples, columns = self.samples, self.tally.columns
         self.drop()  # At once: what fails from here on must not go into the next step.
         if not any(one.gy.entries for one in columns.values()):
-            self.guarded.unread()
+            self.guard.unread()
         self.plan.add(columns)
         keys = list(self.plan.keys)
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))

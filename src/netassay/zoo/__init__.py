@@ -128,6 +128,17 @@ def fitted(spec: Spec, input_shape: Sequence[int] | None, classes: int | None) -
     return spec.including(**missing)
 
 
+def built(
+    spec: str, input_shape: Sequence[int] | None, classes: int | None, *, seed: int = 0, device: str | None = None
+) -> nn.Module:
+    """Build the network of a spec so that it fits the data, on a device.
+
+    >>> built("mlp[16]", (1, 8, 8), 10).input_shape
+    (64,)
+    """
+    return placed(build(str(fitted(specs.parse(spec), input_shape, classes)), seed=seed), device)
+
+
 def _made(spec: Spec) -> nn.Module:
     if spec.name in MODELS:
         model: nn.Module = specs.call(MODELS[spec.name], spec)
