@@ -60,7 +60,7 @@ def _lying(axes: Axes, one: Figure) -> None:
 
 def _legend(axes: Axes, one: Figure) -> None:
     """Name the series, above or beside the figure; all predictions have one name."""
-    if any(name in one.dashed for name in one.series):
+    if any(base(one, name) != name for name in one.dashed):
         axes.plot([], [], "--", color="#5c646c", linewidth=0.9, label="predicted")
     named = len(axes.get_legend_handles_labels()[1])
     if named > MANY:
@@ -143,15 +143,20 @@ def _lines(axes: Axes, one: Figure) -> None:
             axes.fill_between(x, shown, step="mid", color=colour, alpha=0.5, linewidth=0, label=name)
             continue
         if name in one.points:
-            axes.plot(x, shown, "o", color=colour, markersize=3.2, label=name)
+            axes.plot(x[~apart], shown[~apart], "o", color=colour, markersize=3.2, label=name)
+            axes.plot(x[apart], shown[apart], "o", color=colour, markersize=3.2, markerfacecolor="white")
             continue
         if name in one.dashed:
-            axes.plot(x, shown, "--", color=colour, linewidth=0.9)
+            own = name if base(one, name) == name else None
+            axes.plot(x, shown, "--", color=colour, linewidth=0.9, label=own)
             continue
         axes.plot(x, shown, color=colour, linewidth=0.9, label=name if name and base(one, name) == name else None)
         if few:
             axes.plot(x[~apart], shown[~apart], "o", color=colour, markersize=2.8)
             axes.plot(x[apart], shown[apart], "o", color=colour, markersize=2.8, markerfacecolor="white")
+    tops = [_shown(one, one.bands.get(name, (values, values))[1]) for name, values in one.series.items()]
+    for at, word, top in zip(x, one.said, np.fmax.reduce(tops), strict=False):
+        axes.annotate(word, (at, top), (0, 4), textcoords="offset points", ha="center", fontsize=6, parse_math=False)
 
 
 def _shown(one: Figure, values: np.ndarray) -> np.ndarray:
