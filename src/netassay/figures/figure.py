@@ -133,6 +133,13 @@ def _celled(one: Figure) -> Table:
     return Table.of(rows)
 
 
+def oddities(one: Figure) -> list[str]:
+    """Return what the cells of maps that are set apart are, where there are any: minus infinity, and NaN."""
+    cells = np.concatenate([np.ravel(row) for part in one.parts for row in part.series.values()])
+    there = (np.isneginf(cells).any(), np.isnan(cells).any())
+    return [word for word, seen in zip(one.apart, there, strict=True) if seen]
+
+
 def base(one: Figure, name: str) -> str:
     """Return the series whose colour a series has: of a prediction or a fit, the one that it is of.
 

@@ -14,7 +14,7 @@ from netassay.result import Array, Result
 
 SHOWN: Mapping[str, tuple[str, str]] = {
     "": ("similarity", "as it is measured"),
-    "/null": ("by chance", "mean with one side's samples in another order"),
+    "/null": ("by chance", "mean of permuted samples"),
     "/calibrated": ("calibrated", "share of the way from chance to equal"),
     "/untrained": ("untrained", "of networks that have learned nothing"),
 }
@@ -31,15 +31,15 @@ def similarity_map(results: Results, measure: str | None = None) -> Figure:
     told = _told(result, name)
     limits = scale(result, name)
     parts = [_part(result, name, end, limits) for end in SHOWN if name + end in result.arrays]
-    a, b = (str(result.provenance.get(side, side)) for side in "ab")
-    ends = ("all that is possible", "none") if distant(told) else ("none", "equal")
-    own = " apart, of its own scale," if distant(told) else ""
+    a, b = models(result, "a"), models(result, "b")
+    far = distant(told)
+    scales = "Bright is near; the calibrated map has a scale of its own, from 0 to 1, equal. " if far else ""
     return Figure(
         name="map",
         title=f"Every layer against every layer: {told.get('title', name)}",
-        healthy=f"Healthy: a bright band along the line of equal relative depth that the map of chance{own} lacks. A "
+        healthy=f"Healthy: a bright band along the line of equal relative depth that the map of chance lacks. A "
         "map as bright as that of chance shows sizes of layers and of the sample, not what was learned. Grey: "
-        f"{UNTOLD} at 5 %. Rows are layers of a ({a}), columns of b ({b}), both from input to output.",
+        f"{UNTOLD} at 5 %. {scales}Rows are layers of a ({a}), columns of b ({b}), both from input to output.",
         kind="maps",
         wide=True,
         x=(),
@@ -47,7 +47,7 @@ def similarity_map(results: Results, measure: str | None = None) -> Figure:
         x_label=f"b: {b}",
         y_label=f"a: {a}",
         limits=limits,
-        ends=ends,
+        ends=("far", "equal") if far else ("none", "equal"),
         unit=told.get("title", name),
         parts=tuple(parts),
         columns=len(parts),
@@ -68,6 +68,12 @@ def measured(result: Result, measure: str | None) -> str:
 def _told(result: Result, name: str) -> Mapping[str, Any]:
     """Return what the table of measures says of one."""
     return next(row for row in result.tables["measures"].rows() if row["measure"] == name)
+
+
+def models(result: Result, side: str) -> str:
+    """Name the models of a side, in the order of their rows or columns."""
+    told = result.tables["layers"].columns
+    return ", ".join(dict.fromkeys(map(str, told["model"][told["side"] == side])))
 
 
 def distant(told: Mapping[str, Any]) -> bool:
@@ -99,8 +105,8 @@ def _part(result: Result, name: str, end: str, limits: tuple[float, float]) -> F
         np.where(values <= 0, -np.inf, values) if above else values,
         name=title,
         title=f"{title}: {what}",
-        x_label=f"b: {result.provenance.get('b', 'b')}",
-        y_label=f"a: {result.provenance.get('a', 'a')}",
+        x_label=f"b: {models(result, 'b')}",
+        y_label=f"a: {models(result, 'a')}",
         limits=(0.0, 1.0) if above else limits,
         lines=lines(result),
     )
@@ -203,7 +209,8 @@ LEVEL = 0.05
 
 
 def _positions(result: Result) -> dict[tuple[str, str, str], float]:
-    return {(row["side"], row["model"], row["layer"]): row["position"] for row in result.table("layers")}
+    rows = result.table("layers")
+    return {(row["side"], row["model"], row["layer"].removeprefix(f"{row['model']}/")): row["position"] for row in rows}
 
 
 def _key(row: Mapping[str, Any], side: str) -> tuple[str, str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netassay.figures import Figure
+from netassay.figures.figure import oddities
 from netassay.plots.kinds import BAD, HEAT, NONE, tail
 
 if TYPE_CHECKING:
@@ -122,8 +123,7 @@ def _keys(canvas: Canvas, one: Figure) -> None:
     """Say what grey and red cells are, where there are any."""
     from matplotlib.patches import Patch
 
-    cells = np.concatenate([np.ravel(values) for part in one.parts for values in part.series.values()])
-    seen = (np.isneginf(cells).any(), np.isnan(cells).any())
-    marks = [Patch(color=c, label=w) for c, w, there in zip((NONE, BAD), one.apart, seen, strict=True) if there]
+    tones = dict(zip(one.apart, (NONE, BAD), strict=True))
+    marks = [Patch(color=tones[word], label=word) for word in oddities(one)]
     if marks:
         canvas.legend(handles=marks, loc="upper right", ncols=2, fontsize=6, handlelength=1, borderaxespad=0.3)

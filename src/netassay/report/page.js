@@ -85,7 +85,7 @@
       type: figure.log ? "log" : "value", name: figure.yLabel, nameLocation: "end", nameGap: 12,
       nameTextStyle: Object.assign({ align: "left", padding: [0, 0, 0, narrow ? -34 : -44] }, label), scale: figure.kind !== "bars",
       min: limits[0] === null ? undefined : limits[0], max: limits[1] === null ? undefined : limits[1],
-      axisLabel: Object.assign({}, label, figure.log ? { formatter: power } : {}),
+      axisLabel: Object.assign({ showMaxLabel: limits[1] === null || Number(limits[1].toFixed(1)) === limits[1] }, label, figure.log ? { formatter: power } : {}),
       axisLine: { show: false, onZero: false }, splitLine: { lineStyle: { color: c.grid } },
     };
     if (figure.flat) Object.assign(y, { nameLocation: "middle", nameGap: 28, nameTextStyle: label });

@@ -95,7 +95,9 @@ def twins(asked: Asked, layers: Patterns) -> Asked:
         settle(twin, asked.data[0])
         made[id(model)] = twin
         notes.append(told)
-    again = {run: Run(run.name, made[id(run.model)], run.data, chosen(made[id(run.model)], layers)) for run in asked.runs}
+    again = {
+        run: Run(run.name, made[id(run.model)], run.data, chosen(made[id(run.model)], layers)) for run in asked.runs
+    }
     told = f"untrained: twins, {'; '.join(dict.fromkeys(notes))}"
     return Asked([again[run] for run in asked.a], [again[run] for run in asked.b], asked.data, [told])
 

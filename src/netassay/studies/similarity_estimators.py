@@ -67,7 +67,9 @@ def refuse(taps: Sequence[Tap], needed: int, memory: int, least: str = "") -> No
     """Say that features do not fit, and what would."""
     found = f"{least}{needed / 2**30:.3g} GiB for {len(taps)} layers, and memory={memory / 2**30:.3g} GiB"
     raise BadInput(
-        "keep the features of every sample", found, "take positions='pool', fewer layers or samples, or mode='minibatch'"
+        "keep the features of every sample",
+        found,
+        "take positions='pool', fewer layers or samples, or mode='minibatch'",
     )
 
 

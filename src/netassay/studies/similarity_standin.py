@@ -43,8 +43,20 @@ def _prepare(x: Tensor) -> Tensor:
 
 def named(name: str) -> Measure:
     return Measure(
-        name, "linear CKA, debiased", "similarity", -1.0, 1.0, frozenset(["offset", "scale", "orthogonal"]), False,
-        True, "features", True, _prepare, inner, lambda d, e: 4, "Song et al. 2012; Kornblith et al. 2019",
+        name,
+        "linear CKA, debiased",
+        "similarity",
+        -1.0,
+        1.0,
+        frozenset(["offset", "scale", "orthogonal"]),
+        False,
+        True,
+        "features",
+        True,
+        _prepare,
+        inner,
+        lambda d, e: 4,
+        "Song et al. 2012; Kornblith et al. 2019",
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from netassay.figures import Figure, figure, figures
+from netassay.figures.similarity import models
 from netassay.report.sections.section import Section, notes, of_study, when
 from netassay.result import Result, Verdict
 from netassay.store import Run
@@ -51,7 +52,7 @@ def _lead(name: str, result: Result) -> str:
     """Say what was held against what."""
     told = result.provenance
     count = {side: int((result.tables["layers"].columns["side"] == side).sum()) for side in "ab"}
-    sides = " against ".join(f"{count[side]} layers of {side} ({told.get(side, side)})" for side in "ab")
+    sides = " against ".join(f"{count[side]} layers of {side} ({models(result, side)})" for side in "ab")
     head = f"{name}: " if name else ""
     return f"{head}{sides}, {told.get('samples', 0):,} samples of {told.get('data', '')}."
 
