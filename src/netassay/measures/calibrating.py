@@ -53,7 +53,8 @@ def calibrate(
     (hits + 1)/(K + 1) (Phipson & Smyth 2010, Statist. Appl. Genet. Mol. Biol. 9:39); the threshold the quantile
     1 - `level` of the null with the observed value among it; the calibrated score max((s - t)/(best - t), 0) (Gröger,
     Wen & Brbić 2026, arXiv 2602.14486), above 0 where p <= `level`. Distances are judged by their negatives. An entry
-    that is NaN, or is so under an order, is NaN and no best match; fewer than 1/level - 1 orders reach no p of `level`.
+    that is NaN, or is so under an order, is NaN and no best match. With fewer than 1/`level` - 1 orders no p gets
+    down to `level`; with none all are NaN.
 
     >>> calibrate([[0.9]], np.linspace(-0.1, 0.1, 199).reshape(-1, 1, 1), "similarity", 1.0).p
     array([[0.005]])
@@ -63,7 +64,7 @@ def calibrate(
     if null.shape[1:] != seen.shape or not 0 < level < 1:
         found = f"a map of shape {seen.shape}, permuted ones of {null.shape}, level {level:g}"
         raise BadInput("calibrate", found, "give (La, Lb), (K, La, Lb) and a level between 0 and 1")
-    bad = ~np.isfinite(seen) | ~np.isfinite(null).all(0)
+    bad = ~np.isfinite(seen) | ~np.isfinite(null).all(0) | (len(null) == 0)
     seen, null = np.where(bad, -np.inf, seen), np.where(bad, -np.inf, null)
     all = np.sort(np.concatenate([null, seen[None]]), axis=0)
     threshold = np.where(bad, np.nan, all[math.ceil((1 - level) * len(all) - 1e-9) - 1])

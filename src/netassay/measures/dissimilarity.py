@@ -88,10 +88,11 @@ def _pearson(far: Tensor) -> Tensor:
 
 def _ranked(far: Tensor) -> Tensor:
     """Return ranks in the place of dissimilarities, NaN where one is."""
-    values = above(far).numpy()
+    values = above(far).cpu().numpy()
     out = torch.zeros_like(far)
     places = torch.triu_indices(len(far), len(far), offset=1)
-    out[places[0], places[1]] = torch.from_numpy(ranks(values) if np.isfinite(values).all() else values * math.nan)
+    ranked = ranks(values) if np.isfinite(values).all() else values * math.nan
+    out[places[0], places[1]] = torch.from_numpy(ranked).to(far.device)
     return out + out.T
 
 
@@ -106,7 +107,7 @@ def _rho_a(far: Tensor) -> Tensor:
 
 
 def _kendall(a: Tensor, b: Tensor, order: Tensor | None = None) -> float:
-    first, second = (above(far).numpy() for far in (a, b if order is None else b[order][:, order]))
+    first, second = (above(far).cpu().numpy() for far in (a, b if order is None else b[order][:, order]))
     return tau_a(first, second) if np.ptp(first) > 0 and np.ptp(second) > 0 else math.nan
 
 

@@ -47,7 +47,7 @@ def mutual_knn(*, k: int = 10, dissimilarity: Literal["euclidean", "cosine"] = "
 def _neighbours(x: Tensor, k: int) -> Tensor:
     """Return the share each sample has in the k places of each other, over sqrt(k n), `(n, n)`."""
     n = len(x)
-    shares = torch.empty(n, n, dtype=torch.float64)
+    shares = torch.empty(n, n, dtype=torch.float64, device=x.device)
     for start in range(0, n, ROWS):
         rows = slice(start, start + ROWS)
         shares[rows] = _shares(squared_distances(x, rows), k, start)

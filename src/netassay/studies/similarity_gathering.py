@@ -15,13 +15,13 @@ from netassay.axes import NOWHERE
 from netassay.capturing import visit
 from netassay.data import Batch, Data
 from netassay.errors import BadInput, NetassayError
+from netassay.measures.features import features, told
 from netassay.progress import track
 from netassay.quiet import quiet
 from netassay.records import Record
 from netassay.studies.forward import checked, device_of, forward
 from netassay.studies.provenance import Seen
 from netassay.studies.similarity_asked import Asked, Run, Tap
-from netassay.studies.similarity_standin import features, told
 from netassay.studies.survey import Call, survey
 
 FEW = 3

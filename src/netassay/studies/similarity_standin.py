@@ -11,24 +11,6 @@ from torch import Tensor
 from netassay.measures.measure import Measure, inner
 
 
-def features(
-    y: Tensor,
-    *,
-    positions: str = "flatten",
-    tokens: str = "mean",
-    mask: Tensor | None = None,
-    axis: int | None = None,
-    sample_axis: int = 0,
-    samples: int | None = None,
-) -> Tensor:
-    y = y.movedim(sample_axis, 0)
-    return y.reshape(len(y) if samples is None else samples, -1)
-
-
-def told(shape: Any, **_: Any) -> str:
-    return "flattened"
-
-
 def _prepare(x: Tensor) -> Tensor:
     x = x.double()
     x = x - x.mean(0)
