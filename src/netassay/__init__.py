@@ -36,6 +36,8 @@ PUBLIC = {
     "prescribe": "netassay.studies.prescribe",
     "select": "netassay.layers",
     "signal": "netassay.studies.signal",
+    "similarity": "netassay.measures",
+    "similarity_map": "netassay.studies.similarity_map",
     "summary": "netassay.studies.summary",
     "visit": "netassay.capturing",
     "watch": "netassay.front",

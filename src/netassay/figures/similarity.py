@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ SHOWN: Mapping[str, tuple[str, str]] = {
 }
 """Maps that stand beside each other: the end of an array's name, its title, and what it is."""
 UNTOLD = "not told from chance"
+NEAR = 0.05
+"""How far below 0 a debiased similarity may lie and still have the darkest shade."""
 FEW = 16
 """Layers that half the width of a page has room for."""
 
@@ -50,7 +53,7 @@ def similarity_map(results: Results, measure: str | None = None) -> Figure:
         ends=("far", "equal") if far else ("none", "equal"),
         unit=told.get("title", name),
         parts=tuple(parts),
-        columns=len(parts),
+        columns=2 if len(parts) == len(SHOWN) else len(parts),
         apart=(UNTOLD, "not defined"),
     )
 
@@ -84,14 +87,14 @@ def distant(told: Mapping[str, Any]) -> bool:
 def scale(result: Result, name: str) -> tuple[float, float]:
     """Return the numbers of the darkest and the brightest shade, which is that of equal features.
 
-    Of a similarity it is 1; where all of chance is above 0 the darkest is 0, so that maps can be compared.
+    Of a similarity it is 1, and the darkest is 0 where nothing lies far below, so that maps can be compared.
     """
     values = [np.asarray(result.arrays[name + end], dtype=float) for end in ("", "/null")]
     known = np.concatenate([one[np.isfinite(one)] for one in values])
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     if distant(_told(result, name)):
         return max(high, 1e-12), min(low, 0.0)
-    return min(low, 0.0), max(high, 1.0)
+    return (math.floor(10 * low) / 10 if low < -NEAR else 0.0), max(high, 1.0)
 
 
 def _part(result: Result, name: str, end: str, limits: tuple[float, float]) -> Figure:
@@ -165,7 +168,10 @@ def best(results: Results, measure: str | None = None) -> Figure:
 
 
 def best_of_b(results: Results, measure: str | None = None) -> Figure:
-    """Draw where in a the best match of each layer of b lies."""
+    """Draw where in a the best match of each layer of b lies; of a network against itself that is said already."""
+    values = np.asarray(last(results).arrays[measured(last(results), measure)])
+    if values.shape == values.T.shape and np.array_equal(values, values.T, equal_nan=True):
+        raise NothingToDraw("best_of_b", "a network against itself", "draw 'best'")
     return _best(results, "b", "best_of_b", measure)
 
 
@@ -191,7 +197,7 @@ def _best(results: Results, side: str, name: str, measure: str | None) -> Figure
         "are a stretch of layers that all resemble one. Hollow: whether it is the most alike is not told from chance, "
         f"over all layers of {other}.{more}",
         kind="lines",
-        wide=len(labels) > FEW,
+        wide=max(map(len, result.arrays[chosen].axes.values())) > FEW,
         x=labels,
         series={"best match": found, "own depth": own},
         x_label=f"layer of {side}, from input to output",

@@ -289,15 +289,17 @@
     const named = { nameLocation: "middle", nameTextStyle: { color: c.soft, fontSize: 11 } };
     const label = { color: c.soft, fontSize: 10, formatter: (name) => cut(name, 17) };
     const room = mapRoom(figure);
-    Object.assign(option.yAxis, named, { name: figure.yLabel, nameGap: edge(figure.rows) });
     option.grid = { left: room.left, right: 8, top: 4, bottom: room.bottom };
     const every = (count, pixels, step) => Math.max(0, Math.ceil((count * step) / pixels) - 1);
     const tall = holder.clientHeight - room.bottom - 4;
+    const led = (label, pixels) => label.slice(0, 3) + cut(label.slice(3), Math.floor(pixels / 5.6));
+    Object.assign(option.yAxis, named, { name: led(figure.yLabel, tall), nameGap: edge(figure.rows) });
     option.yAxis.axisLabel = Object.assign({ interval: (i) => (figure.rows.length - 1 - i) % (every(figure.rows.length, tall, 13) + 1) === 0 }, label);
-    Object.assign(option.xAxis, named, { name: figure.xLabel, nameGap: edge(figure.x) * 0.8 + 2 });
+    Object.assign(option.xAxis, named, { name: led(figure.xLabel, holder.clientWidth - room.left), nameGap: edge(figure.x) * 0.8 + 2 });
     option.xAxis.axisLabel = Object.assign({ interval: every(figure.x.length, holder.clientWidth - room.left, 15), rotate: 55 }, label);
     delete option.visualMap.text;
     option.visualMap.show = false;
+    option.visualMap.outOfRange = { color: [c.heat[0]] };
     if (figure.limits[0] > figure.limits[1]) Object.assign(option.visualMap, { min: figure.limits[1], max: figure.limits[0], inRange: { color: c.heat.slice().reverse() } });
     const place = (api, x, y) => {
       const [at, size] = [api.coord([0, figure.rows.length - 1]), api.size([1, 1])];

@@ -50,11 +50,11 @@ def _verdicts(named: Mapping[str, Result]) -> tuple[Verdict, ...]:
 
 def _lead(name: str, result: Result) -> str:
     """Say what was held against what."""
-    told = result.provenance
-    count = {side: int((result.tables["layers"].columns["side"] == side).sum()) for side in "ab"}
+    told, layers = result.provenance, result.tables["layers"].columns
+    count = {side: int((layers["side"] == side).sum()) for side in "ab"}
     sides = " against ".join(f"{count[side]} layers of {side} ({models(result, side)})" for side in "ab")
-    head = f"{name}: " if name else ""
-    return f"{head}{sides}, {told.get('samples', 0):,} samples of {told.get('data', '')}."
+    seen = f", {told['samples']:,} samples of {told.get('data', 'data')}" if "samples" in told else ""
+    return f"{f'{name}: ' if name else ''}{sides}{seen}."
 
 
 def _drawn(name: str, result: Result) -> list[Figure]:
