@@ -65,6 +65,11 @@ class Asked:
     notes: list[str]
 
     @property
+    def sides(self) -> tuple[list[Run], list[Run]]:
+        """Both sides."""
+        return self.a, self.b
+
+    @property
     def runs(self) -> list[Run]:
         """Every run once."""
         return list(dict.fromkeys([*self.a, *self.b]))
@@ -95,7 +100,9 @@ def twins(asked: Asked, layers: Patterns) -> Asked:
         settle(twin, asked.data[0])
         made[id(model)] = twin
         notes.append(told)
-    again = {run: Run(run.name, made[id(run.model)], run.data, chosen(made[id(run.model)], layers)) for run in asked.runs}
+    again = {
+        run: Run(run.name, made[id(run.model)], run.data, chosen(made[id(run.model)], layers)) for run in asked.runs
+    }
     told = f"untrained: twins, {'; '.join(dict.fromkeys(notes))}"
     return Asked([again[run] for run in asked.a], [again[run] for run in asked.b], asked.data, [told])
 
