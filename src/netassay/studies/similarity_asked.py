@@ -65,6 +65,11 @@ class Asked:
     notes: list[str]
 
     @property
+    def sides(self) -> tuple[list[Run], list[Run]]:
+        """Both sides."""
+        return self.a, self.b
+
+    @property
     def runs(self) -> list[Run]:
         """Every run once."""
         return list(dict.fromkeys([*self.a, *self.b]))

@@ -13,8 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from netassay.measures import rows
+from netassay.measures.hsic import doubly_centred, u_centred
 from netassay.seeds import generator
 from netassay.studies.similarity_asked import Tap
+from netassay.studies.similarity_diagnoses import from_gram
 from netassay.studies.similarity_pairs import Pairs, reordered
 
 GROUPS, LEAST, COLUMNS, WORD = 20, 4, 4096, 7
@@ -29,6 +32,7 @@ class Batched:
         self.taps, self.a, self.b, self.permutations, self.seed = taps, list(a), list(b), permutations, seed
         self.pilots: dict[int, Tensor] = {}
         self.grams: dict[int, Tensor] = {}
+        self.first: dict[int, dict[str, float]] = {}
         self.groups: list[tuple[Tensor, Tensor, Tensor]] = []
         self.permuted: Tensor | Any = 0
         self.batches = self.left_out = self.samples = 0
@@ -41,16 +45,19 @@ class Batched:
         if self.memory is None or self.memory.numel() < len(x) * COLUMNS or self.memory.device != x.device:
             self.memory = torch.empty(len(x) * COLUMNS, device=x.device)
         self.grams[tap] = gram(x, self.pilots[tap], self.memory)
+        if tap not in self.first:
+            self.first[tap] = from_gram(doubly_centred(self.grams[tap]), x)
 
     def end(self, n: int) -> None:
         """Add a batch, weighed by its samples."""
         if n < LEAST:
             self.left_out += n
             return
-        pairs = Pairs(n, symmetric=True)
-        every = {tap: pairs.packed(centred(one)) for tap, one in self.grams.items()}
+        size = len(next(iter(self.grams.values())))
+        pairs = Pairs(size, symmetric=True)
+        every = {tap: pairs.packed(u_centred(one)) for tap, one in self.grams.items()}
         a, b = (torch.stack([every[tap] for tap in side]) for side in (self.a, self.b))
-        weight = 1 / (n - 3)  # HSIC is the inner product over n(n - 3), its weight n
+        weight = 1 / (size - 3)  # HSIC is the inner product over n(n - 3), and its weight n
         part = (weight * (a @ b.T), weight * a.square().sum(1), weight * b.square().sum(1))
         at = self.batches % GROUPS
         if at == len(self.groups):
@@ -59,9 +66,14 @@ class Batched:
             self.groups[at] = tuple(x + y for x, y in zip(self.groups[at], part, strict=True))
         if self.permutations:
             drawn = torch.rand(self.permutations, n, generator=generator(self.seed, WORD, self.batches)).argsort(1)
-            self.permuted = self.permuted + weight * reordered(a.float(), b.float(), drawn, pairs)
+            moved = [rows(order, size) for order in drawn]
+            self.permuted = self.permuted + weight * reordered(a.float(), b.float(), moved, pairs)
         self.batches += 1
         self.samples += n
+
+    def told(self, tap: int) -> dict[str, float]:
+        """Tell what a layer's features are like in the first batch."""
+        return self.first[tap]
 
     def estimates(self) -> Tensor:
         """Return the map `(A, B)` from all batches, and from all but each group of them: `(1 + G, A, B)`."""
@@ -93,15 +105,6 @@ def gram(x: Tensor, pilot: Tensor, memory: Tensor) -> Tensor:
         total[half:, half:] += part[half:] @ part[half:].T
     total[half:, :half] = total[:half, half:].T
     return total
-
-
-def centred(k: Tensor) -> Tensor:
-    """U-centre a Gram matrix `(n, n)`: rows, columns and the diagonal of the result add up to 0, the diagonal is 0."""
-    n = len(k)
-    k = k.clone().fill_diagonal_(0)
-    rows = k.sum(1) / (n - 2)
-    k = k - rows[:, None] - rows + rows.sum() / (n - 1)
-    return k.fill_diagonal_(0)
 
 
 def _ratio(ab: Tensor, a: Tensor, b: Tensor) -> Tensor:

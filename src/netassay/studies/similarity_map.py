@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from torch import Tensor
-
-from netassay.measures import Measure
+from netassay.errors import BadInput
+from netassay.measures import named
 from netassay.result import Result, Table
 from netassay.studies.provenance import describe
-from netassay.studies.similarity_asked import Asked, Tap, asked, twins
-from netassay.studies.similarity_estimators import Estimate, Kept, from_pairwise, one_by_one, orders
-from netassay.studies.similarity_gathering import Gathered, Policy, gather
-from netassay.studies.similarity_standin import diagnose, named
+from netassay.studies.similarity_asked import asked, twins
+from netassay.studies.similarity_gathering import Policy
+from netassay.studies.similarity_look import Ask, Look
 from netassay.studies.similarity_tables import arrays, best_table, layer_table, measure_table
 
 
@@ -24,7 +21,7 @@ def similarity_map(
     data: Any = None,
     *,
     layers: str | Sequence[str] | None = None,
-    measures: Sequence[str] = ("cka",),
+    measures: str | Sequence[str] = ("cka",),
     positions: str = "flatten",
     tokens: str = "mean",
     mode: str = "auto",
@@ -43,62 +40,40 @@ def similarity_map(
     >>> r.array("cka").shape, r.array("cka").axes["layer of a"]
     ((3, 3), ('fc1', 'act1', 'head'))
     """
+    if data is None:
+        raise BadInput("similarity_map without data", "no samples to compare on", "similarity_map(a, b, data)")
     wanted = asked(a, b, data, data_b, layers, batch_size)
-    policy, chosen = Policy(positions, tokens), {name: named(name) for name in measures}
-    looked = Look(wanted, policy, chosen, memory, permutations, seed)
-    baseline = Look(twins(wanted, layers), policy, chosen, memory, 0, seed) if twin else None
-    return _result(looked, baseline, level)
+    names = [measures] if isinstance(measures, str) else list(measures)
+    chosen = {name: named(name) for name in names}
+    ask = Ask(Policy(positions, tokens), chosen, mode, permutations, seed, level, memory)
+    look = Look(wanted, ask)
+    baseline = Look(twins(wanted, layers), ask.without_chance(), "untrained twins") if twin else None
+    return _result(look, baseline)
 
 
-class Look:
-    """One pass, and the estimates made of it."""
-
-    def __init__(
-        self, wanted: Asked, policy: Policy, measures: dict[str, Measure], memory: int, permutations: int, seed: int
-    ) -> None:
-        self.wanted, self.measures, self.memory = wanted, measures, memory
-        self.permutations, self.seed = permutations, seed
-        self.gathered: Gathered = gather(wanted, policy, self._sinks)
-        self.n = self.gathered.seen[0].samples
-        self.a = [tap for run in wanted.a for tap in self.gathered.taps if tap.run is run]
-        self.b = [tap for run in wanted.b for tap in self.gathered.taps if tap.run is run]
-        self.found = {name: self._estimate(measure) for name, measure in measures.items()}
-
-    def _sinks(self, taps: list[Tap]) -> list[Kept]:
-        self.kept = Kept(taps, self.memory)
-        return [self.kept]
-
-    def features(self, tap: Tap) -> Tensor:
-        """Return the features of a tap."""
-        return self.kept.features(self.gathered.taps.index(tap))
-
-    def _estimate(self, measure: Measure) -> Estimate:
-        for x in self.a:
-            for y in self.b:
-                measure.check(self.n, x.d, y.d)
-        a = [self.features(tap) for tap in self.a]
-        b = a if self.a == self.b else [self.features(tap) for tap in self.b]
-        drawn = orders(len(a[0]), self.permutations, self.seed)
-        value, permuted = (from_pairwise if measure.pairwise else one_by_one)(measure, a, b, drawn)
-        nothing = np.full(value.shape, np.nan)
-        return Estimate(value, permuted, nothing, nothing, "full Gram", "the features fit into memory")
-
-
-def _result(looked: Look, baseline: Look | None, level: float) -> Result:
-    a, b = looked.a, looked.b
-    told = {tap: diagnose(looked.features(tap)) for tap in dict.fromkeys([*a, *b])}
-    maps, best = {}, []
-    for name, measure in looked.measures.items():
-        found = looked.found[name]
+def _result(look: Look, baseline: Look | None) -> Result:
+    a, b, level = look.a, look.b, look.ask.level
+    maps, best, notes = {}, [], [*look.gathered.notes]
+    for name, measure in look.ask.measures.items():
+        found = look.found[name]
         maps |= arrays(name, measure, found, a, b, level)
         best += best_table(name, measure, found, a, b, level)
+        notes += found.notes
         if baseline is not None:
             maps[f"{name}/untrained"] = arrays(name, measure, baseline.found[name], a, b, level)[name]
+    notes += [] if baseline is None else baseline.wanted.notes
     tables = {
-        "layers": layer_table({"a": a, "b": b}, looked.n, told),
+        "layers": layer_table({"a": a, "b": b}, look.n, look.diagnosed()),
         "best": Table.of(best),
         "patterns": Table.of([]),
-        "measures": measure_table(looked.measures, looked.found, a + b),
+        "measures": measure_table(look),
     }
-    notes = tuple(looked.gathered.notes) + tuple(looked.wanted.notes)
-    return Result("similarity_map", tables, maps, notes=notes, provenance=describe(looked.wanted.a[0].model))
+    return Result("similarity_map", tables, maps, notes=tuple(notes), provenance=_made(look))
+
+
+def _made(look: Look) -> dict[str, Any]:
+    sides = {name: ", ".join(run.name for run in runs) for name, runs in zip("ab", look.wanted.sides, strict=True)}
+    told = {"data": " | ".join(one.spec for one in look.wanted.data), "samples": look.n, "mode": "eval"}
+    told |= {"data_hash": " | ".join(f"{seen.hash:016x}" for seen in look.gathered.seen)}
+    policy = {"positions": look.ask.policy.positions, "tokens": look.ask.policy.tokens}
+    return {**describe(look.wanted.a[0].model), **sides, **told, **policy, "seed": look.ask.seed}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -33,14 +34,15 @@ class Pairs:
         return high * (high + 1) // 2 + torch.minimum(i, j)
 
 
-def reordered(first: Tensor, second: Tensor, drawn: Tensor, pairs: Pairs) -> Tensor:
+def reordered(first: Tensor, second: Tensor, drawn: Sequence[Tensor], pairs: Pairs) -> Tensor:
     """Return the inner products `(K, A, B)`, float64, of packed matrices `(A, P)` and `(B, P)`, the second in each order.
 
     Layers go last, so that an order fetches the entries of all layers at once.
     """
     flat = second.T.contiguous()
     out = torch.zeros(len(drawn), len(first), len(second), dtype=torch.float64, device=first.device)
-    for k, order in enumerate(drawn.to(first.device)):
+    for k, order in enumerate(drawn):
+        order = order.to(first.device)
         for begin in range(0, first.shape[1], BLOCK):
             part = slice(begin, begin + BLOCK)
             out[k] += first[:, part] @ flat[pairs.fetched(order, part)]

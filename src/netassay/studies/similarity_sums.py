@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from netassay.measures.centring import centred
 from netassay.studies.similarity_asked import Tap
 
 GROUPS = 10
@@ -101,11 +103,10 @@ class Sums:
     def end(self, n: int) -> None:
         """Add the batch to its groups: samples are dealt out in turn, so that no split into batches matters."""
         for g in range(GROUPS):
-            rows = slice((g - self.seen) % GROUPS, None, GROUPS)
             group = self.groups[g]
             for key, (left, right) in self._pairs().items():
-                x, of_x = self._side(left, rows)
-                y, of_y = self._side(right, rows)
+                x, of_x = self._side(left, n, g)
+                y, of_y = self._side(right, n, g)
                 if len(x):
                     part = Cross.of(x, y, of_x, of_y)
                     group[key] = group[key] + part if key in group else part
@@ -116,10 +117,10 @@ class Sums:
         own = {tap: ([tap], [tap]) for tap in dict.fromkeys([*self.a, *self.b])}
         return {"all": (self.a, self.b), **own}
 
-    def _side(self, taps: list[int], rows: slice) -> tuple[Tensor, Tensor]:
-        parts = [self.batch[tap][rows] for tap in taps]
-        owner = [torch.full((part.shape[1],), i, device=part.device) for i, part in enumerate(parts)]
-        return torch.cat(parts, 1), torch.cat(owner)
+    def _side(self, taps: list[int], n: int, group: int) -> tuple[Tensor, Tensor]:
+        """Return features `(rows, d)` of the group's samples, side by side, and which layer each belongs to."""
+        samples = slice((group - self.seen) % GROUPS, None, GROUPS)
+        return beside([self.batch[tap].unflatten(0, (n, -1))[samples].flatten(0, 1) for tap in taps])
 
     def total(self, key: Any) -> Cross:
         """Return the sums of all samples."""
@@ -132,10 +133,39 @@ class Sums:
         without = [{key: whole[key] - group[key] for key in whole} for group in self.groups if group]
         return torch.stack([self._map(one) for one in [whole, *without]])
 
+    def spectrum(self, tap: int) -> np.ndarray:
+        """Return the eigenvalues of a layer's covariance, rising."""
+        return np.asarray(torch.linalg.eigvalsh(self.total(tap).covariance()).clamp(min=0).cpu().numpy())
+
+    def told(self, tap: int) -> dict[str, float]:
+        """Tell what a layer's features are like."""
+        values, n, d = self.spectrum(tap), float(self.total(tap).n), self.taps[tap].d
+        shares = values[values > 0] / values.sum() if values.sum() > 0 else np.full(1, np.nan)
+        rank = float(np.exp(-(shares * np.log(shares)).sum()))
+        told = {"effective_rank": rank, "first_share": float(shares.max()), "leverage": np.nan, "whose": np.nan}
+        dead = float((self.total(tap).covariance().diagonal() == 0).double().mean())
+        return {"n": n, "d_over_n": d / n, **told, "dead": dead}
+
     def _map(self, sums: dict[Any, Cross]) -> Tensor:
         own = {tap: sums[tap].debiased()[0, 0] for tap in dict.fromkeys([*self.a, *self.b])}
         a, b = (torch.stack([own[tap] for tap in side]) for side in (self.a, self.b))
         return sums["all"].debiased() / torch.sqrt(torch.outer(a, b))
+
+
+def beside(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Put features of several layers side by side, and say which layer each belongs to."""
+    owner = [torch.full((part.shape[1],), i, device=part.device) for i, part in enumerate(parts)]
+    return torch.cat(list(parts), 1), torch.cat(owner)
+
+
+def reordered(a: Sequence[Tensor], b: Sequence[Tensor], drawn: Sequence[Tensor]) -> Tensor:
+    """Return the debiased CKA of two sides for each order of the second's rows, `(K, A, B)`, from kept features."""
+    sides = [[centred(x) for x in side] for side in (a, b)]
+    own = [torch.cat([Cross.of(x, x, *2 * [beside([x])[1]]).debiased()[0] for x in side]) for side in sides]
+    (x, of_x), (y, of_y) = beside(sides[0]), beside(sides[1])
+    found = [Cross.of(x, y[order.to(y.device)], of_x, of_y).debiased() for order in drawn]
+    scale = torch.sqrt(torch.outer(*own))
+    return torch.stack(found) / scale if found else scale.new_zeros(0, *scale.shape)
 
 
 def summed(values: Tensor, owner: Tensor, axis: int) -> Tensor:

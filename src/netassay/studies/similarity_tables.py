@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from netassay.measures import Measure
+from netassay.measures import Calibrated, Measure, calibrate
 from netassay.result import Array, Table
 from netassay.studies.similarity_asked import Run, Tap
 from netassay.studies.similarity_estimators import Estimate
-from netassay.studies.similarity_standin import calibrate
+from netassay.studies.similarity_look import Look
 
 A, B = "layer of a", "layer of b"
 Side = Sequence[Tap]
@@ -33,11 +34,36 @@ def blocks(a: Side, b: Side) -> Iterator[tuple[Run, Run, np.ndarray, np.ndarray]
 
 def arrays(name: str, measure: Measure, found: Estimate, a: Side, b: Side, level: float) -> dict[str, Array]:
     """Return a measure's map, and the maps that tell how much of it is chance."""
-    told = calibrate(found.value, found.permuted, measure.direction, measure.best, 1 - level)
+    told = judged(measure, found, level)
     null = found.permuted.mean(0) if len(found.permuted) else np.full(found.value.shape, np.nan)
+    if found.analytic is not None:
+        null = np.zeros(found.value.shape)
     maps = {"": found.value, "/calibrated": told.calibrated, "/p": told.p, "/null": null, "/threshold": told.threshold}
     maps |= {"/low": found.low, "/high": found.high}
     return {name + key: Array(values, **{A: labels(a), B: labels(b)}) for key, values in maps.items()}
+
+
+def judged(measure: Measure, found: Estimate, level: float) -> Calibrated:
+    """Judge a map by its orders, or by its law where that is known without them."""
+    if found.analytic is not None:
+        return found.analytic
+    return calibrate(found.value, found.permuted, measure.direction, measure.best, 1 - level)
+
+
+def part(found: Estimate, rows: np.ndarray, columns: np.ndarray, besides: bool) -> Estimate:
+    """Return what belongs to a pair of models; `besides` leaves out each layer's match with itself."""
+    pick = np.ix_(rows, columns)
+    out = np.eye(len(rows), dtype=bool) if besides else np.zeros((len(rows), len(columns)), dtype=bool)
+    value, permuted = (
+        np.where(out, np.nan, one) for one in (found.value[pick], found.permuted[:, rows][:, :, columns])
+    )
+    analytic = found.analytic
+    if analytic is not None:
+        p = np.where(out, np.nan, analytic.p[pick])
+        least = [np.minimum(1, np.nanmin(p, axis, initial=1) * p.shape[axis]) for axis in (1, 0)]
+        whole = float(min(1, np.nanmin(p, initial=1) * p.size))
+        analytic = Calibrated(p, analytic.threshold[pick], analytic.calibrated[pick], *least, whole)
+    return replace(found, value=value, permuted=permuted, low=found.low[pick], high=found.high[pick], analytic=analytic)
 
 
 def positions(side: Side) -> np.ndarray:
@@ -74,19 +100,13 @@ def layer_table(sides: Mapping[str, Side], n: int, told: Mapping[Tap, Mapping[st
 
 def best_table(name: str, measure: Measure, found: Estimate, a: Side, b: Side, level: float) -> list[dict[str, Any]]:
     """For each layer of each model, the most similar layer of each other model, in both directions."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for one, other, i, j in blocks(a, b):
-        pick = np.ix_(i, j)
-        part = found.value[pick], found.permuted[:, i][:, :, j]
-        if one is other:  # of a network itself, every layer's best match is that layer
-            eye = np.eye(len(i), dtype=bool)
-            worst = -np.inf if measure.direction == "similarity" else np.inf
-            part = np.where(eye, worst, part[0]), np.where(eye, worst, part[1])
-        told = calibrate(*part, measure.direction, measure.best, 1 - level)
-        sides = (("a", part[0], told.calibrated, told.p_row_max), ("b", part[0].T, told.calibrated.T, told.p_col_max))
-        for of, values, calibrated, p in sides:
-            taps = ([a[k] for k in i], [b[k] for k in j])
-            rows += _matches(name, measure, of, values, calibrated, p, taps if of == "a" else taps[::-1])
+        mine = part(found, i, j, one is other)
+        told = judged(measure, mine, level)
+        taps = ([a[k] for k in i], [b[k] for k in j])
+        rows += _matches(name, measure, "a", mine.value, told.calibrated, told.p_row_max, taps)
+        rows += _matches(name, measure, "b", mine.value.T, told.calibrated.T, told.p_col_max, taps[::-1])
     return rows
 
 
@@ -95,9 +115,12 @@ def _matches(
 ) -> Iterator[dict[str, Any]]:
     mine, theirs = sides
     here, there = positions(mine), positions(theirs)
-    order = np.argsort(-values if measure.direction == "similarity" else values, axis=1, kind="stable")
+    order = np.argsort(-values if measure.direction == "similarity" else values, axis=1, kind="stable")  # NaN last
     for row, ranked in enumerate(order):
-        k, second = int(ranked[0]), int(ranked[1]) if len(ranked) > 1 else None
+        known = [int(k) for k in ranked if np.isfinite(values[row, k])]
+        if not known:
+            continue
+        k, second = known[0], known[1] if len(known) > 1 else None
         pair = ((mine[row], here[row]), (theirs[k], there[k]))
         (one, at), (other, to) = pair if of == "a" else pair[::-1]
         yield {
@@ -116,11 +139,13 @@ def _matches(
         }
 
 
-def measure_table(measures: Mapping[str, Measure], found: Mapping[str, Estimate], taps: Side) -> Table:
+def measure_table(look: Look) -> Table:
     """One row for each measure: what it declares, and how it was estimated."""
-    widest = max(tap.d for tap in taps)
-    return Table.of(
-        [
+    widest = max(tap.d for tap in (*look.a, *look.b))
+    rows = []
+    for name, one in look.ask.measures.items():
+        estimator, why = look.way_of(name)
+        rows.append(
             {
                 "measure": name,
                 "title": one.title,
@@ -130,10 +155,9 @@ def measure_table(measures: Mapping[str, Measure], found: Mapping[str, Estimate]
                 "invariances": ", ".join(sorted(one.invariances)),
                 "metric": one.metric,
                 "smallest_n": one.smallest(widest, widest),
-                "estimator": found[name].estimator,
-                "why": found[name].why,
+                "estimator": estimator,
+                "why": why,
                 "source": one.source,
             }
-            for name, one in measures.items()
-        ]
-    )
+        )
+    return Table.of(rows)
