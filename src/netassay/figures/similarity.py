@@ -60,7 +60,7 @@ def similarity_map(results: Results, measure: str | None = None) -> Figure:
 
 def measured(result: Result, measure: str | None) -> str:
     """Return a measure of a map, by default its first."""
-    known = result.tables["measures"].columns["measure"].tolist()
+    known = [row["measure"] for row in result.tables["measures"].rows()] if "measures" in result.tables else []
     if not known:
         raise NothingToDraw("map", "no measure was taken", "map with measures=['cka']")
     if measure is not None and measure not in known:

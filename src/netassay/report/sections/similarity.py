@@ -50,6 +50,8 @@ def _verdicts(named: Mapping[str, Result]) -> tuple[Verdict, ...]:
 
 def _lead(name: str, result: Result) -> str:
     """Say what was held against what."""
+    if "layers" not in result.tables:
+        return ""
     told, layers = result.provenance, result.tables["layers"].columns
     count = {side: int((layers["side"] == side).sum()) for side in "ab"}
     sides = " against ".join(f"{count[side]} layers of {side} ({models(result, side)})" for side in "ab")
