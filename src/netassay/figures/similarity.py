@@ -23,7 +23,7 @@ SHOWN: Mapping[str, tuple[str, str]] = {
 UNTOLD = "not told from chance"
 NEAR = 0.05
 """How far below 0 a debiased similarity may lie and still have the darkest shade."""
-FEW = 16
+FEW = 24
 """Layers that half the width of a page has room for."""
 
 
@@ -186,7 +186,7 @@ def _best(results: Results, side: str, name: str, measure: str | None) -> Figure
     rows = [row for row in rows if (row["model_a"], row["model_b"]) == pairs[0]]
     other = "b" if side == "a" else "a"
     at = _positions(result)
-    own, found = (np.array([at[_key(row, one)] for row in rows]) for one in (side, other))
+    own, match = (np.array([at[_key(row, one)] for row in rows]) for one in (side, other))
     labels = [str(row[f"layer_{side}"]) for row in rows]
     more = f" Of several pairs of models the first is drawn: {pairs[0][0]} and {pairs[0][1]}." if pairs[1:] else ""
     return Figure(
@@ -199,7 +199,7 @@ def _best(results: Results, side: str, name: str, measure: str | None) -> Figure
         kind="lines",
         wide=max(map(len, result.arrays[chosen].axes.values())) > FEW,
         x=labels,
-        series={"best match": found, "own depth": own},
+        series={"best match": match, "own depth": own},
         x_label=f"layer of {side}, from input to output",
         y_label=f"relative depth in {other}",
         limits=(0.0, 1.05),

@@ -116,7 +116,8 @@ def _panel(canvas: Canvas, one: Figure) -> None:
             axes.set_title(part.title, loc="left", fontweight="bold", color="black", parse_math=False)
             axes.set_ylabel(part.y_label if i % one.columns == 0 else "")
             axes.margins(x=0.12, y=0.12)
-            axes.get_legend().remove()
+            if (own := axes.get_legend()) is not None:
+                own.remove()
             continue
         axes.set_title("", loc="left")
         axes.set_title(tail(part.title) if i < one.columns else "", fontweight="bold", parse_math=False)

@@ -13,7 +13,7 @@ from netassay.plots.kinds import BAD, HEAT, NONE, tail
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure as Canvas
 
 PAGE, SIDE, ABOVE, BELOW = 7.0, 0.62, 0.8, 0.62
@@ -70,7 +70,7 @@ def _scale(canvas: Canvas, made: list[Axes], one: Figure) -> None:
         bar.ax.invert_xaxis()
 
 
-def ramp(one: Figure) -> LinearSegmentedColormap:
+def ramp(one: Figure) -> Colormap:
     """Return the colours of a map: bright is what equal features have, also where that is a small number."""
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -96,7 +96,7 @@ def tile(axes: Axes, part: Figure, wide: float) -> None:
 
 def _named(axes: Axes, part: Figure, wide: float) -> None:
     """Name rows and columns; where there are too many to read, every so many."""
-    aslant = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"}
+    aslant: dict[str, Any] = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"}
     for names, place, room, told in (
         (list(map(str, part.x)), axes.set_xticks, wide, aslant),
         (list(part.series), axes.set_yticks, wide * _shape(part), {}),

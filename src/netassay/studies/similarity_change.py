@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from torch import nn
 
@@ -12,8 +13,8 @@ from netassay.result import Result
 from netassay.studies.change import END, START, Pair
 from netassay.studies.similarity_map import similarity_map
 
-SEED = "seed"
-"""What the map against a second seed is called."""
+NAMES = {START: START, "seed": "second seed"}
+"""What each map is called, and the other network in it."""
 SAMPLES = 256
 """Samples by which layers are compared: enough to tell them from chance, few enough to take little time."""
 
@@ -21,16 +22,17 @@ SAMPLES = 256
 def similarity(pair: Pair) -> Mapping[str, Result]:
     """Map the network against itself before learning, and against a second seed where one was asked for."""
     others: dict[str, Callable[[], nn.Module]] = {START: lambda: pair.start}
-    others |= {} if pair.second is None else {SEED: pair.second}
+    others |= {} if pair.second is None else {"seed": pair.second}
     return {f"similarity/{name}": _alike(pair, name, other) for name, other in others.items()}
 
 
 def _alike(pair: Pair, name: str, other: Callable[[], nn.Module]) -> Result:
     """Map the network against another; where that cannot be done say why, as an examination has more to tell."""
     try:
-        return similarity_map({END: pair.end}, {name: other()}, _first(pair.data), layers=pair.layers)
+        made = similarity_map({END: pair.end}, {NAMES[name]: other()}, _first(pair.data), layers=pair.layers)
     except BadInput as reason:
         return Result("similarity_map", notes=(f"no map: {reason.found}",))
+    return replace(made, provenance={**made.provenance, "data": pair.data.spec})
 
 
 def _first(data: Data) -> list[Batch]:

@@ -61,17 +61,18 @@ def _lead(name: str, result: Result) -> str:
 
 def _drawn(name: str, result: Result) -> list[Figure]:
     """Return the figures of one map, the maps of further measures after that of the first."""
-    first, *rest = figures({name: result}) or [None]
-    if first is None:
+    made = figures({name: result})
+    if not made:
         return []
     others = result.tables["measures"].columns["measure"].tolist()[1:]
     more = [replace(figure({name: result}, "map", measure=one), name=f"map_{i}") for i, one in enumerate(others, 1)]
-    return [_named(name, one) for one in (first, *more, *rest)]
+    return [_named(name, result, one) for one in (made[0], *more, *made[1:])]
 
 
-def _named(name: str, one: Figure) -> Figure:
+def _named(name: str, result: Result, one: Figure) -> Figure:
     """Say of which of several maps a figure is."""
-    return replace(one, name=f"{one.name}-{name}", title=f"{one.title}, {name}") if name else one
+    of = f"a: {models(result, 'a')}, b: {models(result, 'b')}"
+    return replace(one, name=f"{one.name}-{name}", title=f"{one.title} ({of})") if name else one
 
 
 def sizes(run: Run, results: Mapping[str, Result]) -> Section | None:
