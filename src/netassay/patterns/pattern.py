@@ -40,7 +40,7 @@ class Pattern:
 
     def row(self, name: str) -> dict[str, Any]:
         """Return the row of one pattern."""
-        return self.rows[PATTERNS.index(name)]  # type: ignore[arg-type]
+        return self.rows[PATTERNS.index(name)]
 
 
 def pattern(
@@ -158,21 +158,27 @@ def _independent(maps: int, pairs: Sequence[tuple[Hashable, Hashable]] | None) -
 
 
 def _grid(map: Floats, positions: tuple[npt.ArrayLike, npt.ArrayLike] | None, itself: bool) -> Grid:
-    I, J = map.shape
-    if itself and I != J:
-        raise BadInput("the pattern of a map against itself", f"{I} x {J} cells", "give a square map, or itself=False")
-    middle = [(np.arange(size) + 0.5) / size for size in (I, J)]
+    height, width = map.shape
+    if itself and height != width:
+        raise BadInput(
+            "the pattern of a map against itself", f"{height} x {width} cells", "give a square map, or itself=False"
+        )
+    middle = [(np.arange(size) + 0.5) / size for size in (height, width)]
     rows, columns = (np.asarray(one, dtype=np.float64) for one in (middle if positions is None else positions))
     inside = all(np.isfinite(one).all() and one.min() >= 0 and one.max() <= 1 for one in (rows, columns) if one.size)
-    if rows.shape != (I,) or columns.shape != (J,) or not inside:
-        found = f"positions {rows.shape} and {columns.shape} for {I} x {J} cells" if inside else "some outside [0, 1]"
+    if rows.shape != (height,) or columns.shape != (width,) or not inside:
+        found = (
+            f"positions {rows.shape} and {columns.shape} for {height} x {width} cells"
+            if inside
+            else "some outside [0, 1]"
+        )
         raise BadInput("a pattern over positions", found, "give one in [0, 1] for each row and for each column")
-    there = np.isfinite(map) & ~(np.eye(I, J, dtype=bool) if itself else np.zeros((I, J), dtype=bool))
+    there = np.isfinite(map) & ~(np.eye(height, dtype=bool) if itself else np.zeros_like(map, dtype=bool))
     return Grid(rows, columns, there)
 
 
 def _several(maps: Any) -> list[Any]:
-    one = isinstance(maps, np.ndarray) and maps.ndim == 2 or not len(maps) or np.ndim(maps[0]) == 1
+    one = (isinstance(maps, np.ndarray) and maps.ndim == 2) or not len(maps) or np.ndim(maps[0]) == 1
     return [maps] if one else list(maps)
 
 

@@ -1,4 +1,4 @@
-"""Templates: what an ideal diagonal, triangle and block look like over given positions, row and column effects apart."""
+"""Templates: ideal diagonals, triangles and blocks over given positions, row and column effects taken out."""
 
 from __future__ import annotations
 
