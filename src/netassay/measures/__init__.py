@@ -1,5 +1,33 @@
 """How alike two sets of features of the same samples are: measures by family, in float64; torch and numpy only."""
 
+from netassay.measures.calibrating import Calibrated, calibrate, orders
+from netassay.measures.chance import Traces, null_moments, null_quantile, null_skewness, null_tail
+from netassay.measures.features import features, rows, told
+from netassay.measures.intervals import without_batches, without_each, without_groups
 from netassay.measures.measure import Invariance, Measure
+from netassay.measures.score import Score
+from netassay.measures.similarity import similarity
+from netassay.measures.table import MEASURES, named
 
-__all__ = ["Invariance", "Measure"]
+__all__ = [
+    "MEASURES",
+    "Calibrated",
+    "Invariance",
+    "Measure",
+    "Score",
+    "Traces",
+    "calibrate",
+    "features",
+    "named",
+    "null_moments",
+    "null_quantile",
+    "null_skewness",
+    "null_tail",
+    "orders",
+    "rows",
+    "similarity",
+    "told",
+    "without_batches",
+    "without_each",
+    "without_groups",
+]
