@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -138,6 +139,26 @@ def _measure(name):
         "direction": DIRECTIONS.get(name, "similarity"), "lowest": -1.0, "highest": 1.0, "invariances": "offset, scale",
         "metric": False, "smallest_n": 4, "estimator": "full Gram", "why": "n is smaller than d", "source": "made up",
     }  # fmt: skip
+
+
+def unlike(made: Result) -> Result:
+    """Return a map in which nothing is told from chance."""
+    arrays = dict(made.arrays)
+    for measure in made.tables["measures"].columns["measure"]:
+        for name, value in {"/calibrated": 0.0, "/p": 0.4}.items():
+            old = made.arrays[measure + name]
+            arrays[measure + name] = Array(np.full(old.shape, value), **old.axes)
+    return replace(made, arrays=arrays)
+
+
+def undefined(made: Result, layer: str) -> Result:
+    """Return a map in which a layer of a has no similarity, since it is constant."""
+    arrays = {}
+    for name, old in made.arrays.items():
+        values = np.array(old)
+        values[old.axes["layer of a"].index(layer)] = np.nan
+        arrays[name] = Array(values, **old.axes)
+    return replace(made, arrays=arrays)
 
 
 SIZES = {"resnet": {f"resnet[{','.join(4 * [str(k)])}]:input=8": 8 * k for k in (1, 2, 3, 4)}}
