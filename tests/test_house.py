@@ -53,7 +53,7 @@ DIRECTIONS = {
     "front": "objectives report result store studies watching",
     "terminal": "report result store verdicts",
     "options": "errors store zoo",
-    "commands": "comparing errors front objectives options quiet report result spec store studies terminal",
+    "commands": "comparing data errors front objectives options quiet report result spec store studies terminal zoo",
     "cli": "errors",
     "testing": "rules",
     "__main__": "cli",
