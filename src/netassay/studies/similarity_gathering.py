@@ -83,7 +83,8 @@ def gather(
             stack.enter_context(quiet(model))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
-        found, sinks = None, ()
+        found: Gathered | None = None
+        sinks: Sequence[Sink] = ()
         for number, batches in enumerate(track(_paired(asked.data), task, _length(asked.data))):
             if found is None:
                 found = _surveyed(asked, policy, batches)

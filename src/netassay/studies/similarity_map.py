@@ -7,7 +7,7 @@ from typing import Any
 
 from netassay.errors import BadInput
 from netassay.measures import named
-from netassay.result import Result, Table
+from netassay.result import Array, Result, Table
 from netassay.studies.provenance import describe
 from netassay.studies.similarity_asked import asked, twins
 from netassay.studies.similarity_gathering import Policy
@@ -53,7 +53,9 @@ def similarity_map(
 
 def _result(look: Look, baseline: Look | None) -> Result:
     a, b, level = look.a, look.b, look.ask.level
-    maps, best, notes = {}, [], [*look.gathered.notes]
+    maps: dict[str, Array] = {}
+    best: list[dict[str, Any]] = []
+    notes = [*look.gathered.notes]
     for name, measure in look.ask.measures.items():
         found = look.found[name]
         maps |= arrays(name, measure, found, a, b, level)

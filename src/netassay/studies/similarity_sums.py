@@ -120,7 +120,7 @@ class Sums:
     def _side(self, taps: list[int], n: int, group: int) -> tuple[Tensor, Tensor]:
         """Return features `(rows, d)` of the group's samples, side by side, and which layer each belongs to."""
         samples = slice((group - self.seen) % GROUPS, None, GROUPS)
-        return beside([self.batch[tap].unflatten(0, (n, -1))[samples].flatten(0, 1) for tap in taps])
+        return beside([self.batch[tap].view(n, -1, self.taps[tap].d)[samples].flatten(0, 1) for tap in taps])
 
     def total(self, key: Any) -> Cross:
         """Return the sums of all samples."""
