@@ -1,6 +1,6 @@
 """How alike two sets of features of the same samples are: measures by family, in float64; torch and numpy only."""
 
-from netassay.measures.calibrating import Calibrated, calibrate, orders
+from netassay.measures.calibrating import Calibrated, calibrate, orders, under_orders
 from netassay.measures.chance import Traces, null_moments, null_quantile, null_skewness, null_tail
 from netassay.measures.features import features, rows, told
 from netassay.measures.intervals import without_batches, without_each, without_groups
@@ -27,6 +27,7 @@ __all__ = [
     "rows",
     "similarity",
     "told",
+    "under_orders",
     "without_batches",
     "without_each",
     "without_groups",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from netassay.errors import BadInput
 from netassay.inference import jackknife
-from netassay.measures.calibrating import calibrate, orders
+from netassay.measures.calibrating import calibrate, orders, under_orders
 from netassay.measures.features import features, rows, told
 from netassay.measures.intervals import GROUPS, without_each, without_groups
 from netassay.measures.measure import Measure
@@ -52,7 +52,7 @@ def similarity(
     chosen.check(len(fx), fx.shape[1], fy.shape[1])
     a, b = chosen.prepare(fx), chosen.prepare(fy)
     value = chosen.compare(a, b, None)
-    null = np.array([chosen.compare(a, b, rows(order, len(fx))) for order in orders(n, permutations, seed)])
+    null = under_orders(chosen, a, b, [rows(order, len(fx)) for order in orders(n, permutations, seed)])
     judged = calibrate([[value]], null.reshape(-1, 1, 1), chosen.direction, chosen.best, 1 - level)
     low, high, left = _interval(chosen, fx, fy, (a, b), n, level, seed)
     made = [told(tuple(side.shape), positions=positions, tokens=tokens) for side in given]
