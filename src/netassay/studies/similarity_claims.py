@@ -21,8 +21,11 @@ Pair = tuple[Run, Run, Estimate]
 
 
 def pairs(look: Look, name: str) -> list[Pair]:
-    """Return each pair of models and its part of a measure's map."""
-    return [(one, other, part(look.found[name], i, j, one is other)) for one, other, i, j in blocks(look.a, look.b)]
+    """Return each pair of models and its part of a measure's map; of a map and its mirror image the first."""
+    a, b = look.wanted.sides
+    mirrored = {(a[i], a[j]) for i in range(len(a)) for j in range(i)} if a == b else set()
+    every = [pair for pair in blocks(look.a, look.b) if pair[:2] not in mirrored]
+    return [(one, other, part(look.found[name], i, j, one is other)) for one, other, i, j in every]
 
 
 def patterns(look: Look, name: str) -> dict[tuple[str, str], Pattern]:
@@ -45,7 +48,7 @@ def pattern_rows(name: str, found: Mapping[tuple[str, str], Pattern]) -> list[di
 def claims(look: Look, name: str, found: Mapping[tuple[str, str], Pattern]) -> Iterator[Claim]:
     """Put to the test, for every pair of models: more than chance, corresponding layers, the pattern."""
     every = pairs(look, name)
-    yield from _shared(look, name, every)
+    yield from _shared(look, name, [pair for pair in every if pair[0] is not pair[1]])
     for one, other, mine in every:
         several = f" of {one.name} and {other.name}" if len(every) > 1 else ""
         if one is not other:
@@ -62,8 +65,9 @@ def _shared(look: Look, name: str, every: Sequence[Pair]) -> Iterator[Claim]:
         at = _best(mine.value, measure)
         if at is None or not np.isfinite(chance):
             continue
+        who = f"{one.name} and {other.name}" if len(every) > 1 else "a and b"
         yield Claim(
-            statement=f"{one.name} and {other.name} share more than chance allows ({name}; p = {chance:.2g})",
+            statement=f"{who} share more than chance allows ({name}; p = {chance:.2g})",
             effect=float(mine.value[at]),
             interval=(float(mine.low[at]), float(mine.high[at])),
             n=look.n,
