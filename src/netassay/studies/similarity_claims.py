@@ -35,8 +35,8 @@ def patterns(look: Look, name: str) -> dict[tuple[str, str], Pattern]:
     for one, other, mine in pairs(look, name):
         known = np.isfinite(mine.value)
         if min(known.any(1).sum(), known.any(0).sum()) >= LEAST:
-            asked = {"itself": one is other, "seed": look.ask.seed, "level": look.ask.level}
-            found[one.name, other.name] = pattern(sign * mine.value, **asked)
+            named = pattern(sign * mine.value, itself=one is other, seed=look.ask.seed, level=look.ask.level)
+            found[one.name, other.name] = named
     return found
 
 
@@ -65,7 +65,7 @@ def _shared(look: Look, name: str, every: Sequence[Pair]) -> Iterator[Claim]:
         at = _best(mine.value, measure)
         if at is None or not np.isfinite(chance):
             continue
-        who = f"{one.name} and {other.name}" if len(every) > 1 else "a and b"
+        who = "a and b" if len(look.wanted.a) == len(look.wanted.b) == 1 else f"{one.name} and {other.name}"
         yield Claim(
             statement=f"{who} share more than chance allows ({name}; p = {chance:.2g})",
             effect=float(mine.value[at]),

@@ -71,7 +71,10 @@ def _result(look: Look, baseline: Look | None) -> Result:
         if baseline is not None:
             maps[f"{name}/untrained"] = arrays(name, measure, baseline.found[name], a, b, level)[name]
     notes += [] if baseline is None else baseline.wanted.notes
-    diagnosed, names = look.diagnosed(), {tap: label for side in (b, a) for tap, label in zip(side, labels(side), strict=True)}
+    diagnosed, names = (
+        look.diagnosed(),
+        {tap: label for side in (b, a) for tap, label in zip(side, labels(side), strict=True)},
+    )
     warned = verdicts(diagnosed, names, look.gathered.classes(), look.ask.measures)
     tables = {
         "layers": layer_table({"a": a, "b": b}, look.n, diagnosed),
