@@ -63,7 +63,8 @@ class Batched:
         if at == len(self.groups):
             self.groups.append(part)
         else:
-            self.groups[at] = tuple(x + y for x, y in zip(self.groups[at], part, strict=True))
+            x = self.groups[at]
+            self.groups[at] = (x[0] + part[0], x[1] + part[1], x[2] + part[2])
         if self.permutations:
             drawn = torch.rand(self.permutations, n, generator=generator(self.seed, WORD, self.batches)).argsort(1)
             moved = [rows(order, size) for order in drawn]
