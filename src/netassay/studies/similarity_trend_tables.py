@@ -1,0 +1,117 @@
+"""Trend tables: the pattern of each size, the slope of each index, and where the pattern changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from netassay.engine import Payload
+from netassay.inference import seed_interval
+from netassay.patterns import PATTERNS, Pattern
+from netassay.result import Claim, Table
+from netassay.studies.init_claims import enough
+
+
+@dataclass(frozen=True)
+class Size:
+    """One spec: its family, how many layers were compared over how many pairs of seeds, and its pattern."""
+
+    family: str
+    spec: str
+    size: int
+    pairs: int
+    told: Pattern
+    made: Payload
+
+    def each(self, name: str) -> np.ndarray:
+        """Return the index of a pattern for each network, as the jackknife sees it; of a triangle, on its own side."""
+        side = -1.0 if name == "triangle" and self.told.row(name)["index"] < 0 else 1.0
+        return side * np.array([one[PATTERNS.index(name)] for one in self.told.values])
+
+
+def sizes(found: Sequence[Size]) -> Table:
+    """One row for each spec."""
+    return Table.of([_row(one) for one in found])
+
+
+def _row(one: Size) -> dict[str, Any]:
+    row: dict[str, Any] = {"family": one.family, "spec": one.spec, "size": one.size, "pairs": one.pairs}
+    for name in PATTERNS:
+        told = one.told.row(name)
+        row |= {name: told["index"], f"{name}_low": told["low"], f"{name}_high": told["high"], f"{name}_p": told["p"]}
+    return row | {"told": one.told.name, "side": one.told.side, "accuracy": float(one.made["accuracy"].mean())}
+
+
+def trends(found: Sequence[Size], seeds: Sequence[int], level: float) -> dict[str, Table]:
+    """Return "trends", a row for each family and pattern, and "nets", a row for each network."""
+    rows = []
+    for family, ordered in _families(found):
+        changes = {name: f"{a.spec} and {b.spec}" for a, b in _changes(ordered) for name in (a.told.name, b.told.name)}
+        for name in PATTERNS:
+            slope, low, high = _slope(ordered, name, level)
+            between = changes.get(name, "none")
+            told = {"slope": slope, "low": low, "high": high, "changes_between": between}
+            rows.append({"family": family, "pattern": name, **told})
+    nets = [
+        {"family": one.family, "spec": one.spec, "seed": seed, "accuracy": hits, "diverged": end}
+        for one in found
+        for seed, hits, end in zip(seeds, one.made["accuracy"].tolist(), one.made["diverged"].tolist(), strict=True)
+    ]
+    return {"trends": Table.of(rows), "nets": Table.of(nets)}
+
+
+def claims(found: Sequence[Size], level: float) -> tuple[Claim, ...]:
+    """Claim of each family where its pattern changes, or that the one it keeps grows; corrected for all of them."""
+    asked = [one for _, ordered in _families(found) for one in _asked(ordered)]
+    corrected = 1 - (1 - level) / max(len(asked), 1)
+    return tuple(_claim(statement, values, corrected, len(asked)) for statement, values in asked)
+
+
+def _asked(ordered: Sequence[Size]) -> list[tuple[str, list[float]]]:
+    """Return statements, each with its effect for each seed."""
+    family = ordered[0].family
+    changes = [
+        (
+            f"{family}: the pattern changes from {a.told.name} to {b.told.name} between {a.spec} and {b.spec}",
+            ((b.each(b.told.name) - b.each(a.told.name)) - (a.each(b.told.name) - a.each(a.told.name))).tolist(),
+        )
+        for a, b in _changes(ordered)
+    ]
+    name = ordered[0].told.name
+    grows = (f"{family}: the pattern is {name} at every size, and more so with size", _slopes(ordered, name))
+    return changes or ([grows] if len(ordered) > 1 else [])
+
+
+def _claim(statement: str, values: list[float], level: float, tests: int) -> Claim:
+    effect, low, high = seed_interval(values, level)
+    fields = {"effect": effect, "interval": (low, high), "n": len(values), "counted": "seeds", "unit": "index"}
+    return enough(Claim.above(0.0, statement=statement, **fields, level=level, tests=tests, correction="Bonferroni"))
+
+
+def _slope(ordered: Sequence[Size], name: str, level: float) -> tuple[float, float, float]:
+    return seed_interval(_slopes(ordered, name), level)
+
+
+def _slopes(ordered: Sequence[Size], name: str) -> list[float]:
+    """Return the least-squares slope of an index per doubling of the size, for each seed."""
+    doublings = np.log2([one.size for one in ordered])
+    away = doublings - doublings.mean()
+    if not np.any(away):
+        return [math.nan]
+    side = -1.0 if name == "triangle" and np.mean([one.told.row(name)["index"] for one in ordered]) < 0 else 1.0
+    values = np.array([[one[PATTERNS.index(name)] for one in size.told.values] for size in ordered])
+    return np.asarray(side * (away @ values) / (away @ away)).tolist()  # type: ignore[no-any-return]
+
+
+def _families(found: Sequence[Size]) -> Iterator[tuple[str, list[Size]]]:
+    for family in dict.fromkeys(one.family for one in found):
+        yield family, sorted((one for one in found if one.family == family), key=lambda one: one.size)
+
+
+def _changes(ordered: Sequence[Size]) -> list[tuple[Size, Size]]:
+    return [(a, b) for a, b in pairwise(ordered) if a.told.name != b.told.name]
