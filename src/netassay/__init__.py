@@ -38,6 +38,7 @@ PUBLIC = {
     "signal": "netassay.studies.signal",
     "similarity": "netassay.measures",
     "similarity_map": "netassay.studies.similarity_map",
+    "similarity_trend": "netassay.studies.similarity_trend",
     "summary": "netassay.studies.summary",
     "visit": "netassay.capturing",
     "watch": "netassay.front",

@@ -9,13 +9,14 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from torch import nn
 
-from netassay.commands.showing import show
+from netassay.commands.showing import kept_ledger, show
 from netassay.data import Data, load_data
 from netassay.errors import BadInput
 from netassay.options import MADE, SHOWN, AtOnce, Made, Patterns, Shown
 from netassay.spec import parse
 from netassay.studies.checkpoints import natural
 from netassay.studies.similarity_map import similarity_map
+from netassay.studies.similarity_trend import similarity_trend
 from netassay.zoo import build, fitted, placed
 
 
@@ -34,13 +35,16 @@ def similarity(
     twin: Annotated[bool, Parameter(negative="")] = False,
     checkpoints: str | None = None,
     trend: Patterns = (),
+    seeds: int = 3,
+    epochs: int = 3,
+    workers: int = 2,
     batch_size: AtOnce = 128,
     made: Made = MADE,
     shown: Shown = SHOWN,
 ) -> int:
     """Compare every layer of A with every layer of B, calibrated against chance; A with itself where B is left out.
 
-    With --trend, networks of growing size are trained twice each, and the pattern of their maps is told size by size.
+    With --trend, networks of growing size are trained with several seeds each, and the pattern of their maps is told.
 
     Parameters
     ----------
@@ -68,22 +72,37 @@ def similarity(
         Pattern of weight files of A, e.g. 'run/*.safetensors': each against B, or against each other.
     trend
         Specs of one family or several, small to large, instead of A and B.
+    seeds
+        How many networks of each spec a trend trains.
+    epochs
+        Passes over the training data of a trend.
+    workers
+        Processes of a trend that train at the same time; 0: this one.
     """
     shown.check()
-    how: dict[str, Any] = {"measures": tuple(measures), "permutations": permutations, "positions": positions}
-    how |= {"tokens": tokens, "seed": made.seed, "batch_size": batch_size, "layers": layers or None}
+    how: dict[str, Any] = {"permutations": permutations, "positions": positions, "tokens": tokens, "seed": made.seed}
+    how |= {"layers": layers or None, "batch_size": batch_size}
     if trend:
-        from netassay.studies.similarity_trend import similarity_trend
-
         _alone(a, checkpoints, made)
-        result = similarity_trend(list(trend), data, **how, device=made.device)
-        return show(result, shown, "sizes", {"model": ", ".join(trend), "data": data, "seed": made.seed})
+        return _sizes(trend, data, measures, {**how, "epochs": epochs, "seeds": seeds, "workers": workers}, made, shown)
     if a is None:
         raise BadInput("similarity", "no network", "name one or two: netassay similarity A B, or --trend A B C")
     source = load_data(data, batch_size=batch_size)
     columns = None if b is None else _second(b, a, made, source)
-    result = similarity_map(_first(a, checkpoints, made, source), columns, source, **how, mode=mode, twin=twin)
+    result = similarity_map(
+        _first(a, checkpoints, made, source), columns, source, measures=measures, mode=mode, twin=twin, **how
+    )
     return show(result, shown, "best", {"model": a if b is None else f"{a}, {b}", "data": data, "seed": made.seed})
+
+
+def _sizes(trend: Patterns, data: str, measures: Patterns, how: dict[str, Any], made: Made, shown: Shown) -> int:
+    """Train the networks of a trend, and show what pattern each has."""
+    if len(measures) != 1:
+        raise BadInput("similarity --trend", f"{len(measures)} measures", "name one: --measures cka")
+    numbers = range(made.seed, made.seed + how.pop("seeds"))
+    told = {"measure": measures[0], "seeds": numbers, "device": made.device, "ledger": kept_ledger(shown.out)}
+    result = similarity_trend(list(trend), data, **told, **how)
+    return show(result, shown, "sizes", {"model": ", ".join(trend), "data": data, "seed": made.seed})
 
 
 def _alone(a: str | None, checkpoints: str | None, made: Made) -> None:
