@@ -67,7 +67,7 @@ def test_every_name_is_there(name):
     assert measure.title
     assert re.search(r"(19|20)\d\d", measure.source), measure.source
     assert measure.lowest < measure.highest
-    assert measure.smallest(3, 3) > 1
+    assert measure.smallest(3, 3) >= 1
 
 
 @pytest.mark.parametrize("spec", EVERY)
@@ -75,8 +75,6 @@ def test_equal_features_get_the_best_value(spec):
     """1 or 0, as the direction says, for features with themselves."""
     measure = named(spec)
     x = drawn(0)
-    if measure.name.startswith("regression"):
-        pytest.skip("predicted across folds: near its best, not at it")
     assert value(measure, x, x) == pytest.approx(measure.best, abs=1e-6)
 
 
@@ -132,17 +130,15 @@ def test_an_order_takes_the_second(spec):
     """Comparing in another order is preparing in it, and the first stays."""
     measure, (x, y) = named(spec), related(5)
     order = torch.randperm(N)
-    # The folds of a regression are of places, not of samples.
-    close = 0.3 if spec.startswith("regression") else 1e-8
     expected = value(measure, x, y[order])
-    assert measure.compare(measure.prepare(x), measure.prepare(y), order) == pytest.approx(expected, abs=close)
+    assert measure.compare(measure.prepare(x), measure.prepare(y), order) == pytest.approx(expected, abs=1e-8)
 
 
 @pytest.mark.parametrize("spec", EVERY)
-def test_a_constant_side_is_nan_or_refused(spec):
-    """No value is made up for features that never change."""
+def test_a_constant_side_is_nan(spec):
+    """No value is made up for features that never change; a distance in their own units is one."""
     measure, x = named(spec), drawn(6)
-    if measure.on == "features":
+    if measure.on == "features" and spec != "procrustes":
         assert math.isnan(value(measure, x, torch.full((N, D), 0.1)))
 
 
