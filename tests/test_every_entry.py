@@ -168,6 +168,7 @@ WITHOUT_MODEL = {
     "Batch",
     "Claim",
     "INITS",
+    "MEASURES",
     "absorption",
     "emission",
     "Result",
@@ -178,6 +179,7 @@ WITHOUT_MODEL = {
     "load_data",
     "open_run",
     "similarity",
+    "similarity_trend",
 }
 WRITES = {"initialize"}
 """What changes a model on request; its own tests say what it leaves alone."""

@@ -37,7 +37,7 @@ DIRECTIONS = {
     "inits": "capturing errors layers quiet records result seeds",
     "axes": "errors records",
     "watching": "axes capturing errors flow hooks layers reactions records result shape verdicts",
-    "measures": "errors inference seeds spec",
+    "measures": "errors inference result seeds spec",
     "patterns": "errors inference",
     "objectives": "errors",
     "training": "errors objectives quiet seeds",

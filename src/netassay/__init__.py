@@ -14,6 +14,7 @@ PUBLIC = {
     "Batch": "netassay.data.batches",
     "Claim": "netassay.result",
     "INITS": "netassay.inits",
+    "MEASURES": "netassay.measures",
     "Result": "netassay.result",
     "Run": "netassay.store",
     "Verdict": "netassay.result",

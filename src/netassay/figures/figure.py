@@ -36,7 +36,8 @@ class Figure:
 
     `maps` are heat maps beside each other on one scale, each with its title: parts of kind map, whose rows go down from
     the first, with thin `lines` (x, y, x, y in cells) over them. `limits` that fall make small numbers bright. `apart`
-    says what cells of minus infinity and NaN are. `notes` are a line about each x, `said` of lines a word above it.
+    says what cells of minus infinity and NaN are. `notes` are a line about each x, `said` of lines a word for it on
+    top; their `whiskers` stand beside each other where bands would cover one another.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Figure:
     lines: tuple[tuple[float, float, float, float], ...] = ()
     apart: tuple[str, str] = ("of zero", "not known")
     notes: tuple[str, ...] = ()
+    whiskers: bool = False
 
     def table(self) -> Table:
         """Return the figure's numbers: a row for each x, row of a heat map, link of a sankey, or series of a cell."""

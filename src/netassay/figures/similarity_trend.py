@@ -10,7 +10,7 @@ import numpy as np
 from netassay.errors import NothingToDraw
 from netassay.figures.figure import Figure
 from netassay.figures.layers import Results, last
-from netassay.figures.similarity import diagonal, drawn
+from netassay.figures.similarity import NEAR, diagonal, drawn
 from netassay.result import Result
 
 PATTERNS = ("diagonal", "triangle", "block", "flat")
@@ -28,9 +28,9 @@ def trend(results: Results) -> Figure:
         name="trend",
         title="Which pattern the map has, size by size",
         healthy="No health here: lines that cross are a family whose pattern changes with size. Diagonal: layers match "
-        "those of equal relative depth. Triangle: a layer matches all that are relatively earlier. Block: a stretch of "
-        "layers is alike. Flat: all are alike, or none. Above each size stands the pattern that is told; bands are "
-        "intervals.",
+        "those of equal relative depth. Triangle: a layer matches all that are relatively earlier (below 0: later). "
+        "Block: a stretch of layers is alike. Flat: no pattern explains the map; it is called so where none is told "
+        "from chance. On top the pattern that is told; whiskers are intervals over networks, cut at the edge.",
         kind="panel",
         wide=True,
         x=(),
@@ -46,7 +46,8 @@ def _rows(result: Result, name: str) -> list[dict[str, Any]]:
     rows = result.table("sizes")
     if not rows:
         raise NothingToDraw(name, "no network was compared", "name networks: similarity_trend(specs, data)")
-    return sorted(rows, key=lambda row: (row["family"], row["size"]))
+    families = [row["family"] for row in rows]
+    return sorted(rows, key=lambda row: (families.index(row["family"]), row["size"]))
 
 
 def _family(result: Result, family: str, rows: Sequence[dict[str, Any]]) -> Figure:
@@ -61,7 +62,9 @@ def _family(result: Result, family: str, rows: Sequence[dict[str, Any]]) -> Figu
         series={one: np.array([row[one] for row in rows], dtype=float) for one in known},
         x_label="network (layers compared)",
         y_label="index of the pattern",
+        limits=(-1.0 if min(row["triangle"] for row in rows) < -NEAR else 0.0, 1.15),
         bands={one: _band(rows, one) for one in known},
+        whiskers=True,
         said=tuple(str(row["told"]) for row in rows),
         notes=tuple(f"told: {row['told']}" for row in rows),
     )
@@ -69,7 +72,7 @@ def _family(result: Result, family: str, rows: Sequence[dict[str, Any]]) -> Figu
 
 def _band(rows: Sequence[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
     low, high = (np.array([row[f"{name}_{end}"] for row in rows], dtype=float) for end in ("low", "high"))
-    return low, high
+    return np.clip(low, -1, 1), np.clip(high, -1, 1)
 
 
 def short(specs: Sequence[str]) -> list[str]:

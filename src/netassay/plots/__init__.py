@@ -115,7 +115,7 @@ def _panel(canvas: Canvas, one: Figure) -> None:
         if part.kind != "boxes":
             axes.set_title(part.title, loc="left", fontweight="bold", color="black", parse_math=False)
             axes.set_ylabel(part.y_label if i % one.columns == 0 else "")
-            axes.margins(x=0.12, y=0.12)
+            axes.margins(x=0.12)
             if (own := axes.get_legend()) is not None:
                 own.remove()
             continue

@@ -135,7 +135,15 @@ def _lines(axes: Axes, one: Figure) -> None:
         shown, colour = _shown(one, values), tones[name]
         if name in one.bands:
             low, high = (_shown(one, side) for side in one.bands[name])
-            if name in one.points:
+            if one.whiskers:
+                axes.vlines(
+                    x + 0.03 * (list(one.series).index(name) - (len(one.series) - 1) / 2),
+                    low,
+                    high,
+                    color=colour,
+                    linewidth=0.7,
+                )
+            elif name in one.points:
                 axes.vlines(x, low, high, color=colour, linewidth=0.6, alpha=0.6)
             else:
                 axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
@@ -154,9 +162,9 @@ def _lines(axes: Axes, one: Figure) -> None:
         if few:
             axes.plot(x[~apart], shown[~apart], "o", color=colour, markersize=2.8)
             axes.plot(x[apart], shown[apart], "o", color=colour, markersize=2.8, markerfacecolor="white")
-    tops = [_shown(one, one.bands.get(name, (values, values))[1]) for name, values in one.series.items()]
-    for at, word, top in zip(x, one.said, np.fmax.reduce(tops), strict=False):
-        axes.annotate(word, (at, top), (0, 4), textcoords="offset points", ha="center", fontsize=6, parse_math=False)
+    told: dict[str, Any] = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "va": "top"}
+    for at, word in zip(x, one.said, strict=False):
+        axes.annotate(word, (at, 1), (0, -1), ha="center", fontsize=6, fontweight="bold", parse_math=False, **told)
 
 
 def _shown(one: Figure, values: np.ndarray) -> np.ndarray:

@@ -75,7 +75,7 @@ def plain(figure: Figure) -> dict[str, Any]:
     if figure.ramp:
         told |= {"ramp": True, "filled": figure.filled, "range": figure.healthy_range}
     if figure.notes or figure.said:
-        told |= {"notes": list(figure.notes), "said": list(figure.said)}
+        told |= {"notes": list(figure.notes), "said": list(figure.said), "whiskers": figure.whiskers}
     if figure.kind in ("heat", "map"):
         told |= {"rows": list(figure.series), "wide": figure.wide, "ends": figure.ends, "cell": figure.cell}
         told |= {"lines": figure.lines, "apart": figure.apart}

@@ -129,16 +129,28 @@
     });
     shade(figure, made[0], c);
     above(figure, made, c);
-    return made.concat(Object.keys(figure.bands || {}).map((name) => band(figure, name, c, shown)));
+    return made.concat(Object.keys(figure.bands || {}).map((name) => (figure.whiskers ? beside : band)(figure, name, c, shown)));
   }
 
-  // A word above each x, over whatever is drawn highest there.
+  // Whiskers of several lines, a few pixels apart.
+  function beside(figure, name, c) {
+    const names = Object.keys(figure.series);
+    const off = 4 * (names.indexOf(name) - (names.length - 1) / 2);
+    const style = { stroke: colour(figure, name, c), lineWidth: 1.4, opacity: 0.75 };
+    const draw = (_, api) => {
+      const ends = [1, 2].map((i) => api.coord([api.value(0), api.value(i)]));
+      if (!ends.flat().every(Number.isFinite)) return undefined;
+      return { type: "line", shape: { x1: ends[0][0] + off, y1: ends[0][1], x2: ends[1][0] + off, y2: ends[1][1] }, style: style };
+    };
+    const data = figure.x.map((_, j) => [j, ...figure.bands[name].map((side) => (side[j] === null ? "-" : side[j]))]);
+    return { name: name, type: "custom", data: data, renderItem: draw, encode: { x: 0, y: [1, 2] }, silent: true, color: style.stroke, z: 2, clip: true };
+  }
+
+  // A word for each x, below the upper edge.
   function above(figure, made, c) {
     if (!figure.said || !figure.said.length) return;
-    const tops = Object.entries(figure.series).map(([name, values]) => (figure.bands[name] || [0, values])[1]);
-    const data = figure.x.map((_, j) => Math.max(...tops.map((side) => side[j]).filter((value) => value !== null)));
-    const label = { show: true, position: "top", distance: 9, color: c.ink, fontSize: 11, fontWeight: 600, formatter: (p) => figure.said[p.dataIndex] };
-    made.push({ name: "", type: "line", data: data, symbol: "circle", symbolSize: 0, showSymbol: true, showAllSymbol: true, lineStyle: { width: 0 }, label: label, silent: true, tooltip: { show: false }, z: 5 });
+    const label = { show: true, position: "bottom", distance: 2, color: c.ink, fontSize: 11, fontWeight: 600, formatter: (p) => figure.said[p.dataIndex] };
+    made.push({ name: "", type: "line", data: figure.x.map(() => figure.limits[1]), symbol: "circle", symbolSize: 1, showSymbol: true, showAllSymbol: true, itemStyle: { color: "transparent" }, lineStyle: { width: 0 }, label: label, silent: true, tooltip: { show: false }, z: 5 });
   }
 
   // One shape for each stretch without a gap, drawn with the first point: pieces would show their seams.
