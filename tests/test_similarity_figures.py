@@ -147,17 +147,17 @@ def test_a_trend_has_a_part_for_each_family_and_names_the_pattern_above_each_siz
     """Networks in the order of their size; indices with their intervals; the word above is the one that was told."""
     made = similar.trend({"resnet": {"r[2]": 8, "r[1]": 4}, "cnn": {"cnn": 3, "cnn:a=1": 6}})
     one = drawn(made, "trend")
-    assert [part.title for part in one.parts] == ["cnn", "resnet"]
-    part = one.parts[1]
+    assert [part.title for part in one.parts] == ["resnet", "cnn"]
+    part = one.parts[0]
     rows = sorted((row for row in made.table("sizes") if row["family"] == "resnet"), key=lambda row: row["size"])
     assert list(part.x) == ["r[1] (4)", "r[2] (8)"]
     for name in similar.PATTERNS:
         np.testing.assert_array_equal(part.series[name], [row[name] for row in rows])
         np.testing.assert_array_equal(part.bands[name][1], [row[f"{name}_high"] for row in rows])
     assert part.said == tuple(row["told"] for row in rows)
-    texts = [text.get_text() for text in plots.drawing(one).axes[1].texts]
+    texts = [text.get_text() for text in plots.drawing(one).axes[0].texts]
     assert texts == list(part.said)
-    assert one.table().columns["family"].tolist() == ["cnn", "cnn", "resnet", "resnet"]
+    assert one.table().columns["family"].tolist() == ["resnet", "resnet", "cnn", "cnn"]
 
 
 def test_small_multiples_are_the_maps_of_the_networks():

@@ -291,7 +291,8 @@
     const told = (p) => ({ x: figure.x[p.value[0]], y: names[p.value[1]], value: [format(p.value[2]), ...figure.apart][p.value[3]] });
     option.tooltip.formatter = (p) => figure.cell.replace(/\{(x|y|value)\}/g, (_, key) => told(p)[key]);
     // Not a "heatmap": that one paints a canvas of its own, which Chromium leaves out on paper.
-    return [{ type: "custom", data: data, renderItem: cell([null, c.none, c.bad]), encode: { x: 0, y: 1, tooltip: 2 } }];
+    // In one go: thousands of cells painted bit by bit would have canvases of their own, too.
+    return [{ type: "custom", progressive: 0, data: data, renderItem: cell([null, c.none, c.bad]), encode: { x: 0, y: 1, tooltip: 2 } }];
   }
 
   // A heat map whose first row is on top, as square as its numbers of layers, with thin lines over it.
