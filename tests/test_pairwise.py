@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from netassay.errors import BadInput
 from netassay.measures import named
+from netassay.measures.hsic import doubly_centred
+from netassay.measures.measure import inner
 from tests.reference import pairwise as twin
 
 LINEAR = ("cka", "cka_biased")
@@ -189,10 +191,12 @@ def test_neighbours_of_independent_features_meet_by_chance(k):
 
 
 def test_cross_covariance_of_independent_gaussians():
-    """E |C|_F^2 = d e / (n - 1): what the numerator of biased CKA holds by chance."""
-    n, d, e = 40, 12, 25
-    values = np.array([(np.cov(drawn(i, n, d).T, drawn(i + 999, n, e).T)[:d, d:] ** 2).sum() for i in range(300)])
-    assert abs(values.mean() - d * e / (n - 1)) < 3 * values.std() / math.sqrt(300)
+    """E |C|_F^2 = d e / (n - 1): what the numerator of biased CKA, over (n - 1)^2, holds by chance."""
+    n, d, e, values = 40, 12, 25, []
+    for i in range(300):
+        grams = [doubly_centred(torch.from_numpy(x @ x.T)) for x in (drawn(i, n, d) + 1, drawn(i + 999, n, e) + 1)]
+        values.append(inner(*grams) / (n - 1) ** 2)
+    assert abs(np.mean(values) - d * e / (n - 1)) < 3 * np.std(values) / math.sqrt(300)
 
 
 @pytest.mark.parametrize("spec", EVERY)
