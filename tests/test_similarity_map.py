@@ -186,7 +186,8 @@ def test_a_layer_that_never_changes_is_nan_with_a_reason():
     for mode in ("full Gram", "feature space", "minibatch"):
         found = similarity_map(model, conv(seed=1), IMAGES, mode=mode, batch_size=7, **QUICK)
         rows = dict(zip(found.array("cka").axes["layer of a"], values(found), strict=True))
-        assert np.isnan(rows["4"]).all() and np.isfinite(rows["3"]).all()
+        assert np.isnan(rows["4"]).all()
+        assert np.isfinite(rows["3"]).all()
         assert {verdict.layer for verdict in found.verdicts if verdict.rule == "dead layer"} >= {"4"}
         assert "4" not in {row["layer_a"] for row in found.table("best")}
 
@@ -196,12 +197,14 @@ def test_several_networks_are_named_and_matched_pair_by_pair():
     models = {"x": conv(), "y": conv(seed=1)}
     found = similarity_map(models, data=IMAGES, **QUICK)
     labels = found.array("cka").axes["layer of b"]
-    assert labels[:2] == ("x/0", "x/2") and labels[-1] == "y/6"
+    assert labels[:2] == ("x/0", "x/2")
+    assert labels[-1] == "y/6"
     both = similarity_map(models["x"], models["y"], IMAGES, **QUICK)
     half = len(labels) // 2
     np.testing.assert_allclose(values(found)[:half, half:], values(both), rtol=0, atol=1e-14)
     own = [row for row in found.table("best") if row["model_a"] == row["model_b"]]
-    assert own and all(row["layer_a"] != row["layer_b"] for row in own)
+    assert own
+    assert all(row["layer_a"] != row["layer_b"] for row in own)
     one = next(row for row in found.table("best") if (row["model_a"], row["model_b"]) == ("x", "y"))
     assert one["score"] == pytest.approx(values(both)[0].max())
     assert {(row["model_a"], row["model_b"]) for row in found.table("patterns")} == {("x", "x"), ("x", "y"), ("y", "y")}
@@ -220,7 +223,7 @@ def test_a_folder_of_checkpoints_is_a_side(tmp_path):
 
 
 def test_the_best_match_is_the_largest_of_its_row_with_its_own_chance():
-    """Both directions, the runner-up, the shift in relative depth, and p of maxima that is no smaller than that of one."""
+    """Both directions, the runner-up, the shift in depth, and p of a maximum that is no smaller than that of one."""
     found = similarity_map(conv(), conv(seed=1), IMAGES, permutations=49)
     map, p = values(found), np.asarray(found.array("cka/p"))
     for of, axis in (("a", 0), ("b", 1)):
@@ -269,7 +272,8 @@ def test_chance_without_features_is_what_orders_say():
     ask = {"positions": "pool", "mode": "feature space"}
     shuffled = similarity_map(conv(), conv(seed=1), x, permutations=400, **ask)
     known = similarity_map(conv(), conv(seed=1), x, memory=10_000, **ask)
-    assert "gamma law" in known.notes[0] and not shuffled.notes
+    assert "gamma law" in known.notes[0]
+    assert not shuffled.notes
     near = np.asarray(known.array("cka/threshold")), np.asarray(shuffled.array("cka/threshold"))
     np.testing.assert_allclose(near[0], near[1], rtol=0.35)
     assert known.claims[0].decision == "holds"
