@@ -194,7 +194,7 @@ def test_cross_covariance_of_independent_gaussians():
     """E |C|_F^2 = d e / (n - 1): what the numerator of biased CKA, over (n - 1)^2, holds by chance."""
     n, d, e, values = 40, 12, 25, []
     for i in range(300):
-        grams = [doubly_centred(torch.from_numpy(x @ x.T)) for x in (drawn(i, n, d), drawn(i + 999, n, e))]
+        grams = [doubly_centred(torch.from_numpy(x @ x.T)) for x in (drawn(i, n, d) + 1, drawn(i + 999, n, e) + 1)]
         values.append(inner(*grams) / (n - 1) ** 2)
     assert abs(np.mean(values) - d * e / (n - 1)) < 3 * np.std(values) / math.sqrt(300)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 import pickle
 
@@ -19,7 +18,6 @@ from netassay.measures import (
     named,
     orders,
     similarity,
-    without_batches,
     without_each,
     without_groups,
 )
@@ -174,15 +172,11 @@ def test_leaving_out_groups_covers_all_samples_once():
     assert np.isnan(without_groups(named("mutual_knn:k=9"), x, y, groups=4)[1:]).all()
 
 
-def test_leaving_out_batches():
-    """The ratio of the sums that are left."""
-    rng = np.random.default_rng(7)
-    parts = rng.random((3, 5, 2)) + 1
-    got = without_batches(*parts)
-    for b, keep in enumerate([range(5), *itertools.combinations(range(5), 4)]):
-        xy, xx, yy = parts[:, list(keep)].sum(1)
-        place = 0 if not b else 6 - b
-        np.testing.assert_allclose(got[place], xy / np.sqrt(xx * yy))
+def test_of_four_samples_none_can_be_spared():
+    """What is left could not be debiased: no interval."""
+    x, y = pair(4)
+    assert without_each(named("cka"), *(named("cka").prepare(torch.from_numpy(side)) for side in (x, y))) is None
+    assert np.isnan(similarity(x, y, permutations=0).interval).all()
 
 
 @pytest.mark.slow

@@ -2,8 +2,9 @@
 
 from netassay.measures.calibrating import Calibrated, calibrate, orders, under_orders
 from netassay.measures.chance import Traces, null_moments, null_quantile, null_skewness, null_tail
+from netassay.measures.diagnosing import check_paired, diagnose, sortedness, spectrum, warn
 from netassay.measures.features import features, rows, told
-from netassay.measures.intervals import without_batches, without_each, without_groups
+from netassay.measures.intervals import without_each, without_groups
 from netassay.measures.measure import Invariance, Measure
 from netassay.measures.score import Score
 from netassay.measures.similarity import similarity
@@ -17,6 +18,8 @@ __all__ = [
     "Score",
     "Traces",
     "calibrate",
+    "check_paired",
+    "diagnose",
     "features",
     "named",
     "null_moments",
@@ -26,9 +29,11 @@ __all__ = [
     "orders",
     "rows",
     "similarity",
+    "sortedness",
+    "spectrum",
     "told",
     "under_orders",
-    "without_batches",
+    "warn",
     "without_each",
     "without_groups",
 ]

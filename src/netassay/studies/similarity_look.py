@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from netassay.errors import BadInput
-from netassay.measures import Calibrated, Measure, null_moments, null_quantile, null_skewness, null_tail, orders
+from netassay.measures import Calibrated, Measure, null_moments, null_quantile, null_skewness, null_tail, orders, rows
 from netassay.studies.similarity_asked import Asked, Tap
 from netassay.studies.similarity_batches import COLUMNS, LEAST, Batched, gram
 from netassay.studies.similarity_diagnoses import from_gram
@@ -135,7 +135,8 @@ class Look:
         if not self.ask.permutations:
             return Estimate(every[0], none, low, high)
         if self.features:
-            return Estimate(every[0], _numbers(reordered_sums(*self._sides(), drawn)), low, high)
+            moved = [rows(order, self.n * self.a[0].rows) for order in drawn]
+            return Estimate(every[0], _numbers(reordered_sums(*self._sides(), moved)), low, high)
         told = "cka: chance by its exact mean and variance over all orders and a gamma law, since no features are kept"
         return Estimate(every[0], none, low, high, self._analytic(every[0], sums), (told,))
 

@@ -26,7 +26,7 @@ class Pairs:
         return flat * torch.where(self.i == self.j, 1.0, math.sqrt(2)).to(flat) if self.symmetric else flat
 
     def fetched(self, orders: Tensor, part: slice) -> Tensor:
-        """Return where `matrix[order][:, order]` stands in what `packed` made of `matrix`, for orders `(n, K)`: `(P, K)`.
+        """Return where `matrix[order][:, order]` stands in a packed `matrix`, for orders `(n, K)`, `(P, K)`.
 
         The entries are in the order of `packed`.
         """

@@ -47,7 +47,8 @@ def judged(measure: Measure, found: Estimate, level: float) -> Calibrated:
     """Judge a map by its orders, or by its law where that is known without them."""
     if found.analytic is not None:
         return found.analytic
-    return calibrate(found.value, found.permuted, measure.direction, measure.best, 1 - level)
+    with np.errstate(invalid="ignore"):  # a layer and itself under few orders: best, threshold and value are one
+        return calibrate(found.value, found.permuted, measure.direction, measure.best, 1 - level)
 
 
 def part(found: Estimate, rows: np.ndarray, columns: np.ndarray, besides: bool) -> Estimate:
