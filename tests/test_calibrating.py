@@ -60,6 +60,12 @@ def test_rounding_is_no_difference():
     assert got.calibrated[0, 0] == 0
 
 
+def test_a_null_that_reaches_the_best_value_leaves_no_room():
+    """Two of three samples alike, say: every order gives 1, and the calibrated score is 0, not 0 / 0."""
+    got = calibrate([[1.0]], np.ones((19, 1, 1)), "similarity", 1.0)
+    assert (got.p[0, 0], got.threshold[0, 0], got.calibrated[0, 0]) == (1.0, 1.0, 0.0)
+
+
 def test_what_is_not_defined_is_no_best_match():
     """A dead layer is NaN in its own column, and its row's maximum is that of the others."""
     seen, null = map_of(2)
