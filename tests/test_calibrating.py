@@ -126,8 +126,8 @@ def test_chance_passes_as_often_as_it_may(law, d):
 
 def test_the_calibrated_maximum_does_not_grow_with_the_layers():
     """The raw one does; of 16 layers, in the calibrated one, as few are told similar as of one."""
-    one, many = maxima(60, n=32, d=256, layers=(1, 16))
-    assert many[0] > one[0] + 0.01
+    one, many = maxima(60, n=32, d=256, layers=(1, 16), measure="cka")
+    assert many[0] > one[0] + 0.03
     assert many[1] < 0.005
     assert many[2] <= 0.15
 
