@@ -53,5 +53,5 @@ def gridded(map: Floats, positions: Positions, itself: bool) -> Grid:
         raise BadInput("a pattern over positions", found, "give one for each row and one for each column")
     if not all(((one >= 0) & (one <= 1)).all() for one in (rows, columns)):
         raise BadInput("a pattern over positions", "some outside [0, 1]", "give relative positions, e.g. (i + 0.5)/I")
-    itself_there = np.eye(height, width, dtype=bool) if itself else np.zeros(map.shape, dtype=bool)
-    return Grid(rows, columns, np.isfinite(map) & ~itself_there)
+    own = np.eye(height, width, dtype=bool) if itself else np.zeros(map.shape, dtype=bool)
+    return Grid(rows, columns, map, np.isfinite(map) & ~own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,11 +25,11 @@ class Spread(NamedTuple):
     values: tuple[tuple[float, ...], ...]
 
 
-def spread(each: Floats, grids: Sequence[Grid], maps: Sequence[Floats], pairs: Pairs, level: float) -> Spread:
+def spread(each: Floats, grids: Sequence[Grid], pairs: Pairs, level: float) -> Spread:
     """Return intervals of the mean of indices `(maps, 4)`."""
-    if len(maps) == 1:
-        return _stretches(each[0], grids[0], maps[0], level)
-    of = [(k, k) for k in range(len(maps))] if pairs is None else pairs
+    if len(grids) == 1:
+        return _stretches(each[0], grids[0], level)
+    of = [(k, k) for k in range(len(grids))] if pairs is None else pairs
     names = list(dict.fromkeys(name for pair in of for name in pair))
     kept = [[name not in pair for pair in of] for name in names]
     how = f"{len(names)} {'maps' if pairs is None else 'networks'}"
@@ -40,11 +41,12 @@ def spread(each: Floats, grids: Sequence[Grid], maps: Sequence[Floats], pairs: P
     return Spread([(low, high) for _, low, high in found], how, tuple(map(tuple, values.tolist())))
 
 
-def _stretches(all: Floats, grid: Grid, map: Floats, level: float) -> Spread:
+def _stretches(all: Floats, grid: Grid, level: float) -> Spread:
     count = min(GROUPS, *grid.there.shape)
     rows, columns = (np.minimum((one * count).astype(int), count - 1) for one in (grid.rows, grid.columns))
     left = [grid.there & (rows != k)[:, None] & (columns != k) for k in range(count)]
-    without = [indices(Grid(grid.rows, grid.columns, there), map[there][None])[0] for there in left if there.any()]
+    less = [replace(grid, there=there) for there in left if there.any()]
+    without = [indices(one, one.cells)[0] for one in less]
     found = [jackknife(estimates, level=level) for estimates in np.array([all, *without]).T]
     return Spread([(low, high) for _, low, high in found], f"{len(without)} stretches of positions", ())
 

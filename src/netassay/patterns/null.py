@@ -10,15 +10,15 @@ STEPS = np.linspace(0.0, 0.995, 200)
 """Correlations of neighbours among which that of a map is looked up."""
 
 
-def fields(grid: Grid, cells: Floats, count: int, generator: np.random.Generator, *, itself: bool) -> Floats:
-    """Draw `count` maps `(count, cells)` for the null of the map `cells` `(cells,)`.
+def fields(grid: Grid, count: int, generator: np.random.Generator, *, itself: bool) -> Floats:
+    """Draw `count` maps `(count, cells)` for the null of the map of a grid.
 
     Gaussian, with covariance a^|i - i'| b^|j - j'| in steps of mean spacing (a first-order autoregression along each
     axis); a and b are such that neighbours are as correlated, after row and column effects are taken out, as in the
     map. Symmetric where the map is of one thing against itself.
     """
     map = np.full(grid.there.shape, np.nan)
-    map[grid.there] = grid.bare(cells[None])[0]
+    map[grid.there] = grid.bare(grid.cells)[0]
     down = _root(grid.rows, map)
     along = down if itself else _root(grid.columns, map.T)
     drawn = down @ generator.standard_normal((count, *map.shape)) @ along.T

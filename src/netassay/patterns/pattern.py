@@ -63,8 +63,9 @@ def pattern(
     together, with weights of 0 or more; an index is a weight where map and patterns have norm 1. In [0, 1]: diagonal,
     exp(-|u - v|/w), w from 1/16 to 1; block, 1 inside 2 to 5 neighbouring groups of two rows and columns or more, or
     inside one between two others, with edges at twelfths, 0 elsewhere. In [-1, 1]: triangle, 1 where v <= u (positive)
-    or v >= u (negative), 0 elsewhere. Flat: 1 - R^2, what no pattern explains. So a + b * map has the same indices for
-    b > 0, and a finer grid nearly the same.
+    or v >= u (negative), 0 elsewhere. Flat: the share of the variance that no pattern explains; a product of row and
+    column effects, as where the late layers are unlike everything, counts to it. So a + b * map has the same indices
+    for b > 0, and a finer grid nearly the same.
 
     Null: rows and columns do not know of one another. Neighbours are alike in most maps, so exchanging positions would
     call any smooth map a pattern; instead `permutations` Gaussian fields are drawn that are as smooth as the map along
@@ -87,15 +88,15 @@ def pattern(
     given = [np.array(one, dtype=np.float64) for one in several(maps)]
     checked(given, pairs, permutations, level)
     grids = [gridded(one, positions, itself) for one in given]
-    each = np.concatenate([indices(grid, one[grid.there][None]) for grid, one in zip(grids, given, strict=True)])
+    each = np.concatenate([indices(grid, grid.cells) for grid in grids])
     generator = np.random.default_rng(seed)
     null = np.zeros((permutations, len(FAMILIES)))
-    for grid, one in zip(grids, given, strict=True):
-        drawn = fields(grid, one[grid.there], permutations, generator, itself=itself)
+    for grid in grids:
+        drawn = fields(grid, permutations, generator, itself=itself)
         null += indices(grid, drawn)[:, : len(FAMILIES)] / len(given)
     wider = np.sqrt(len(given) / independent(len(given), pairs))
     p = adjusted(each.mean(0)[: len(FAMILIES)], null.mean(0) + wider * (null - null.mean(0)))
-    return _told(each.mean(0), spread(each, grids, given, pairs, level), p, len(given), level)
+    return _told(each.mean(0), spread(each, grids, pairs, level), p, len(given), level)
 
 
 def adjusted(seen: Floats, null: Floats) -> Floats:

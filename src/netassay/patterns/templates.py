@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +27,11 @@ NOTHING = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Positions of rows `(I,)` and columns `(J,)` in [0, 1], and which cells `(I, J)` are there."""
+    """A map `(I, J)`, positions of its rows `(I,)` and columns `(J,)` in [0, 1], and which cells of it count."""
 
     rows: Floats
     columns: Floats
+    map: Floats
     there: Truths
 
     @cached_property
@@ -42,14 +44,31 @@ class Grid:
         basis, strength, _ = np.linalg.svd(design.astype(np.float64), full_matrices=False)
         return np.asarray(basis[:, strength > NOTHING * strength[0]])
 
+    @property
+    def cells(self) -> Floats:
+        """The cells that count, as one map `(1, cells)`."""
+        return np.asarray(self.map[self.there][None])
+
     @cached_property
-    def families(self) -> tuple[Floats, Floats, Floats]:
-        """The templates of each family `(count, cells)`, as `bare` leaves them; at least one each, if of zeros."""
+    def families(self) -> tuple[Floats, ...]:
+        """The templates of each family and the products `(count, cells)`, as `bare` leaves them."""
         u, v = self.rows[:, None], self.columns[None]
-        diagonals = [np.exp(-np.abs(u - v) / width) for width in WIDTHS]
+        diagonals: list[Any] = [np.exp(-np.abs(u - v) / width) for width in WIDTHS]
         triangles = [v <= u + NOTHING, v >= u - NOTHING]
-        made = (diagonals, triangles, list(blocks(self.rows, self.columns)) or [np.zeros_like(u * v)])
-        return tuple(self.bare(np.array(one, dtype=np.float64)[:, self.there]) for one in made)  # type: ignore[return-value]
+        made: tuple[list[Any], ...] = (
+            diagonals,
+            triangles,
+            list(blocks(self.rows, self.columns)) or [0 * u * v],
+            self._products(),
+        )
+        return tuple(self.bare(np.array(one, dtype=np.float64)[:, self.there]) for one in made)
+
+    def _products(self) -> list[Floats]:
+        """Return row effect times column effect, and less it: no pattern, though layers of large effects are alike."""
+        whole = np.where(self.there, self.map, 0.0)
+        means = [whole.sum(axis) / np.maximum(self.there.sum(axis), 1) for axis in (1, 0)]
+        rows, columns = (one - one.mean() for one in means)
+        return [np.outer(rows, columns), -np.outer(rows, columns)]
 
     def bare(self, cells: Floats) -> Floats:
         """Take row and column effects from maps `(S, cells)` and bring them to norm 1; zero where nothing is left."""
