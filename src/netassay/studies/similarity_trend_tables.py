@@ -16,6 +16,9 @@ from netassay.patterns import PATTERNS, Pattern
 from netassay.result import Claim, Table
 from netassay.studies.init_claims import enough
 
+ROUNDING = 1e-12
+"""A slope below this is none: equal indices have no spread that would call it undecided."""
+
 
 @dataclass(frozen=True)
 class Size:
@@ -105,7 +108,8 @@ def _slopes(ordered: Sequence[Size], name: str) -> list[float]:
         return [math.nan]
     side = -1.0 if name == "triangle" and np.mean([one.told.row(name)["index"] for one in ordered]) < 0 else 1.0
     values = np.array([[one[PATTERNS.index(name)] for one in size.told.values] for size in ordered])
-    return np.asarray(side * (away @ values) / (away @ away)).tolist()  # type: ignore[no-any-return]
+    slopes = side * (away @ values) / (away @ away)
+    return np.where(np.abs(slopes) > ROUNDING, slopes, 0.0).tolist()  # type: ignore[no-any-return]
 
 
 def _families(found: Sequence[Size]) -> Iterator[tuple[str, list[Size]]]:
