@@ -37,16 +37,15 @@ DIRECTIONS = {
     "inits": "capturing errors layers quiet records result seeds",
     "axes": "errors records",
     "watching": "axes capturing errors flow hooks layers reactions records result shape verdicts",
-    "measures": "errors inference seeds spec",
+    "measures": "errors inference result seeds spec",
     "patterns": "errors inference",
     "objectives": "errors",
     "training": "errors objectives quiet seeds",
     "zoo": "errors seeds spec",
     "data": "errors seeds spec",
     "engine": "errors progress",
-    "studies": "axes capturing data engine errors exchange flow hooks inference inits layers meanfield "
-    "measures objectives patterns progress quiet records result rules seeds shape spec streams training verdicts "
-    "watching zoo",
+    "studies": "axes capturing data engine errors exchange flow hooks inference inits layers meanfield measures "
+    "objectives patterns progress quiet records result rules seeds shape spec streams training verdicts watching zoo",
     "store": "errors result",
     "comparing": "errors inference result store",
     "figures": "errors result",
@@ -55,7 +54,7 @@ DIRECTIONS = {
     "front": "objectives report result store studies watching",
     "terminal": "report result store verdicts",
     "options": "errors store zoo",
-    "commands": "comparing errors front objectives options quiet report result spec store studies terminal",
+    "commands": "comparing data errors front objectives options quiet report result spec store studies terminal zoo",
     "cli": "errors",
     "testing": "rules",
     "__main__": "cli",

@@ -16,7 +16,7 @@ from netassay.studies import similarity_trend_cell as cells
 from netassay.studies.similarity_map import similarity_map
 from netassay.studies.similarity_trend import similarity_trend
 from netassay.studies.similarity_trend_asked import families_of
-from netassay.studies.similarity_trend_tables import Size, claims, sizes, trends
+from netassay.studies.similarity_trend_tables import Size, change, claims, sizes, trends
 from netassay.training import train
 from netassay.zoo import built
 
@@ -168,6 +168,25 @@ def test_a_change_is_claimed_where_it_is_and_tested_over_seeds():
     two = claims([*found, *(size(f"t{n}", n, np.array([line] * 3), "diagonal", "g") for n in (4, 9))], 0.95)
     assert [one.tests for one in two] == [2, 2]
     assert two[1].decision == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ("bbddd", ("block", "diagonal", 2)),
+        ("dfddd", None),  # one size that is called otherwise is no change
+        ("bdbddd", ("block", "diagonal", 1)),
+        ("ffffd", ("flat", "diagonal", 4)),
+        ("dddd", None),
+        ("d", None),
+    ],
+)
+def test_one_change_at_most_is_told(names, told):
+    """The split that calls the fewest sizes otherwise, where it says more than one pattern for all."""
+    words = {one[0]: one for one in PATTERNS}
+    found = [size(f"s{k}", 4 + k, np.zeros((3, 4)), words[letter]) for k, letter in enumerate(names)]
+    changed = change(found)
+    assert (changed and (*changed.names, len(changed.before))) == told
 
 
 def test_the_side_of_a_triangle_does_not_turn_its_growth_round():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from netassay.errors import BadInput
+from netassay.measures.measure import Measure
 from netassay.seeds import generator
 
 Floats = npt.NDArray[np.float64]
@@ -38,6 +40,20 @@ def orders(n: int, count: int, seed: int = 0) -> list[Tensor]:
     """Return random orders of n samples, each `(n,)`."""
     source = generator(seed)
     return [torch.randperm(n, generator=source) for _ in range(count)]
+
+
+def under_orders(measure: Measure, a: Any, b: Any, chosen: Iterable[Tensor]) -> Floats:
+    """Return the values of two prepared sides with the samples of the second in each of some orders, `(K,)`."""
+    if not measure.pairwise:
+        return np.array([measure.compare(a, b, order) for order in chosen])
+    # Rows are taken twice, with a transposition between: columns in another order are slow, and so is new memory.
+    first, half, turned, out = a.T.reshape(-1), *(torch.empty_like(b) for _ in range(3))
+    values = []
+    for order in chosen:
+        torch.index_select(b, 0, order, out=half)
+        torch.index_select(turned.copy_(half.T), 0, order, out=out)
+        values.append(torch.dot(first, out.view(-1)))
+    return torch.stack(values).cpu().numpy() if values else np.empty(0)
 
 
 def calibrate(
@@ -69,7 +85,9 @@ def calibrate(
     all = np.sort(np.concatenate([null, seen[None]]), axis=0)
     threshold = np.where(bad, np.nan, all[math.ceil((1 - level) * len(all) - 1e-9) - 1])
     margin = np.where(bad, np.nan, seen) - threshold
-    above = np.where(margin > _ties(seen, null), margin / (sign * best - threshold), margin * 0.0)
+    # Where the threshold is the best value itself nothing lies above it.
+    room = np.where(sign * best > threshold, sign * best - threshold, np.inf)
+    above = np.where(margin > _ties(seen, null), margin / room, margin * 0.0)
     rows, columns, whole = (_p(seen.max(axis, initial=-np.inf), _maxima(null, axis)) for axis in (1, 0, (0, 1)))
     return Calibrated(_p(seen, null), sign * threshold, above, rows, columns, float(whole))
 

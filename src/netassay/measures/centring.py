@@ -7,21 +7,17 @@ import math
 import torch
 from torch import Tensor
 
+from netassay.measures.reducing import about_mean
 
-def centred(x: Tensor, *, rescale: bool = True) -> Tensor:
+
+def centred(x: Tensor) -> Tensor:
     """Return features `(n, d)` in float64 about their means, times a power of two that makes the largest about 1.
-
-    The first sample is taken off before the mean is: a feature that never changes becomes exactly 0.
 
     >>> centred(torch.tensor([[1e6, 3.0], [1e6 + 2, 3.0]]))
     tensor([[-0.5000,  0.0000],
             [ 0.5000,  0.0000]], dtype=torch.float64)
     """
-    x = x.double()
-    x = x - x[:1]
-    x = x - x.mean(0)
-    x = x - x.mean(0)
-    return scaled(x) if rescale else x
+    return scaled(about_mean(x))
 
 
 def scaled(x: Tensor) -> Tensor:

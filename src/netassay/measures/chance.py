@@ -15,8 +15,8 @@ from netassay.measures.centring import centred
 
 Floats = npt.NDArray[np.float64]
 
-STRAIGHT = 1e-3
-"""A skewness below this is taken for none: the gamma law is then the Gaussian to four digits."""
+STRAIGHT = 1e-5
+"""A skewness below this is taken for none: far out too the gamma law is then the Gaussian to three digits."""
 
 
 class Traces(NamedTuple):

@@ -11,6 +11,7 @@ from netassay.errors import BadInput
 from netassay.measures.centring import above, centred, squared_distances, unit
 from netassay.measures.hsic import doubly_centred, u_centred
 from netassay.measures.measure import Invariance, Measure, inner
+from netassay.measures.reducing import about_mean
 
 ROTATIONS: frozenset[Invariance] = frozenset({"offset", "scale", "permutation", "orthogonal"})
 KORNBLITH = "Kornblith et al. 2019, arXiv 1905.00414"
@@ -96,6 +97,6 @@ def _linear(x: Tensor) -> Tensor:
 
 def _rbf(x: Tensor, bandwidth: float, sigma: float | None) -> Tensor:
     """Return the kernel less 1, which centring takes off again: a wide kernel then keeps its digits."""
-    far = squared_distances(centred(x, rescale=sigma is None))
+    far = squared_distances(centred(x) if sigma is None else about_mean(x))
     width = bandwidth * float(above(far).sqrt().median()) if sigma is None else sigma
     return torch.expm1(-far / (2 * width**2)) if width > 0 else torch.full_like(far, torch.nan)

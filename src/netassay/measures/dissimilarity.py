@@ -48,18 +48,18 @@ def rsa(*, dissimilarity: Dissimilarity = "euclidean", comparator: Comparator = 
 
 
 def cosine(x: Tensor) -> Tensor:
-    """Return 1 less the cosine of the features of each two samples."""
-    x = directions(x)
-    return (1 - x @ x.T).fill_diagonal_(0)
+    """Return 1 less the cosine of the features of each two samples, at a scale of its own."""
+    # As the squared distance of the directions: equal ones are at exactly 0, near ones keep their digits.
+    return squared_euclidean(directions(x))
 
 
 def correlation(x: Tensor) -> Tensor:
-    """Return 1 less the correlation, over features, of each two samples."""
+    """Return 1 less the correlation, over features, of each two samples, at a scale of its own."""
     return cosine(centred(x.T).T)
 
 
 def squared_euclidean(x: Tensor) -> Tensor:
-    """Return the squared distance of each two samples."""
+    """Return the squared distance of each two samples, at a scale of its own."""
     return squared_distances(centred(x)).fill_diagonal_(0)
 
 

@@ -1,4 +1,4 @@
-"""Intervals: a value without each sample, each group of samples or each batch, for the jackknife."""
+"""Intervals: a value without each sample, or each group of samples, for the jackknife."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def without_each(measure: Measure, a: Tensor, b: Tensor) -> Floats | None:
     `a` and `b` are prepared. What a sample takes along from a sum of products of two centred matrices is a multiple of
     its own row of products, so that the whole costs n^2. Feed it to `inference.jackknife`.
     """
-    if measure.name not in DELETED:
+    if measure.name not in DELETED or len(a) <= measure.smallest(1, 1):
         return None
-    left = [DELETED[measure.name](*pair) for pair in ((a, b), (a, a), (b, b))]
-    xy, xx, yy = (each.numpy() for each in left)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(xy / np.sqrt(xx * yy))
+    left, own = DELETED[measure.name], (a.diagonal(), b.diagonal())
+    xy = left((a * b).sum(1), own[0] * own[1])
+    xx, yy = (left(side.square().sum(1), side.diagonal().square()) for side in (a, b))
+    return np.asarray((xy / torch.sqrt(xx * yy)).cpu())
 
 
 def without_groups(
@@ -51,43 +51,22 @@ def without_groups(
     return np.array(out)
 
 
-def without_batches(xy: npt.ArrayLike, xx: npt.ArrayLike, yy: npt.ArrayLike) -> Floats:
-    """Return `sum xy / sqrt(sum xx * sum yy)` over all batches and over all but each, `(1 + B, ...)`.
-
-    >>> without_batches([1.0, 3.0], [2.0, 2.0], [2.0, 2.0]).tolist()
-    [1.0, 1.5, 0.5]
-    """
-    sums = []
-    for part in (xy, xx, yy):
-        part = np.asarray(part, dtype=np.float64)
-        # Adding up the rest, not taking off the one: a batch that dominates must not cost the others their digits.
-        rest = [np.delete(part, i, axis=0).sum(0) for i in range(len(part))]
-        sums.append(np.stack([part.sum(0), *rest]))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(sums[0] / np.sqrt(sums[1] * sums[2]))
-
-
-def _debiased(a: Tensor, b: Tensor) -> Tensor:
-    """Return n (n - 3) times the unbiased HSIC of all samples, and (n - 1)(n - 4) times that of all but each.
+def _debiased(rows: Tensor, own: Tensor) -> Tensor:
+    """Return sums of products of U-centred matrices over all samples and all but each, up to a common factor.
 
     U-centring again what is left of a U-centred matrix equals U-centring what is left of the Gram matrix; sums of rows
     are 0, so that only r_i = sum_j a_ij b_ij is left: t - 2 r_i - 2 r_i / (n - 3).
     """
-    n, rows = len(a), (a * b).sum(1)
-    total = rows.sum()
-    return torch.cat([total[None], total - 2 * rows * (n - 2) / (n - 3)])
+    n, total = len(rows), rows.sum(0, keepdim=True)
+    return torch.cat([total, total - 2 * rows * (n - 2) / (n - 3)])
 
 
-def _biased(a: Tensor, b: Tensor) -> Tensor:
-    """Return the sum of products of doubly centred matrices of all samples, and of all but each.
-
-    Without sample i the sums of the other rows are -a_ij, and of all entries a_ii.
-    """
-    n, products = len(a), a * b
-    rows, own = products.sum(1), products.diagonal()
-    total = rows.sum()
-    left = total - 2 * rows + own - 2 * (rows - own) / (n - 1) + own / (n - 1) ** 2
-    return torch.cat([total[None], left])
+def _biased(rows: Tensor, own: Tensor) -> Tensor:
+    """Return the same of doubly centred matrices: without sample i the sums of rows are -a_ij, and of all a_ii."""
+    n, total = len(rows), rows.sum(0, keepdim=True)
+    return torch.cat([total, total - 2 * rows + own - 2 * (rows - own) / (n - 1) + own / (n - 1) ** 2])
 
 
 DELETED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cka": _debiased, "cka_biased": _biased}
+"""Measures that have a closed form: from sums over rows of products `(n, ...)` and the products on the diagonal, those
+over all samples and all but each `(1 + n, ...)`."""

@@ -51,8 +51,8 @@ def _neighbours(x: Tensor, k: int) -> Tensor:
     for start in range(0, n, ROWS):
         rows = slice(start, start + ROWS)
         shares[rows] = _shares(squared_distances(x, rows), k, start)
-    # Where no sample differs from another there is nothing to be near to.
-    return shares / math.sqrt(k * n) if bool((x != x[0]).any()) else torch.full_like(shares, torch.nan)
+    # Where no sample differs from another there is nothing to be near to; a NaN is no difference either.
+    return shares / (math.sqrt(k * n) if bool((x - x[0]).abs().max() > 0) else math.nan)
 
 
 def _shares(far: Tensor, k: int, first: int) -> Tensor:

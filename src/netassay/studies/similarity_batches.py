@@ -7,6 +7,7 @@ a different estimator than that of all samples at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from netassay.studies.similarity_asked import Tap
 from netassay.studies.similarity_diagnoses import from_gram
 from netassay.studies.similarity_pairs import Pairs, reordered
 
-GROUPS, LEAST, COLUMNS, WORD = 20, 4, 4096, 7
+GROUPS, LEAST, COLUMNS, WORD, SQUARED = 20, 4, 4096, 7, 20
 """Groups of batches for the jackknife; samples below which nothing is debiased; features that fit a cache; a word of
 the seed for orders within batches."""
 
@@ -31,6 +32,7 @@ class Batched:
     def __init__(self, taps: Sequence[Tap], a: Sequence[int], b: Sequence[int], permutations: int, seed: int) -> None:
         self.taps, self.a, self.b, self.permutations, self.seed = taps, list(a), list(b), permutations, seed
         self.pilots: dict[int, Tensor] = {}
+        self.scales: dict[int, float] = {}
         self.grams: dict[int, Tensor] = {}
         self.first: dict[int, dict[str, float]] = {}
         self.groups: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -42,9 +44,10 @@ class Batched:
         """Make the batch's Gram matrix of a layer."""
         if tap not in self.pilots:
             self.pilots[tap] = x.mean(0, dtype=torch.promote_types(x.dtype, torch.float32))
+            self.scales[tap] = near_one(x, self.pilots[tap])
         if self.memory is None or self.memory.numel() < len(x) * COLUMNS or self.memory.device != x.device:
             self.memory = torch.empty(len(x) * COLUMNS, device=x.device)
-        self.grams[tap] = gram(x, self.pilots[tap], self.memory)
+        self.grams[tap] = gram(x, self.pilots[tap], self.memory, self.scales[tap])
         if tap not in self.first:
             self.first[tap] = from_gram(doubly_centred(self.grams[tap]), x)
 
@@ -63,7 +66,8 @@ class Batched:
         if at == len(self.groups):
             self.groups.append(part)
         else:
-            self.groups[at] = tuple(x + y for x, y in zip(self.groups[at], part, strict=True))
+            x = self.groups[at]
+            self.groups[at] = (x[0] + part[0], x[1] + part[1], x[2] + part[2])
         if self.permutations:
             drawn = torch.rand(self.permutations, n, generator=generator(self.seed, WORD, self.batches)).argsort(1)
             moved = [rows(order, size) for order in drawn]
@@ -87,8 +91,16 @@ class Batched:
         return self.permuted / torch.sqrt(torch.outer(a, b)) if self.permutations else torch.zeros(0, len(a), len(b))
 
 
-def gram(x: Tensor, pilot: Tensor, memory: Tensor) -> Tensor:
-    """Return `(x - pilot)(x - pilot)'` `(n, n)` in float64, products in the dtype of `pilot`.
+def near_one(x: Tensor, pilot: Tensor) -> float:
+    """Return the power of two that makes features about 1 where their squares would leave float32, else 1."""
+    largest = float((x - pilot).abs().max())
+    if largest == 0 or not math.isfinite(largest) or 2.0**-SQUARED < largest < 2.0**SQUARED:
+        return 1.0
+    return 2.0 ** -math.frexp(largest)[1]
+
+
+def gram(x: Tensor, pilot: Tensor, memory: Tensor, scale: float = 1.0) -> Tensor:
+    """Return the Gram matrix `(n, n)` of `scale (x - pilot)` in float64, products in the dtype of `pilot`.
 
     Features go by in parts that a cache holds, shifted into `memory`; half of the symmetric product's entries below the
     diagonal are not computed.
@@ -101,6 +113,8 @@ def gram(x: Tensor, pilot: Tensor, memory: Tensor) -> Tensor:
         columns = slice(begin, min(begin + COLUMNS, d))
         part = shifted[: n * (columns.stop - begin)].view(n, -1)
         torch.sub(x[:, columns], pilot[columns], out=part)
+        if scale != 1:
+            part.mul_(scale)
         total[:half] += part[:half] @ part.T
         total[half:, half:] += part[half:] @ part[half:].T
     total[half:, :half] = total[:half, half:].T

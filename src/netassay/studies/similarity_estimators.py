@@ -13,6 +13,8 @@ from torch import Tensor
 from netassay.errors import BadInput
 from netassay.inference import jackknife
 from netassay.measures import Calibrated, Measure, rows
+from netassay.measures.centring import unit
+from netassay.measures.hsic import doubly_centred, u_centred
 from netassay.seeds import generator
 from netassay.studies.similarity_asked import Tap
 from netassay.studies.similarity_pairs import Pairs, reordered
@@ -77,8 +79,19 @@ def refuse(taps: Sequence[Tap], needed: int, memory: int, least: str = "") -> No
     raise BadInput("keep the features of every sample", found, next)
 
 
-def estimate(measure: Measure, a: Features, b: Features, drawn: Sequence[Tensor], level: float, seed: int) -> Estimate:
-    """Estimate a measure's map from all features of each layer; `drawn` are orders of the samples, not of the rows."""
+def estimate(
+    measure: Measure,
+    sides: tuple[Features, Features],
+    drawn: Sequence[Tensor],
+    level: float,
+    seed: int,
+    grams: tuple[Features, Features] | None = None,
+) -> Estimate:
+    """Estimate a measure's map from all features of each layer; `drawn` are orders of the samples, not of the rows.
+
+    `grams` are Gram matrices about the mean, for the measures that need nothing else.
+    """
+    a, b = sides
     moved = [rows(order, len(a[0])) for order in drawn]
     if not measure.pairwise:
         few = moved[:FEWER]
@@ -86,8 +99,12 @@ def estimate(measure: Measure, a: Features, b: Features, drawn: Sequence[Tensor]
         told = f"{measure.name}: {len(few)} orders, being computed pair by pair; no p falls below 1/{len(few) + 1}"
         low, high = intervals(_grouped(measure, a, b, value, seed, one_by_one), level)
         return Estimate(value, permuted, low, high, notes=(told,) if len(few) < len(moved) else ())
-    first = _prepared(measure, a)
-    second = first if a is b else _prepared(measure, b)
+    centre = CENTRED.get(measure.name)
+    if centre is None or grams is None:
+        first, second = (_prepared(measure, side) for side in sides) if a is not b else 2 * (_prepared(measure, a),)
+    else:
+        first = torch.stack([unit(centre(k), k) for k in grams[0]])
+        second = first if a is b else torch.stack([unit(centre(k), k) for k in grams[1]])
     value = (first.flatten(1) @ second.flatten(1).T).cpu().numpy()
     if measure.name in DELETED and len(first[0]) > 4:
         left = _without_each(first, second, DELETED[measure.name])
@@ -124,6 +141,8 @@ def _prepared(measure: Measure, features: Features) -> Tensor:
 
 def _reordered(first: Tensor, second: Tensor, drawn: Sequence[Tensor]) -> Floats:
     """Return the inner products under each order, `(K, A, B)`; single precision is enough for chance."""
+    if not drawn:
+        return np.zeros((0, len(first), len(second)))
     stacks = (first,) if first is second else (first, second)
     symmetric = all(torch.allclose(one, one.mT, rtol=0, atol=1e-12, equal_nan=True) for one in stacks)
     pairs = Pairs(first.shape[-1], symmetric=symmetric, device=first.device)
@@ -156,6 +175,9 @@ def _biased(rows: Tensor, own: Tensor) -> Tensor:
 
 DELETED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cka": _debiased, "cka_biased": _biased}
 """Measures whose value without a sample has a closed form."""
+
+CENTRED: dict[str, Callable[[Tensor], Tensor]] = {"cka": u_centred, "cka_biased": doubly_centred}
+"""What makes the prepared matrix of these measures, up to its norm, of a Gram matrix."""
 
 Mapped = Callable[[Measure, Features, Features, Sequence[Tensor]], tuple[Floats, Floats]]
 

@@ -22,6 +22,7 @@ from netassay.records import Record
 from netassay.studies.forward import checked, device_of, forward
 from netassay.studies.provenance import Seen
 from netassay.studies.similarity_asked import Asked, Run, Tap
+from netassay.studies.similarity_diagnoses import paired
 from netassay.studies.survey import Call, survey
 
 FEW = 3
@@ -73,6 +74,10 @@ class Gathered:
     labels: list[Tensor] = field(default_factory=list)
     batches: int = 0
 
+    def classes(self) -> Tensor | None:
+        """Return the class of each sample, where every batch told."""
+        return torch.cat(self.labels) if self.labels and len(self.labels) == self.batches else None
+
 
 def gather(
     asked: Asked, policy: Policy, plan: Callable[[list[Tap]], Sequence[Sink]], task: str = "similarity"
@@ -83,7 +88,8 @@ def gather(
             stack.enter_context(quiet(model))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
-        found, sinks = None, ()
+        found: Gathered | None = None
+        sinks: Sequence[Sink] = ()
         for number, batches in enumerate(track(_paired(asked.data), task, _length(asked.data))):
             if found is None:
                 found = _surveyed(asked, policy, batches)
@@ -95,6 +101,7 @@ def gather(
             _note(found, batches)
     if found is None:
         raise BadInput(f"data {asked.data[0].spec}", "no batch in it", "give data with samples")
+    paired(asked.data, [torch.cat(ids) for ids in found.ids])
     return found
 
 
@@ -168,8 +175,8 @@ def _length(data: Sequence[Data]) -> int | None:
 def _note(found: Gathered, batches: Sequence[Batch]) -> None:
     for seen, ids, batch in zip(found.seen, found.ids, batches, strict=True):
         seen.add(batch)
-        if batch.ids is not None:
-            ids.append(batch.ids.cpu())
+        assert batch.ids is not None  # as_batch numbers what came without
+        ids.append(batch.ids.cpu())
     if batches[0].y is not None and batches[0].y.dim() == 1 and not batches[0].y.is_floating_point():
         found.labels.append(batches[0].y.cpu())
     found.batches += 1

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from netassay.errors import BadInput
-from netassay.measures import Calibrated, Measure, null_moments, null_quantile, null_skewness, null_tail, orders
+from netassay.measures import Calibrated, Measure, null_moments, null_quantile, null_skewness, null_tail, orders, rows
 from netassay.studies.similarity_asked import Asked, Tap
-from netassay.studies.similarity_batches import LEAST, Batched
-from netassay.studies.similarity_diagnoses import diagnose
-from netassay.studies.similarity_estimators import Estimate, Floats, Kept, estimate, intervals
+from netassay.studies.similarity_batches import COLUMNS, LEAST, Batched, gram
+from netassay.studies.similarity_diagnoses import from_gram
+from netassay.studies.similarity_estimators import CENTRED, Estimate, Floats, Kept, estimate, intervals
 from netassay.studies.similarity_gathering import Gathered, Policy, Sink, gather
 from netassay.studies.similarity_modes import BATCHES, FULL, SPACE, Size, Way, way
 from netassay.studies.similarity_sums import Sums
@@ -53,6 +53,7 @@ class Look:
         self.gathered: Gathered = gather(wanted, ask.policy, self._sinks, task)
         self.n = self.gathered.seen[0].samples
         self.features: dict[Tap, Tensor] = {}
+        self.grams: dict[Tap, Tensor] = {}
         if self.kept is not None:
             self.features = {tap: self.kept.features(i) for i, tap in enumerate(self.gathered.taps)}
         for measure in ask.measures.values():
@@ -72,12 +73,12 @@ class Look:
             sinks.append(kept := Kept(taps, self.ask.memory))
             kept.expect(size.features)
             self.kept = kept
-        places = [[taps.index(tap) for tap in side] for side in (self.a, self.b)]
+        a, b = ([taps.index(tap) for tap in side] for side in (self.a, self.b))
         if FAST in self.ask.measures and self.way.estimator == SPACE:
-            sinks.append(sums := Sums(taps, *places))
+            sinks.append(sums := Sums(taps, a, b))
             self.sums = sums
         if FAST in self.ask.measures and self.way.estimator == BATCHES:
-            sinks.append(batched := Batched(taps, *places, self.ask.permutations, self.ask.seed))
+            sinks.append(batched := Batched(taps, a, b, self.ask.permutations, self.ask.seed))
             self.batched = batched
         return sinks
 
@@ -92,8 +93,16 @@ class Look:
         sink = self.sums or self.batched
         taps = dict.fromkeys([*self.a, *self.b])
         if self.features or sink is None:
-            return {tap: diagnose(self.features[tap]) for tap in taps}
+            return {tap: from_gram(self.gram(tap), self.features[tap]) for tap in taps}
         return {tap: sink.told(self.gathered.taps.index(tap)) for tap in taps}
+
+    def gram(self, tap: Tap) -> Tensor:
+        """Return the Gram matrix of a tap's features about their mean, float64, made once."""
+        if tap not in self.grams:
+            x = self.features[tap]
+            mean = x.mean(0, dtype=torch.float64)
+            self.grams[tap] = gram(x, mean, mean.new_empty(len(x) * COLUMNS))
+        return self.grams[tap]
 
     def _sides(self) -> tuple[list[Tensor], list[Tensor]]:
         a = [self.features[tap] for tap in self.a]
@@ -104,7 +113,11 @@ class Look:
             return self._in_space(self.sums, drawn)
         if name == FAST and self.batched is not None:
             return self._by_batches(self.batched)
-        return estimate(measure, *self._sides(), drawn, self.ask.level, self.ask.seed)
+        grams = None
+        if name in CENTRED:
+            a = [self.gram(tap) for tap in self.a]
+            grams = a, [self.gram(tap) for tap in self.b]
+        return estimate(measure, self._sides(), drawn, self.ask.level, self.ask.seed, grams)
 
     def _by_batches(self, batched: Batched) -> Estimate:
         if not batched.batches:
@@ -122,7 +135,8 @@ class Look:
         if not self.ask.permutations:
             return Estimate(every[0], none, low, high)
         if self.features:
-            return Estimate(every[0], _numbers(reordered_sums(*self._sides(), drawn)), low, high)
+            moved = [rows(order, self.n * self.a[0].rows) for order in drawn]
+            return Estimate(every[0], _numbers(reordered_sums(*self._sides(), moved)), low, high)
         told = "cka: chance by its exact mean and variance over all orders and a gamma law, since no features are kept"
         return Estimate(every[0], none, low, high, self._analytic(every[0], sums), (told,))
 
@@ -137,8 +151,13 @@ class Look:
                 p[i, j] = null_tail(value[i, j], mean, deviation, skewness)
                 threshold[i, j] = null_quantile(1 - self.ask.level, mean, deviation, skewness)
         above = np.maximum((value - threshold) / (1 - threshold), 0)
-        largest = [np.minimum(1, p.min(axis) * p.shape[axis]) for axis in (1, 0)]
-        return Calibrated(p, threshold, above, *largest, float(min(1, p.min() * p.size)))
+        return bonferroni(p, threshold, above)
+
+
+def bonferroni(p: Floats, threshold: Floats, above: Floats) -> Calibrated:
+    """Judge maxima over rows, columns and the whole map by the smallest p, times how many there are."""
+    rows, columns = (np.minimum(1, np.nanmin(p, axis, initial=1) * p.shape[axis]) for axis in (1, 0))
+    return Calibrated(p, threshold, above, rows, columns, float(min(1, np.nanmin(p, initial=1) * p.size)))
 
 
 def _of_one_length(a: Sequence[Tap], b: Sequence[Tap]) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 from netassay.errors import BadInput
 from netassay.measures import named
-from netassay.result import Result, Table
+from netassay.result import Array, Claim, Result, Table
 from netassay.studies.provenance import describe
 from netassay.studies.similarity_asked import asked, twins
+from netassay.studies.similarity_claims import claims, pattern_rows, patterns
+from netassay.studies.similarity_diagnoses import verdicts
 from netassay.studies.similarity_gathering import Policy
 from netassay.studies.similarity_look import Ask, Look
-from netassay.studies.similarity_tables import arrays, best_table, layer_table, measure_table
+from netassay.studies.similarity_tables import arrays, best_table, labels, layer_table, measure_table
 
 
 def similarity_map(
@@ -53,22 +55,34 @@ def similarity_map(
 
 def _result(look: Look, baseline: Look | None) -> Result:
     a, b, level = look.a, look.b, look.ask.level
-    maps, best, notes = {}, [], [*look.gathered.notes]
+    maps: dict[str, Array] = {}
+    best: list[dict[str, Any]] = []
+    shapes: list[dict[str, Any]] = []
+    told: list[Claim] = []
+    notes = [*look.gathered.notes]
     for name, measure in look.ask.measures.items():
         found = look.found[name]
         maps |= arrays(name, measure, found, a, b, level)
         best += best_table(name, measure, found, a, b, level)
+        named_patterns = patterns(look, name)
+        shapes += pattern_rows(name, named_patterns)
+        told += claims(look, name, named_patterns)
         notes += found.notes
         if baseline is not None:
             maps[f"{name}/untrained"] = arrays(name, measure, baseline.found[name], a, b, level)[name]
     notes += [] if baseline is None else baseline.wanted.notes
+    diagnosed, names = (
+        look.diagnosed(),
+        {tap: label for side in (b, a) for tap, label in zip(side, labels(side), strict=True)},
+    )
+    warned = verdicts(diagnosed, names, look.gathered.classes(), look.ask.measures)
     tables = {
-        "layers": layer_table({"a": a, "b": b}, look.n, look.diagnosed()),
+        "layers": layer_table({"a": a, "b": b}, look.n, diagnosed),
         "best": Table.of(best),
-        "patterns": Table.of([]),
+        "patterns": Table.of(shapes),
         "measures": measure_table(look),
     }
-    return Result("similarity_map", tables, maps, notes=tuple(notes), provenance=_made(look))
+    return Result("similarity_map", tables, maps, tuple(told), tuple(warned), tuple(notes), provenance=_made(look))
 
 
 def _made(look: Look) -> dict[str, Any]:

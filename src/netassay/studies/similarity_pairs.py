@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-BLOCK = 1 << 15
-"""Pairs of samples of all layers that are fetched and multiplied at once."""
+BLOCK, ORDERS = 1 << 11, 8
+"""Pairs of samples, and orders, whose entries are fetched and multiplied at once: they fit a cache."""
 
 
 class Pairs:
@@ -25,9 +25,12 @@ class Pairs:
         flat = matrix[..., self.i, self.j]
         return flat * torch.where(self.i == self.j, 1.0, math.sqrt(2)).to(flat) if self.symmetric else flat
 
-    def fetched(self, order: Tensor, part: slice) -> Tensor:
-        """Return where the entries of `matrix[order][:, order]` stand in what `packed` made of `matrix`."""
-        i, j = order[self.i[part]], order[self.j[part]]
+    def fetched(self, orders: Tensor, part: slice) -> Tensor:
+        """Return where `matrix[order][:, order]` stands in a packed `matrix`, for orders `(n, K)`, `(P, K)`.
+
+        The entries are in the order of `packed`.
+        """
+        i, j = orders.index_select(0, self.i[part]), orders.index_select(0, self.j[part])
         if not self.symmetric:
             return i * self.n + j
         high = torch.maximum(i, j)
@@ -35,15 +38,19 @@ class Pairs:
 
 
 def reordered(first: Tensor, second: Tensor, drawn: Sequence[Tensor], pairs: Pairs) -> Tensor:
-    """Return the inner products `(K, A, B)`, float64, of packed matrices `(A, P)` and `(B, P)`, the second in each order.
+    """Return inner products `(K, A, B)`, float64, of packed matrices `(A, P)` and `(B, P)`, the second in each order.
 
     Layers go last, so that an order fetches the entries of all layers at once.
     """
     flat = second.T.contiguous()
     out = torch.zeros(len(drawn), len(first), len(second), dtype=torch.float64, device=first.device)
-    for k, order in enumerate(drawn):
-        order = order.to(first.device)
+    for k in range(0, len(drawn), ORDERS):
+        orders = torch.stack(list(drawn[k : k + ORDERS]), 1).to(first.device)
         for begin in range(0, first.shape[1], BLOCK):
             part = slice(begin, begin + BLOCK)
-            out[k] += first[:, part] @ flat[pairs.fetched(order, part)]
+            there = flat.index_select(0, pairs.fetched(orders, part).reshape(-1)).view(
+                -1, orders.shape[1] * len(second)
+            )
+            found = (first[:, part] @ there).view(len(first), -1, len(second))
+            out[k : k + ORDERS] += found.transpose(0, 1)
     return out

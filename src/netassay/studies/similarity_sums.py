@@ -20,6 +20,7 @@ from torch import Tensor
 
 from netassay.measures.centring import centred
 from netassay.studies.similarity_asked import Tap
+from netassay.studies.similarity_diagnoses import from_covariance
 
 GROUPS = 10
 """Groups of samples, each of which the jackknife leaves out once."""
@@ -120,7 +121,7 @@ class Sums:
     def _side(self, taps: list[int], n: int, group: int) -> tuple[Tensor, Tensor]:
         """Return features `(rows, d)` of the group's samples, side by side, and which layer each belongs to."""
         samples = slice((group - self.seen) % GROUPS, None, GROUPS)
-        return beside([self.batch[tap].unflatten(0, (n, -1))[samples].flatten(0, 1) for tap in taps])
+        return beside([self.batch[tap].view(n, -1, self.taps[tap].d)[samples].flatten(0, 1) for tap in taps])
 
     def total(self, key: Any) -> Cross:
         """Return the sums of all samples."""
@@ -139,12 +140,8 @@ class Sums:
 
     def told(self, tap: int) -> dict[str, float]:
         """Tell what a layer's features are like."""
-        values, n, d = self.spectrum(tap), float(self.total(tap).n), self.taps[tap].d
-        shares = values[values > 0] / values.sum() if values.sum() > 0 else np.full(1, np.nan)
-        rank = float(np.exp(-(shares * np.log(shares)).sum()))
-        told = {"effective_rank": rank, "first_share": float(shares.max()), "leverage": np.nan, "whose": np.nan}
-        dead = float((self.total(tap).covariance().diagonal() == 0).double().mean())
-        return {"n": n, "d_over_n": d / n, **told, "dead": dead}
+        total = self.total(tap)
+        return from_covariance(total.covariance(), int(total.n))
 
     def _map(self, sums: dict[Any, Cross]) -> Tensor:
         own = {tap: sums[tap].debiased()[0, 0] for tap in dict.fromkeys([*self.a, *self.b])}

@@ -13,7 +13,7 @@ from netassay.measures import Calibrated, Measure, calibrate
 from netassay.result import Array, Table
 from netassay.studies.similarity_asked import Run, Tap
 from netassay.studies.similarity_estimators import Estimate
-from netassay.studies.similarity_look import Look
+from netassay.studies.similarity_look import Look, bonferroni
 
 A, B = "layer of a", "layer of b"
 Side = Sequence[Tap]
@@ -47,7 +47,8 @@ def judged(measure: Measure, found: Estimate, level: float) -> Calibrated:
     """Judge a map by its orders, or by its law where that is known without them."""
     if found.analytic is not None:
         return found.analytic
-    return calibrate(found.value, found.permuted, measure.direction, measure.best, 1 - level)
+    with np.errstate(invalid="ignore"):  # a layer and itself under few orders: best, threshold and value are one
+        return calibrate(found.value, found.permuted, measure.direction, measure.best, 1 - level)
 
 
 def part(found: Estimate, rows: np.ndarray, columns: np.ndarray, besides: bool) -> Estimate:
@@ -60,9 +61,7 @@ def part(found: Estimate, rows: np.ndarray, columns: np.ndarray, besides: bool) 
     analytic = found.analytic
     if analytic is not None:
         p = np.where(out, np.nan, analytic.p[pick])
-        least = [np.minimum(1, np.nanmin(p, axis, initial=1) * p.shape[axis]) for axis in (1, 0)]
-        whole = float(min(1, np.nanmin(p, initial=1) * p.size))
-        analytic = Calibrated(p, analytic.threshold[pick], analytic.calibrated[pick], *least, whole)
+        analytic = bonferroni(p, analytic.threshold[pick], analytic.calibrated[pick])
     return replace(found, value=value, permuted=permuted, low=found.low[pick], high=found.high[pick], analytic=analytic)
 
 
