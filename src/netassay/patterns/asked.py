@@ -20,8 +20,8 @@ LEAST = 3
 
 def several(maps: Any) -> list[Any]:
     """Return a list of maps, also where one was given."""
-    one = isinstance(maps, np.ndarray) or not len(maps) or np.ndim(maps[0]) < 2
-    return list(maps) if isinstance(maps, np.ndarray) and maps.ndim == 3 else [maps] if one else list(maps)
+    many = maps.ndim > 2 if isinstance(maps, np.ndarray) else not len(maps) or np.ndim(maps[0]) > 1
+    return list(maps) if many else [maps]
 
 
 def checked(maps: Sequence[Floats], pairs: Pairs, permutations: int, level: float) -> None:

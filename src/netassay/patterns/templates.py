@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -14,15 +13,15 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Truths = npt.NDArray[np.bool_]
 
+NOTHING = 1e-9
+"""What is no more than rounding: of a norm, or between two positions."""
 FAMILIES = ("diagonal", "triangle", "block")
 WIDTHS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 """Of diagonals: the distance in relative position over which they fall to 1/e."""
-EDGES = np.arange(1, 12) / 12
-"""Relative positions between which blocks begin and end; the same for any grid, so that a finer one finds no more."""
+EDGES = np.arange(1, 12) / 12 + NOTHING
+"""Relative positions at which blocks begin and end, the same for any grid; what stands on one belongs before it."""
 MOST, FEWEST = 5, 2
 """Most blocks in a row, and fewest rows and columns in one: a block of a single layer is part of a diagonal."""
-NOTHING = 1e-9
-"""Share of a norm below which nothing but rounding is left."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +52,12 @@ class Grid:
     def families(self) -> tuple[Floats, ...]:
         """The templates of each family and the products `(count, cells)`, as `bare` leaves them."""
         u, v = self.rows[:, None], self.columns[None]
-        diagonals: list[Any] = [np.exp(-np.abs(u - v) / width) for width in WIDTHS]
+        diagonals = [np.exp(-np.abs(u - v) / width) for width in WIDTHS]
         triangles = [v <= u + NOTHING, v >= u - NOTHING]
-        made: tuple[list[Any], ...] = (
+        made: tuple[Any, ...] = (
             diagonals,
             triangles,
-            list(blocks(self.rows, self.columns)) or [0 * u * v],
+            blocks(tuple(self.rows), tuple(self.columns)),
             self._products(),
         )
         return tuple(self.bare(np.array(one, dtype=np.float64)[:, self.there]) for one in made)
@@ -78,17 +77,17 @@ class Grid:
         return np.where(whole, left / np.where(whole, after, 1.0), 0.0)
 
 
-def blocks(rows: Floats, columns: Floats) -> Iterator[Truths]:
-    """Yield block templates `(I, J)`, each once: neighbouring groups alike, or one group alike between two unlike."""
-    seen: set[bytes] = set()
+@lru_cache(maxsize=16)
+def blocks(rows: tuple[float, ...], columns: tuple[float, ...]) -> Truths:
+    """Return block templates `(count, I, J)`: neighbouring groups alike, or one group alike between two unlike."""
+    found: dict[bytes, Truths] = {}
     for count in range(1, MOST):
         for edges in combinations(EDGES, count):
             a, b = np.searchsorted(edges, rows), np.searchsorted(edges, columns)
             sizes = np.minimum(np.bincount(a, minlength=count + 1), np.bincount(b, minlength=count + 1))
-            if a.tobytes() + b.tobytes() in seen or sizes.min() < FEWEST:
-                continue
-            seen.add(a.tobytes() + b.tobytes())
-            same = a[:, None] == b[None]
-            yield same
-            if count == 2:
-                yield same & (a == 1)[:, None]
+            key = a.tobytes() + b.tobytes()
+            if key not in found and sizes.min() >= FEWEST:
+                found[key] = a[:, None] == b
+                if count == 2:
+                    found[b"middle" + key] = found[key] & (a == 1)[:, None]
+    return np.array(list(found.values()) or [np.zeros((len(rows), len(columns)), dtype=bool)])

@@ -60,8 +60,10 @@ def similarity_trend(
 
     Tables "sizes" (a row for each spec: "size" counts the layers compared, "pairs" those of seeds), "trends" (the slope
     of each index per doubling of the size, with an interval over seeds, and the two specs between which the pattern
-    changes) and "nets"; arrays "map/<spec>", the mean calibrated similarity. Claims, one for each family or each change
-    in it: that the pattern changes from one to another between two specs, or that it grows with size.
+    changes) and "nets"; arrays "map/<spec>", the mean calibrated similarity. Claims, one for each family: that the
+    pattern changes from one to another between two specs, or, where no one change says more than one pattern for all
+    sizes, that this one grows with size. Seeds of one spec are exchangeable: a triangle can only be expected of a
+    measure that is not symmetric.
 
     Raises `BadInput` for specs, families or seeds that do not fit, before anything is trained.
 

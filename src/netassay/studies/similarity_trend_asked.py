@@ -59,6 +59,8 @@ def begun(
     Each cell takes a hash of its network as the factory makes it and of its first batches: another factory or file
     under the same name is another cell of a ledger.
     """
+    if len(seeds) < 2:
+        raise BadInput(f"a similarity trend with seeds={list(seeds)}", "one network of each, and no pair", "seeds=3")
     about: Question = {}
     cells: list[Question] = []
     for spec, family in families.items():
