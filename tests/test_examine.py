@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import netassay as na
-from netassay import report
+from netassay import report, training
 from netassay.errors import BadInput
 from netassay.inference import binomial_interval, bootstrap
 from netassay.studies import examine as room
@@ -150,6 +150,39 @@ def test_the_start_is_the_initialisation_and_the_end_was_trained(run):
     fresh = na.channel_profile(model, "digits:split=test")
     np.testing.assert_array_equal(layers(run, "y_rms", "start"), fresh.tables["layers"].columns["y_rms"])
     assert (layers(run, "y_rms") != layers(run, "y_rms", "start")).all()
+
+
+def test_layers_are_held_against_the_start_and_against_a_second_seed(run, tmp_path):
+    """By the first 256 samples; of the second seed's training there is nothing else; it can be left out."""
+    for name, other in {"start": "start", "seed": "second seed"}.items():
+        made = run.result(f"similarity/{name}")
+        assert (made.provenance["samples"], made.provenance["data"]) == (256, "digits:split=test")
+        models = made.tables["layers"].columns["model"].tolist()
+        assert list(dict.fromkeys(models)) == ["end", other]
+    again = na.examine(TRAINED, "digits", epochs=1, second=False, out=tmp_path / "run")
+    assert again.labels == tuple(label for label in LABELS if label != "similarity/seed")
+    for label in again.labels[:-1]:
+        np.testing.assert_equal(again.result(label).to_dict(), run.result(label).to_dict())
+
+
+def test_the_second_seed_is_a_network_of_its_own_trained_alike(run):
+    """Its map is that of two networks trained by hand, with this seed and the next."""
+    learn, test = (na.load_data(f"digits:split={part}") for part in ("train", "test"))
+    nets = []
+    for seed in (0, 1):
+        nets.append(na.build(run.meta["model"], seed=seed))
+        training.train(nets[-1], learn, epochs=1, lr=0.05, seed=seed)
+    first = next(iter(na.load_data("digits:split=test", batch_size=256)))
+    wanted = na.similarity_map(*nets, [first], permutations=5).array("cka")
+    np.testing.assert_allclose(run.result("similarity/seed").array("cka"), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_map_that_cannot_be_made_is_a_note(tmp_path):
+    """Three samples are too few for debiased CKA; everything else is there."""
+    run = na.examine(net(), (X[:3], Y[:3]), out=tmp_path / "run")
+    made = run.result("similarity/start")
+    assert (run.status, made.tables) == ("finished", {})
+    assert made.notes[0].startswith("no map: 3 samples")
 
 
 def test_a_given_module_is_compared_with_a_twin_and_not_touched(tmp_path):

@@ -72,6 +72,14 @@ def test_of_a_distance_small_is_bright_and_calibrated_has_its_own_scale():
     assert first.get_clim() == (0.0, high)
 
 
+def test_what_chance_explains_is_grey():
+    """In matplotlib a cell of minus infinity lies below the scale, whose colour there is grey."""
+    one = drawn(similar.unlike(similar.similarity_map()), "map")
+    image = plots.drawing(one).axes[2].images[0]
+    assert (image.get_array() < image.get_clim()[0]).all()
+    assert mpl.colors.to_hex(image.get_cmap().get_under()) == "#c9c5b8"
+
+
 def test_the_line_of_equal_depth_ends_in_the_last_cell_of_each_pair_of_models():
     """(i + 1) / I = (j + 1) / J along it, for each model of a with each of b; a line parts the models."""
     made = similar.similarity_map(similar.many(4), similar.many(8), sides=(("p", "q"), ("r",)))
