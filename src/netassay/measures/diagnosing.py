@@ -129,7 +129,7 @@ CONCERNS: tuple[Concern, ...] = (
     Concern(
         "many features for few samples",
         "features",
-        lambda x, measures: x["d_over_n"] > MANY and bool(BIASED & set(measures)),
+        lambda x, measures: x["d_over_n"] > MANY and any(one.partition(":")[0] in BIASED for one in measures),
         "{d_over_n:.3g} features a sample: biased measures are high for independent features, too",
         f"d/n above {MANY:g}, with a measure that is biased",
         "independent Gaussians: d/(n + d), Murphy et al. 2024, openreview E1NRrGtIHG; the line: netassay",
