@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.calibration import cell, maxima
@@ -23,6 +23,7 @@ def map_of(seed, K=39, shape=(3, 4)):
     return rng.integers(0, 9, shape) / 10, rng.integers(0, 9, (K, *shape)) / 10
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.sampled_from([0.05, 0.1, 0.3]))
 def test_each_entry_and_each_maximum_is_counted(seed, level):
     """p counts the null and the observed itself; the threshold leaves a share of at most `level` above it."""
@@ -58,6 +59,12 @@ def test_rounding_is_no_difference():
     got = calibrate(seen, null, "similarity", 1.0)
     assert got.p[0, 0] == 1
     assert got.calibrated[0, 0] == 0
+
+
+def test_a_null_that_reaches_the_best_value_leaves_no_room():
+    """Two of three samples alike, say: every order gives 1, and the calibrated score is 0, not 0 / 0."""
+    got = calibrate([[1.0]], np.ones((19, 1, 1)), "similarity", 1.0)
+    assert (got.p[0, 0], got.threshold[0, 0], got.calibrated[0, 0]) == (1.0, 1.0, 0.0)
 
 
 def test_what_is_not_defined_is_no_best_match():
@@ -113,15 +120,15 @@ def test_orders_at_once_are_orders_one_by_one(spec):
 @pytest.mark.parametrize(("law", "d"), [("gaussian", 256), ("heavy-tailed", 8)])
 def test_chance_passes_as_often_as_it_may(law, d):
     """Independent features are told similar 5 times in 100, no more often and not much less."""
-    found = cell(law, 32, d, 200)
-    assert float(np.squeeze(binomial_tail(found, 200, 0.05))) >= 0.005
-    assert found >= 3
+    found = cell(law, 24, d, 120)
+    assert float(np.squeeze(binomial_tail(found, 120, 0.05))) >= 0.005
+    assert found >= 1
 
 
 def test_the_calibrated_maximum_does_not_grow_with_the_layers():
     """The raw one does; of 16 layers, in the calibrated one, as few are told similar as of one."""
-    one, many = maxima(60, n=32, d=256, layers=(1, 16))
-    assert many[0] > one[0] + 0.01
+    one, many = maxima(40, n=32, d=256, layers=(1, 16), measure="cka")
+    assert many[0] > one[0] + 0.03
     assert many[1] < 0.005
     assert many[2] <= 0.15
 

@@ -85,7 +85,9 @@ def calibrate(
     all = np.sort(np.concatenate([null, seen[None]]), axis=0)
     threshold = np.where(bad, np.nan, all[math.ceil((1 - level) * len(all) - 1e-9) - 1])
     margin = np.where(bad, np.nan, seen) - threshold
-    above = np.where(margin > _ties(seen, null), margin / (sign * best - threshold), margin * 0.0)
+    # Where the threshold is the best value itself nothing lies above it.
+    room = np.where(sign * best > threshold, sign * best - threshold, np.inf)
+    above = np.where(margin > _ties(seen, null), margin / room, margin * 0.0)
     rows, columns, whole = (_p(seen.max(axis, initial=-np.inf), _maxima(null, axis)) for axis in (1, 0, (0, 1)))
     return Calibrated(_p(seen, null), sign * threshold, above, rows, columns, float(whole))
 

@@ -21,6 +21,8 @@ RATIO_LOW, RATIO_HIGH, RATIO_WILD = 1e-5, 0.2, 0.5
 run, and healthy small convolutions under Adam keep to 0.11. For the lower line the larger of two halves counts; at
 1e-5 a weight needs 100,000 steps to change by its own size. Above 0.2 is a warning where the loss does not fall (a head
 on frozen layers learns well at 0.22), above 0.5 a finding."""
+PATIENCE = 32
+"""Steps read before a loss that does not fall is held against large steps: a head on frozen layers takes 15."""
 OPENING = 16
 """Steps read that a branch which begins at 0 takes to open: before, gradient and updates behind it are 0 or tiny."""
 SETTLED = 5

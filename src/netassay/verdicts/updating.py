@@ -25,7 +25,7 @@ from netassay.verdicts.evidence import (
 from netassay.verdicts.thresholds import (
     ADAM,
     LOST,
-    OPENING,
+    PATIENCE,
     RATIO_HIGH,
     RATIO_LOW,
     RATIO_WILD,
@@ -80,7 +80,7 @@ def ratio(readings: Readings) -> Iterator[Found]:
     low = (largest < RATIO_LOW) & arrives & (not opening(readings))
     yield from _outside(part, np.flatnonzero(low), largest, "hardly moves")
     # Whether the loss falls cannot be told by the first few steps, at which Adam's are the largest.
-    fine = _learns(part) or len(part) < OPENING
+    fine = _learns(part) or len(part) < PATIENCE
     high, line = throughout(ratios), RATIO_WILD if fine else RATIO_HIGH
     yield from _outside(part, np.flatnonzero(high > line), -high, "throws about")
 

@@ -114,14 +114,17 @@ def _counted(
 ) -> tuple[list[float], dict[str, Tensor]]:
     """Count zeros and subnormals of a finite tensor, and by channel what fires."""
     N, _, C, _ = x.shape
-    buffer = torch.abs(x, out=scratch.like(x))
+    buffer = scratch.like(x)
+    # An activation that is never negative, such as ReLU's, is its own magnitude.
+    low = float(x.amin()) if size and x.numel() else -1.0
+    magnitude = x if low >= 0 else torch.abs(x, out=buffer)
     flat = torch.zeros(C, dtype=torch.float64)
-    sizes = _add(buffer, (0, 1, 3)) if size else torch.full_like(flat, torch.nan)
+    sizes = _add(magnitude, (0, 1, 3)) if size else torch.full_like(flat, torch.nan)
     if bound is not None:
         flat = _beyond(x, bound)
     # One look at the smallest magnitude spares outputs that hold no zero, such as a convolution's, two passes.
-    dense = x.numel() > 0 and float(buffer.amin()) >= tiny
-    normal = x.numel() if dense else float(_add(torch.ge(buffer, tiny, out=buffer), (1, 3)).sum())
+    dense = x.numel() > 0 and (low if low >= 0 else float(magnitude.amin())) >= tiny
+    normal = x.numel() if dense else float(_add(torch.ge(magnitude, tiny, out=buffer), (1, 3)).sum())
     each = x.numel() / max(N * C, 1)
     if normal == x.numel():
         firing, open_ = torch.full((C,), float(N), dtype=torch.float64), torch.full((C,), N * each, dtype=torch.float64)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netassay.watching.pulse import LARGEST, SMALLEST
+from netassay.watching.pulse import LARGEST, ROW, SMALLEST
 
 NUMBERS = (
     "gradient_squares",
@@ -28,8 +28,10 @@ NUMBERS = (
     "adam",
     "state_nan",
 )
-BLOCK = 1 << 17
+BLOCK = 1 << 18
 """Entries that are read at a time, so that what is read twice is still in the cache."""
+FAINT = 0.01
+"""Adam's factor below which one less what epsilon takes has lost the digits that are promised."""
 OTHER_EPSILON = ("RAdam", "SparseAdam")
 """Optimizers with the state of Adam and another denominator."""
 
@@ -94,8 +96,8 @@ class Step:
         self.stayed = []
         for now, was in zip(_blocks(self.now), _blocks(self.was), strict=True):
             apart, room = torch.sub(now, was, out=_room(0, len(now))), _room(1, len(now))
-            weight += float(torch.mul(was, was, out=room).sum())
-            update += float(torch.mul(apart, apart, out=room).sum())
+            weight += _squared(was, room)
+            update += _squared(apart, room)
             self.stayed.append(len(now) - float(torch.ne(apart, 0, out=room).sum()))
         size, unchanged = len(self.now), sum(self.stayed)
         if not (_safe(weight, size) and (_safe(update, size) or unchanged == size)):
@@ -109,9 +111,10 @@ class Step:
         parts = zip(_blocks(self.now), _blocks(self.was), _blocks(gradient), self.stayed, strict=True)
         for now, was, g, stayed in parts:
             room = _room(1, len(now))
-            squares += float(torch.mul(g, g, out=room).sum())
-            product += float(torch.mul(g, was, out=room).sum())
-            normal = float(torch.ge(torch.abs(g, out=room), tiny, out=room).sum())
+            squares += _squared(g, room)
+            product += float(torch.dot(g, was))
+            dense = float(torch.abs(g, out=room).amin()) >= tiny
+            normal = len(g) if dense else float(torch.ge(room, tiny, out=room).sum())
             some = normal if normal == len(g) else float(torch.ne(g, 0, out=room).sum())
             zero, faint = zero + len(g) - some, faint + some - normal
             if stayed:
@@ -129,6 +132,10 @@ class Step:
             return float("nan")
         step = step.double() if isinstance(step, Tensor) else step
         corrected, entries = (1 - self.group["betas"][1] ** step) ** 0.5, _flat(v)
+        if v.device.type == "cpu" and v.dtype == torch.float32:
+            factor = 1 - _taken(entries, float(self.group["eps"] * corrected))
+            if factor > FAINT:
+                return factor
         total: Any = 0.0
         for part in _blocks(entries):
             # Half precision has neither room for the sum nor for epsilon; the root first, as v itself may overflow.
@@ -159,6 +166,21 @@ def _room(number: int, size: int) -> Tensor:
 
 def _blocks(x: Tensor) -> Sequence[Tensor]:
     return torch.split(x, BLOCK) if x.device.type == "cpu" else (x,)
+
+
+def _squared(x: Tensor, room: Tensor) -> float:
+    """Return the sum of squares in float32, by rows that are short enough to add up one after the other."""
+    if len(x) % ROW:
+        return float(torch.mul(x, x, out=room).sum())
+    return float(torch.linalg.vector_norm(x.view(-1, ROW), dim=1).double().square_().sum())
+
+
+def _taken(v: Tensor, epsilon: float) -> float:
+    """Return the mean of epsilon / (sqrt(v) + epsilon): what Adam's epsilon takes away."""
+    total = 0.0
+    for part in _blocks(v):
+        total += float(torch.sqrt(part, out=_room(0, len(part))).add_(epsilon).reciprocal_().sum())
+    return epsilon * total / max(len(v), 1)
 
 
 def _safe(squares: float, size: int) -> bool:

@@ -13,6 +13,8 @@ ENOUGH = 256
 """Samples after which a stretch is full."""
 
 Sums = dict[str, Any]
+ROWS = ("firing", "open", "size", "flat", "squares", "spread")
+"""What is summed by channel: the rows of one tensor, so that stretches join by one sum."""
 
 
 class Stretches:
@@ -27,20 +29,17 @@ class Stretches:
     def add(self, y: Mapping[str, Tensor], gy: Mapping[str, Tensor], samples: int, entries: int) -> None:
         """Fold in what a step left; `entries` of a channel."""
         judged = y if self.activation else gy
-        if not y or len(y["squares"]) != len(self.now.get("squares", y["squares"])):
+        if not y or ("rows" in self.now and len(y["squares"]) != self.now["rows"].shape[1]):
             return
         nothing = torch.zeros_like(y["squares"])
-        varied = samples > 1
+        fires = {name: judged.get(name, nothing) for name in ("firing", "open")}
+        varies = {} if samples > 1 else {"squares": nothing, "spread": nothing}
+        told = {**y, **fires, **varies}
         new: Sums = {
             "samples": samples,
             "judged": samples if judged else 0,
             "entries": entries,
-            "firing": judged.get("firing", nothing),
-            "open": judged.get("open", nothing),
-            "size": y["size"],
-            "flat": y["flat"],
-            "squares": y["squares"] if varied else nothing,
-            "spread": y["spread"] if varied else nothing,
+            "rows": torch.stack([told[name] for name in ROWS]),
         }
         if self.first.get("samples", 0) < ENOUGH:
             self.first = _joined(self.first, new)
@@ -55,7 +54,7 @@ class Stretches:
     def _numbers(self, sums: Sums) -> dict[str, np.ndarray]:
         if not sums:
             return {}
-        told = {name: one.cpu().numpy() if isinstance(one, Tensor) else one for name, one in sums.items()}
+        told = {**sums, **dict(zip(ROWS, sums["rows"].cpu().numpy(), strict=True))}
         C = len(told["squares"])
         nothing, size = np.full(C, np.nan), told["size"] / told["entries"]
         reached = self.activation or bool(told["firing"].any())
