@@ -25,7 +25,8 @@ def from_gram(k: Tensor, x: Tensor) -> dict[str, float]:
     told = {"n": float(n), "d_over_n": d / n, "dead": still(x)}
     if not (math.isfinite(total) and total > 0):
         return told | dict.fromkeys(NUMBERS, math.nan)
-    rank, first = spectrum(k)
+    about = x.double() - x.mean(0, dtype=torch.float64) if d < n else x
+    rank, first = spectrum(about.T @ about if d < n else k)
     carried = k.diagonal()
     numbers = (rank, first, float(carried.max()) / total, float(carried.argmax()))
     return told | dict(zip(NUMBERS, numbers, strict=True))
