@@ -21,9 +21,10 @@ from netassay.studies.similarity_asked import Tap
 from netassay.studies.similarity_diagnoses import from_gram
 from netassay.studies.similarity_pairs import Pairs, reordered
 
-GROUPS, LEAST, COLUMNS, WORD, SQUARED = 20, 4, 4096, 7, 20
-"""Groups of batches for the jackknife; samples below which nothing is debiased; features that fit a cache; a word of
-the seed for orders within batches."""
+GROUPS, LEAST, COLUMNS, PARTS, WORD, SAFE, FAR = 20, 4, 4096, 4, 7, 1e-12, 4.0
+"""Groups of batches for the jackknife; samples below which nothing is debiased; features that fit a cache; parts of
+the samples whose products are taken apart; a word of the seed for orders within batches; the least square norm that
+float32 is trusted with; the square norm of a mean, over the variance, from which it is taken off first."""
 
 
 class Batched:
@@ -38,18 +39,30 @@ class Batched:
         self.groups: list[tuple[Tensor, Tensor, Tensor]] = []
         self.permuted: Tensor | Any = 0
         self.batches = self.left_out = self.samples = 0
-        self.memory: Tensor | None = None
+        self.memory: dict[Any, Tensor] = {}
+        self.far: dict[int, bool] = {}
 
     def take(self, tap: int, x: Tensor) -> None:
-        """Make the batch's Gram matrix of a layer."""
+        """Make the batch's Gram matrix of a layer; about the first batch's mean, unless that is near 0 anyhow."""
         if tap not in self.pilots:
             self.pilots[tap] = x.mean(0, dtype=torch.promote_types(x.dtype, torch.float32))
-            self.scales[tap] = near_one(x, self.pilots[tap])
-        if self.memory is None or self.memory.numel() < len(x) * COLUMNS or self.memory.device != x.device:
-            self.memory = torch.empty(len(x) * COLUMNS, device=x.device)
-        self.grams[tap] = gram(x, self.pilots[tap], self.memory, self.scales[tap])
+            self.far[tap], self.scales[tap] = x.device.type != "cpu", 1.0  # to look would make a device wait
+        if not self.far[tap]:
+            self.grams[tap] = self._gram(tap, x)
+            self.far[tap] = is_far(self.grams[tap])
+        if self.far[tap]:
+            self.grams[tap] = self._gram(tap, x)
         if tap not in self.first:
+            self.scales[tap] = near_one(self.grams[tap], x, self.pilots[tap])
+            self.grams[tap] = self.grams[tap] if self.scales[tap] == 1 else self._gram(tap, x)
             self.first[tap] = from_gram(doubly_centred(self.grams[tap]), x)
+
+    def _gram(self, tap: int, x: Tensor) -> Tensor:
+        pilot = self.pilots[tap]
+        at = (x.device, pilot.dtype)
+        if at not in self.memory or self.memory[at].numel() < len(x) * COLUMNS:
+            self.memory[at] = torch.empty(len(x) * COLUMNS, device=x.device, dtype=pilot.dtype)
+        return gram(x, pilot if self.far[tap] or self.scales[tap] != 1 else None, self.memory[at], self.scales[tap])
 
     def end(self, n: int) -> None:
         """Add a batch, weighed by its samples."""
@@ -91,34 +104,39 @@ class Batched:
         return self.permuted / torch.sqrt(torch.outer(a, b)) if self.permutations else torch.zeros(0, len(a), len(b))
 
 
-def near_one(x: Tensor, pilot: Tensor) -> float:
-    """Return the power of two that makes features about 1 where their squares would leave float32, else 1."""
-    largest = float((x - pilot).abs().max())
-    if largest == 0 or not math.isfinite(largest) or 2.0**-SQUARED < largest < 2.0**SQUARED:
+def near_one(k: Tensor, x: Tensor, pilot: Tensor) -> float:
+    """Return the power of two that makes features about 1 where their Gram matrix left float32, else 1."""
+    if SAFE < float(k.diagonal().max()) < 1 / SAFE:
         return 1.0
-    return 2.0 ** -math.frexp(largest)[1]
+    largest = float((x - pilot).abs().max())
+    return 2.0 ** -math.frexp(largest)[1] if largest > 0 and math.isfinite(largest) else 1.0
 
 
-def gram(x: Tensor, pilot: Tensor, memory: Tensor, scale: float = 1.0) -> Tensor:
-    """Return the Gram matrix `(n, n)` of `scale (x - pilot)` in float64, products in the dtype of `pilot`.
+def is_far(k: Tensor) -> bool:
+    """Tell from a Gram matrix whether the features' mean is so far from 0 that centring it would cost digits."""
+    mean, size = float(k.mean()), float(k.diagonal().mean())
+    return not mean <= FAR * (size - mean)
 
-    Features go by in parts that a cache holds, shifted into `memory`; half of the symmetric product's entries below the
-    diagonal are not computed.
+
+def gram(x: Tensor, pilot: Tensor | None, memory: Tensor, scale: float = 1.0) -> Tensor:
+    """Return the Gram matrix `(n, n)` of `scale (x - pilot)`, float64; products are in the dtype of `memory`.
+
+    Features go by in parts that a cache holds, shifted into `memory`. Most below the diagonal is not computed.
     """
-    n, d = x.shape
-    half = n // 2
-    total = torch.zeros(n, n, dtype=torch.float64, device=x.device)
-    shifted = memory if memory.dtype == pilot.dtype else memory.to(pilot.dtype)
-    for begin in range(0, d, COLUMNS):
-        columns = slice(begin, min(begin + COLUMNS, d))
-        part = shifted[: n * (columns.stop - begin)].view(n, -1)
-        torch.sub(x[:, columns], pilot[columns], out=part)
-        if scale != 1:
-            part.mul_(scale)
-        total[:half] += part[:half] @ part.T
-        total[half:, half:] += part[half:] @ part[half:].T
-    total[half:, :half] = total[:half, half:].T
-    return total
+    n = len(x)
+    total = torch.zeros(n, n, dtype=memory.dtype, device=x.device)
+    step = -(-n // PARTS)
+    for columns in (slice(begin, begin + COLUMNS) for begin in range(0, x.shape[1], COLUMNS)):
+        part = x[:, columns]
+        if pilot is not None:
+            part = torch.sub(part, pilot[columns], out=memory[: part.numel()].view(part.shape)).mul_(scale)
+        elif part.dtype != memory.dtype:
+            part = memory[: part.numel()].view(part.shape).copy_(part)
+        for rows_ in range(0, n, step):
+            here = slice(rows_, rows_ + step)
+            total[: rows_ + step, here].addmm_(part[: rows_ + step], part[here].T)
+    upper = total.double().triu()
+    return upper + upper.triu(1).T
 
 
 def _ratio(ab: Tensor, a: Tensor, b: Tensor) -> Tensor:

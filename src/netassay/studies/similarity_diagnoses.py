@@ -15,19 +15,27 @@ from netassay.measures.diagnosing import check_paired, sortedness, spectrum, war
 from netassay.result import Verdict
 from netassay.studies.similarity_asked import Tap
 
+GLANCE = 8
 NUMBERS = ("effective_rank", "first_share", "leverage", "whose")
 
 
 def from_gram(k: Tensor, x: Tensor) -> dict[str, float]:
     """Diagnose features `(n, d)` whose centred Gram matrix is known, as `measures.diagnose` does from features."""
     (n, d), total = x.shape, float(k.trace())
-    told = {"n": float(n), "d_over_n": d / n, "dead": float((x == x[:1]).all(0).double().mean())}
+    told = {"n": float(n), "d_over_n": d / n, "dead": still(x)}
     if not (math.isfinite(total) and total > 0):
         return told | dict.fromkeys(NUMBERS, math.nan)
-    rank, first = spectrum(k)
+    about = x.double() - x.mean(0, dtype=torch.float64) if d < n else x
+    rank, first = spectrum(about.T @ about if d < n else k)
     carried = k.diagonal()
     numbers = (rank, first, float(carried.max()) / total, float(carried.argmax()))
     return told | dict(zip(NUMBERS, numbers, strict=True))
+
+
+def still(x: Tensor) -> float:
+    """Return the share of features that never change; those that do in the first few samples are looked at no more."""
+    few = (x[:GLANCE] == x[:1]).all(0)
+    return float((x[:, few] == x[:1, few]).all(0).sum()) / x.shape[1]
 
 
 def from_covariance(covariance: Tensor, n: int) -> dict[str, float]:

@@ -26,6 +26,8 @@ GROUPS = 20
 """Random groups of samples, each of which the jackknife leaves out once where there is no closed form."""
 FEWER = 39
 """Orders for a measure that is computed pair by pair: enough for p = 1/40."""
+PAIRS = 400
+"""Pairs of layers up to which such a measure gets intervals, which take it 20 times."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,7 @@ def estimate(
     a, b = sides
     moved = [rows(order, len(a[0])) for order in drawn]
     if not measure.pairwise:
-        few = moved[:FEWER]
-        value, permuted = one_by_one(measure, a, b, few)
-        told = f"{measure.name}: {len(few)} orders, being computed pair by pair; no p falls below 1/{len(few) + 1}"
-        low, high = intervals(_grouped(measure, a, b, value, seed, one_by_one), level)
-        return Estimate(value, permuted, low, high, notes=(told,) if len(few) < len(moved) else ())
+        return _by_pairs(measure, sides, moved, level, seed)
     centre = CENTRED.get(measure.name)
     if centre is None or grams is None:
         first, second = (_prepared(measure, side) for side in sides) if a is not b else 2 * (_prepared(measure, a),)
@@ -111,6 +109,21 @@ def estimate(
     else:
         left = _grouped(measure, a, b, value, seed, from_pairwise)
     return Estimate(value, _reordered(first, second, moved), *intervals(left, level))
+
+
+def _by_pairs(
+    measure: Measure, sides: tuple[Features, Features], moved: Sequence[Tensor], level: float, seed: int
+) -> Estimate:
+    """Estimate pair by pair: with few orders, and without an interval where there are many pairs."""
+    few, notes = moved[:FEWER], []
+    value, permuted = one_by_one(measure, *sides, few)
+    if len(few) < len(moved):
+        told = f"{len(few)} orders, being computed pair by pair; no p falls below 1/{len(few) + 1}"
+        notes.append(f"{measure.name}: {told}")
+    if value.size > PAIRS:
+        notes.append(f"{measure.name}: no intervals, being computed pair by pair for {value.size} pairs")
+    left = value[None] if value.size > PAIRS else _grouped(measure, *sides, value, seed, one_by_one)
+    return Estimate(value, permuted, *intervals(left, level), notes=tuple(notes))
 
 
 def intervals(estimates: Floats, level: float) -> tuple[Floats, Floats]:
@@ -127,12 +140,20 @@ def from_pairwise(measure: Measure, a: Features, b: Features, drawn: Sequence[Te
 
 
 def one_by_one(measure: Measure, a: Features, b: Features, drawn: Sequence[Tensor]) -> tuple[Floats, Floats]:
-    """Return any measure's map and that of each order, pair by pair."""
+    """Return any measure's map and that of each order, pair by pair; of a symmetric map one half."""
     first = [measure.prepare(x.double()) for x in a]
     second = first if a is b else [measure.prepare(x.double()) for x in b]
-    orders = [None, *(order.to(a[0].device) for order in drawn)]
-    every = np.array([[[measure.compare(x, y, order) for y in second] for x in first] for order in orders])
-    return every[0], every[1:]
+    half = a is b and measure.symmetric
+    value = np.array(
+        [
+            [np.nan if half and j < i else measure.compare(x, y, None) for j, y in enumerate(second)]
+            for i, x in enumerate(first)
+        ]
+    )
+    value = np.where(np.tri(len(a), k=-1, dtype=bool), value.T, value) if half else value
+    orders = [order.to(a[0].device) for order in drawn]
+    moved = [[[measure.compare(x, y, order) for y in second] for x in first] for order in orders]
+    return value, np.array(moved).reshape(len(orders), len(a), len(b))
 
 
 def _prepared(measure: Measure, features: Features) -> Tensor:

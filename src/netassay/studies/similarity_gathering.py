@@ -23,7 +23,7 @@ from netassay.studies.forward import checked, device_of, forward
 from netassay.studies.provenance import Seen
 from netassay.studies.similarity_asked import Asked, Run, Tap
 from netassay.studies.similarity_diagnoses import paired
-from netassay.studies.survey import Call, survey
+from netassay.studies.survey import Call, Key, survey
 
 FEW = 3
 """Samples that are enough to learn order, places and axes of every layer."""
@@ -48,15 +48,15 @@ class Policy:
     positions: str
     tokens: str
 
-    def read(self, record: Record, call: Call, batch: Batch) -> Tensor | None:
-        """Return the features of a call; None where the output has no sample axis or no numbers."""
-        if record.y is None or call.sample_axis == NOWHERE or not record.y.is_floating_point():
+    def read(self, y: Tensor | None, call: Call, batch: Batch) -> Tensor | None:
+        """Return the features of a call's output; None where it has no sample axis or no numbers."""
+        if y is None or call.sample_axis == NOWHERE or not y.is_floating_point():
             return None
-        return features(record.y, **self._asked(call, batch))
+        return features(y, **self._asked(call, batch))
 
-    def told(self, record: Record, call: Call, batch: Batch) -> str:
+    def told(self, y: Tensor, call: Call, batch: Batch) -> str:
         """Say what is made of them."""
-        return "" if record.y is None else told(tuple(record.y.shape), **self._asked(call, batch))
+        return told(tuple(y.shape), **self._asked(call, batch))
 
     def _asked(self, call: Call, batch: Batch) -> dict[str, Any]:
         axes = {"axis": call.axis, "sample_axis": call.sample_axis or 0, "samples": len(batch.x)}
@@ -112,7 +112,7 @@ def _through(run: Run, given: Batch, number: int, policy: Policy, taps: list[Tap
     def take(record: Record) -> None:
         at = waiting.pop(record.key, None)
         if at is not None:
-            x = policy.read(record, taps[at].call, batch)
+            x = policy.read(record.y, taps[at].call, batch)
             assert x is not None
             for sink in sinks:
                 sink.take(at, x)
@@ -132,29 +132,35 @@ def _surveyed(asked: Asked, policy: Policy, batches: Sequence[Batch]) -> Gathere
         batch = checked(batches[run.data], 0, device_of(run.model))
         few = Batch._make(None if part is None else part[:FEW] for part in batch)
         try:
-            with torch.enable_grad():
-                survey(run.model, few, run.layers, run.outcome)
+            made = _learned(run, few)
         except NetassayError:  # a model made for one batch size
-            few = batch
-            with torch.enable_grad():
-                survey(run.model, few, run.layers, run.outcome)
-        _sized(run, policy, few, found)
+            few, made = batch, _learned(run, batch)
+        _sized(run, policy, few, made, found)
     return found
 
 
-def _sized(run: Run, policy: Policy, batch: Batch, found: Gathered) -> None:
-    def note(record: Record) -> None:
-        call = run.outcome.calls[record.key]
-        x = policy.read(record, call, batch)
-        if x is None:
-            why = f"returns {record.returned}" if record.y is None else "its output has no axis for samples"
+def _learned(run: Run, batch: Batch) -> dict[Key, Tensor | str]:
+    """Survey a run; return an empty output of every call, in order of execution, or the type of what is no tensor."""
+    made: dict[Key, Tensor | str] = {}
+
+    def note(record: Record) -> None:  # the survey's second pass is of one sample more
+        made.setdefault(record.key, record.returned if record.y is None else torch.empty_like(record.y))
+
+    with torch.enable_grad(), visit(run.model, run.layers, on_forward=note):
+        survey(run.model, batch, run.layers, run.outcome)
+    return made
+
+
+def _sized(run: Run, policy: Policy, batch: Batch, made: dict[Key, Tensor | str], found: Gathered) -> None:
+    for key, y in made.items():
+        call = run.outcome.calls[key]
+        x = None if isinstance(y, str) else policy.read(y, call, batch)
+        if x is None or isinstance(y, str):
+            why = f"returns {y}" if isinstance(y, str) else "its output has no axis for samples, or no real numbers"
             found.notes.append(f"left out: {call.label} of {run.name} ({why})")
         else:
-            how = policy.told(record, call, batch)
-            found.taps.append(Tap(run, record.key, x.shape[1], len(x) // len(batch.x), x.element_size(), how))
-
-    with visit(run.model, run.layers, on_forward=note):
-        forward(run.model, batch.x.clone(), batch)
+            how = policy.told(y, call, batch)
+            found.taps.append(Tap(run, key, x.shape[1], len(x) // len(batch.x), x.element_size(), how))
     found.notes.extend(f"asked for but never ran: {name} of {run.name}" for name in run.outcome.never_ran)
 
 

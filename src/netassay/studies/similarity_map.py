@@ -37,6 +37,24 @@ def similarity_map(
 ) -> Result:
     """Map how similar every layer of `a` is to every layer of `b` on the same samples, in one pass over them.
 
+    `a` and `b` are a model, a spec, a spec whose weights are a pattern of files ("mlp[8]:weights=run/*.safetensors"),
+    or a list or dict of such; without `b`, `a` against itself. `data_b` are the same samples in another form, for `b`.
+    `layers` are patterns (see `select`); by default every layer with a weight matrix and every activation, each call
+    apart. `measures` are names or specs of `netassay.measures.named`. `positions` is "flatten", "pool", "samples" or
+    "resize:k", `tokens` "mean", "masked", "cls" or "last". Models run in eval mode, without gradient.
+
+    `mode` is how "cka" is estimated: "full Gram" or "feature space" of all samples, which agree, or "minibatch", which
+    is another estimator; by default whichever of the first two takes less counted work and fits into `memory` (bytes),
+    else minibatch. Other measures keep the features of all samples. Chance: the map under `permutations` orders of one side's samples, the
+    same for all layers; `level` is that of intervals (jackknife) and of tests. `twin` maps untrained twins, too.
+
+    Arrays (layer of a, layer of b) for each measure: itself, "/calibrated" (0 at what chance gives, 1 best), "/p",
+    "/null", "/threshold", "/low", "/high", and "/untrained". Tables "layers", "best" (the best match of each layer, p
+    by maxT over the layers it was chosen from), "patterns" and "measures"; `docs/words.md` has the columns.
+
+    Raises `BadInput` for samples that are too few or do not pair, and for features that do not fit into `memory`.
+    Kornblith et al. 2019 (arXiv 1905.00414); Song et al. 2012, (5); Gröger, Wen & Brbić 2026 (arXiv 2602.14486).
+
     >>> import torch, netassay as na
     >>> r = similarity_map(na.build("mlp[8]"), na.build("mlp[8]", seed=1), torch.randn(50, 64))
     >>> r.array("cka").shape, r.array("cka").axes["layer of a"]
@@ -59,7 +77,9 @@ def _result(look: Look, baseline: Look | None) -> Result:
     best: list[dict[str, Any]] = []
     shapes: list[dict[str, Any]] = []
     told: list[Claim] = []
-    notes = [*look.gathered.notes]
+    policy = look.ask.policy
+    notes = [f"positions={policy.positions!r}, tokens={policy.tokens!r}; what was made of each layer is in its row"]
+    notes += look.gathered.notes
     for name, measure in look.ask.measures.items():
         found = look.found[name]
         maps |= arrays(name, measure, found, a, b, level)
@@ -67,7 +87,7 @@ def _result(look: Look, baseline: Look | None) -> Result:
         named_patterns = patterns(look, name)
         shapes += pattern_rows(name, named_patterns)
         told += claims(look, name, named_patterns)
-        notes += found.notes
+        notes += [f"{name} by {': '.join(look.way_of(name))}", *found.notes]
         if baseline is not None:
             maps[f"{name}/untrained"] = arrays(name, measure, baseline.found[name], a, b, level)[name]
     notes += [] if baseline is None else baseline.wanted.notes
