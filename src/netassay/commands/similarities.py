@@ -63,7 +63,7 @@ def similarity(
     tokens
         What becomes of tokens: mean, masked, cls or last.
     mode
-        How CKA is computed: auto, gram, features or minibatch.
+        How CKA is computed: auto, 'full Gram', 'feature space' or minibatch.
     permutations
         Orders of the samples that tell what chance gives.
     twin

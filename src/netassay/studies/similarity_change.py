@@ -15,8 +15,8 @@ from netassay.studies.similarity_map import similarity_map
 
 NAMES = {START: START, "seed": "second seed"}
 """What each map is called, and the other network in it."""
-SAMPLES = 256
-"""Samples by which layers are compared: enough to tell them from chance, few enough to take little time."""
+SAMPLES, ORDERS = 256, 100
+"""Samples by which layers are compared, and orders of them: enough to tell layers from chance in little time."""
 
 
 def similarity(pair: Pair) -> Mapping[str, Result]:
@@ -29,7 +29,9 @@ def similarity(pair: Pair) -> Mapping[str, Result]:
 def _alike(pair: Pair, name: str, other: Callable[[], nn.Module]) -> Result:
     """Map the network against another; where that cannot be done say why, as an examination has more to tell."""
     try:
-        made = similarity_map({END: pair.end}, {NAMES[name]: other()}, _first(pair.data), layers=pair.layers)
+        made = similarity_map(
+            {END: pair.end}, {NAMES[name]: other()}, _first(pair.data), layers=pair.layers, permutations=ORDERS
+        )
     except BadInput as reason:
         return Result("similarity_map", notes=(f"no map: {reason.found}",))
     return replace(made, provenance={**made.provenance, "data": pair.data.spec})
