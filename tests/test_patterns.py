@@ -244,7 +244,12 @@ def test_one_map_has_an_interval_over_stretches():
     assert (even["low"], even["high"]) == pytest.approx((1, 1))
     half = np.where(np.arange(20)[:, None] < 10, made("narrow", 20, 20), 0)
     row = pattern(half).row("diagonal")
-    assert row["low"] < row["index"] < row["high"]
+    without = [half.copy() for _ in range(10)]
+    for k, one in enumerate(without):
+        one[2 * k : 2 * k + 2] = one[:, 2 * k : 2 * k + 2] = np.nan
+    left = np.array([found(one)[0] for one in without])
+    reach = 1.959964 * np.sqrt(9 / 10 * ((left - left.mean()) ** 2).sum())
+    assert (row["low"], row["high"]) == pytest.approx((row["index"] - reach, row["index"] + reach))
     assert pattern(half).how == "10 stretches of positions"
 
 

@@ -166,7 +166,8 @@ def test_a_change_is_claimed_where_it_is_and_tested_over_seeds():
     rows = {row["pattern"]: row["changes_between"] for row in trends(found, [0, 1, 2], 0.95)["trends"].rows()}
     assert rows == {"diagonal": "s4 and s9", "block": "s4 and s9", "triangle": "none", "flat": "none"}
     two = claims([*found, *(size(f"t{n}", n, np.array([line] * 3), "diagonal", "g") for n in (4, 9))], 0.95)
-    assert [one.tests for one in two] == [2, 2]
+    assert [(one.tests, one.level) for one in two] == [(2, pytest.approx(0.975))] * 2
+    assert two[0].interval[0] < claim.interval[0]
     assert two[1].decision == "undecided"
 
 
@@ -177,6 +178,7 @@ def test_a_change_is_claimed_where_it_is_and_tested_over_seeds():
         ("dfddd", None),  # one size that is called otherwise is no change
         ("bdbddd", ("block", "diagonal", 1)),
         ("ffffd", ("flat", "diagonal", 4)),
+        ("bdb", None),
         ("dddd", None),
         ("d", None),
     ],
@@ -202,6 +204,7 @@ def test_two_seeds_decide_nothing():
     found = similarity_trend(SPECS, "digits", seeds=2, **{**HOW, "steps": 1})
     (claim,) = found.claims
     assert (claim.decision, math.isnan(claim.effect)) == ("undecided", True)
+    assert claim.counted == "seeds, too few to decide"
     assert found.notes[0] == "fewer than 3 seeds: nothing is decided"
 
 

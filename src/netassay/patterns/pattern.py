@@ -70,7 +70,7 @@ def pattern(
     Null: rows and columns do not know of one another. Neighbours are alike in most maps, so exchanging positions would
     call any smooth map a pattern; instead `permutations` Gaussian fields are drawn that are as smooth as the map along
     each axis (first-order autoregressions). p is adjusted for the three patterns by the smallest p of each draw
-    (Westfall & Young 1993, Resampling-Based Multiple Testing, section 2.3); that of flat is the smallest of them. The
+    (Westfall & Young 1993, Resampling-Based Multiple Testing); that of flat is the smallest of them. The
     name is the largest index with p <= 1 - `level`, "flat" where there is none. Fields smoother than an autoregression
     are called a pattern too often.
 
