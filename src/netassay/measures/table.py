@@ -17,28 +17,38 @@ from netassay.measures.procrustes import angular_procrustes, nbs, procrustes
 from netassay.measures.regression import correlation, mse, regression
 from netassay.spec import call, parse
 
-MEASURES: dict[str, Callable[..., Measure]] = {
-    "cka": cka,
-    "cka_biased": cka_biased,
-    "cka_rbf": cka_rbf,
-    "cca": cca,
-    "cca_squared": cca_squared,
-    "svcca": svcca,
-    "pwcca": pwcca,
-    "procrustes": procrustes,
-    "angular_procrustes": angular_procrustes,
-    "nbs": nbs,
-    "permutation": permutation,
-    "soft_matching": soft_matching,
-    "rsa": rsa,
-    "mutual_knn": mutual_knn,
-    "regression": regression,
-    "mse": mse,
-    "correlation": correlation,
-    "disagreement": disagreement,
-    "jsd": jsd,
-}
-"""Each measure by name; calling it with options gives the measure."""
+
+class Measures(dict[str, Callable[..., Measure]]):
+    """Measures of similarity by name; calling one with its options gives the measure, and what it declares.
+
+    >>> MEASURES["cka"]().smallest(1000, 1000), MEASURES["mutual_knn"](k=5).direction
+    (4, 'similarity')
+    """
+
+
+MEASURES = Measures(
+    {
+        "cka": cka,
+        "cka_biased": cka_biased,
+        "cka_rbf": cka_rbf,
+        "cca": cca,
+        "cca_squared": cca_squared,
+        "svcca": svcca,
+        "pwcca": pwcca,
+        "procrustes": procrustes,
+        "angular_procrustes": angular_procrustes,
+        "nbs": nbs,
+        "permutation": permutation,
+        "soft_matching": soft_matching,
+        "rsa": rsa,
+        "mutual_knn": mutual_knn,
+        "regression": regression,
+        "mse": mse,
+        "correlation": correlation,
+        "disagreement": disagreement,
+        "jsd": jsd,
+    }
+)
 
 
 def named(spec: str) -> Measure:

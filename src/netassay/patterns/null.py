@@ -10,15 +10,15 @@ STEPS = np.linspace(0.0, 0.995, 200)
 """Correlations of neighbours among which that of a map is looked up."""
 
 
-def fields(grid: Grid, cells: Floats, count: int, generator: np.random.Generator, *, itself: bool) -> Floats:
-    """Draw `count` maps `(count, cells)` for the null of the map `cells` `(cells,)`.
+def fields(grid: Grid, count: int, generator: np.random.Generator, *, itself: bool) -> Floats:
+    """Draw `count` maps `(count, cells)` for the null of the map of a grid.
 
     Gaussian, with covariance a^|i - i'| b^|j - j'| in steps of mean spacing (a first-order autoregression along each
     axis); a and b are such that neighbours are as correlated, after row and column effects are taken out, as in the
     map. Symmetric where the map is of one thing against itself.
     """
     map = np.full(grid.there.shape, np.nan)
-    map[grid.there] = grid.bare(cells[None])[0]
+    map[grid.there] = grid.bare(grid.cells)[0]
     down = _root(grid.rows, map)
     along = down if itself else _root(grid.columns, map.T)
     drawn = down @ generator.standard_normal((count, *map.shape)) @ along.T
@@ -32,7 +32,7 @@ def _root(positions: Floats, map: Floats) -> Floats:
     order = np.argsort(positions, kind="stable")
     apart = np.abs(positions[:, None] - positions[None]) / max(float(np.ptp(positions)), 1e-9) * (len(positions) - 1)
     seen = _neighbours(map[order])
-    expected = [_expected(step ** apart[np.ix_(order, order)]) for step in STEPS]
+    expected = _expected(STEPS[:, None, None] ** apart[np.ix_(order, order)])
     step = float(np.interp(seen, np.maximum.accumulate(expected), STEPS))
     values, vectors = np.linalg.eigh(step**apart)
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
@@ -47,7 +47,8 @@ def _neighbours(map: Floats) -> float:
     return float(np.nanmean(pairs) / np.nanmean(squares))
 
 
-def _expected(covariance: Floats) -> float:
-    """Return what `_neighbours` is on average, where means over the axis are taken out."""
-    bare = covariance - covariance.mean(0) - covariance.mean(1)[:, None] + covariance.mean()
-    return float(np.diag(bare, 1).mean() / np.diag(bare).mean())
+def _expected(covariances: Floats) -> Floats:
+    """Return what `_neighbours` is on average for each covariance `(K, I, I)`, where means are taken out."""
+    bare = covariances - covariances.mean(1, keepdims=True) - covariances.mean(2, keepdims=True)
+    bare += covariances.mean((1, 2), keepdims=True)
+    return np.asarray(bare.diagonal(1, 1, 2).mean(1) / bare.diagonal(0, 1, 2).mean(1))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,23 +13,24 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Truths = npt.NDArray[np.bool_]
 
+NOTHING = 1e-9
+"""What is no more than rounding: of a norm, or between two positions."""
 FAMILIES = ("diagonal", "triangle", "block")
 WIDTHS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 """Of diagonals: the distance in relative position over which they fall to 1/e."""
-EDGES = np.arange(1, 12) / 12
-"""Relative positions between which blocks begin and end; the same for any grid, so that a finer one finds no more."""
+EDGES = np.arange(1, 12) / 12 + NOTHING
+"""Relative positions at which blocks begin and end, the same for any grid; what stands on one belongs before it."""
 MOST, FEWEST = 5, 2
 """Most blocks in a row, and fewest rows and columns in one: a block of a single layer is part of a diagonal."""
-NOTHING = 1e-9
-"""Share of a norm below which nothing but rounding is left."""
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Positions of rows `(I,)` and columns `(J,)` in [0, 1], and which cells `(I, J)` are there."""
+    """A map `(I, J)`, positions of its rows `(I,)` and columns `(J,)` in [0, 1], and which cells of it count."""
 
     rows: Floats
     columns: Floats
+    map: Floats
     there: Truths
 
     @cached_property
@@ -42,14 +43,31 @@ class Grid:
         basis, strength, _ = np.linalg.svd(design.astype(np.float64), full_matrices=False)
         return np.asarray(basis[:, strength > NOTHING * strength[0]])
 
+    @property
+    def cells(self) -> Floats:
+        """The cells that count, as one map `(1, cells)`."""
+        return np.asarray(self.map[self.there][None])
+
     @cached_property
-    def families(self) -> tuple[Floats, Floats, Floats]:
-        """The templates of each family `(count, cells)`, as `bare` leaves them; at least one each, if of zeros."""
+    def families(self) -> tuple[Floats, ...]:
+        """The templates of each family and the products `(count, cells)`, as `bare` leaves them."""
         u, v = self.rows[:, None], self.columns[None]
         diagonals = [np.exp(-np.abs(u - v) / width) for width in WIDTHS]
         triangles = [v <= u + NOTHING, v >= u - NOTHING]
-        made = (diagonals, triangles, list(blocks(self.rows, self.columns)) or [np.zeros_like(u * v)])
-        return tuple(self.bare(np.array(one, dtype=np.float64)[:, self.there]) for one in made)  # type: ignore[return-value]
+        made: tuple[Any, ...] = (
+            diagonals,
+            triangles,
+            blocks(tuple(self.rows), tuple(self.columns)),
+            self._products(),
+        )
+        return tuple(self.bare(np.array(one, dtype=np.float64)[:, self.there]) for one in made)
+
+    def _products(self) -> list[Floats]:
+        """Return row effect times column effect, and less it: no pattern, though layers of large effects are alike."""
+        whole = np.where(self.there, self.map, 0.0)
+        means = [whole.sum(axis) / np.maximum(self.there.sum(axis), 1) for axis in (1, 0)]
+        rows, columns = (one - one.mean() for one in means)
+        return [np.outer(rows, columns), -np.outer(rows, columns)]
 
     def bare(self, cells: Floats) -> Floats:
         """Take row and column effects from maps `(S, cells)` and bring them to norm 1; zero where nothing is left."""
@@ -59,17 +77,17 @@ class Grid:
         return np.where(whole, left / np.where(whole, after, 1.0), 0.0)
 
 
-def blocks(rows: Floats, columns: Floats) -> Iterator[Truths]:
-    """Yield block templates `(I, J)`, each once: neighbouring groups alike, or one group alike between two unlike."""
-    seen: set[bytes] = set()
+@lru_cache(maxsize=16)
+def blocks(rows: tuple[float, ...], columns: tuple[float, ...]) -> Truths:
+    """Return block templates `(count, I, J)`: neighbouring groups alike, or one group alike between two unlike."""
+    found: dict[bytes, Truths] = {}
     for count in range(1, MOST):
         for edges in combinations(EDGES, count):
             a, b = np.searchsorted(edges, rows), np.searchsorted(edges, columns)
             sizes = np.minimum(np.bincount(a, minlength=count + 1), np.bincount(b, minlength=count + 1))
-            if a.tobytes() + b.tobytes() in seen or sizes.min() < FEWEST:
-                continue
-            seen.add(a.tobytes() + b.tobytes())
-            same = a[:, None] == b[None]
-            yield same
-            if count == 2:
-                yield same & (a == 1)[:, None]
+            key = a.tobytes() + b.tobytes()
+            if key not in found and sizes.min() >= FEWEST:
+                found[key] = a[:, None] == b
+                if count == 2:
+                    found[b"middle" + key] = found[key] & (a == 1)[:, None]
+    return np.array(list(found.values()) or [np.zeros((len(rows), len(columns)), dtype=bool)])

@@ -9,8 +9,7 @@ import numpy as np
 
 from netassay.inference import binomial_interval, holm
 from netassay.measures import Measure
-from netassay.patterns import Pattern, pattern
-from netassay.patterns.pattern import LEAST
+from netassay.patterns import LEAST, Pattern, pattern
 from netassay.result import Claim
 from netassay.studies.similarity_asked import Run
 from netassay.studies.similarity_estimators import Estimate
