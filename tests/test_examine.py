@@ -159,6 +159,7 @@ def test_layers_are_held_against_the_start_and_against_a_second_seed(run, tmp_pa
         assert (made.provenance["samples"], made.provenance["data"]) == (256, "digits:split=test")
         models = made.tables["layers"].columns["model"].tolist()
         assert list(dict.fromkeys(models)) == ["end", other]
+        assert all(claim.statement.startswith(f"end against {other}: ") for claim in made.claims)
     again = na.examine(TRAINED, "digits", epochs=1, second=False, out=tmp_path / "run")
     assert again.labels == tuple(label for label in LABELS if label != "similarity/seed")
     for label in again.labels[:-1]:

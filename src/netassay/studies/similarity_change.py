@@ -34,7 +34,8 @@ def _alike(pair: Pair, name: str, other: Callable[[], nn.Module]) -> Result:
         )
     except BadInput as reason:
         return Result("similarity_map", notes=(f"no map: {reason.found}",))
-    return replace(made, provenance={**made.provenance, "data": pair.data.spec})
+    told = tuple(replace(one, statement=f"{END} against {NAMES[name]}: {one.statement}") for one in made.claims)
+    return replace(made, claims=told, provenance={**made.provenance, "data": pair.data.spec})
 
 
 def _first(data: Data) -> list[Batch]:

@@ -22,11 +22,7 @@ def similarity(run: Run, results: Mapping[str, Result]) -> Section | None:
         title="Which layers are alike",
         lead=" ".join(filter(None, (_lead(name, one) for name, one in named.items()))),
         verdicts=_verdicts(named),
-        claims=tuple(
-            replace(claim, statement=f"{name}: {claim.statement}" if name else claim.statement)
-            for name, one in named.items()
-            for claim in one.claims
-        ),
+        claims=tuple(claim for one in named.values() for claim in one.claims),
         notes=notes(named),
         figures=tuple(made for name, one in named.items() for made in _drawn(name, one)),
         tables={
