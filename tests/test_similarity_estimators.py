@@ -78,6 +78,7 @@ def test_feature_space_is_the_definition_and_its_groups_are_left_out_one_by_one(
     """The first is the map of all samples; the g-th leaves out samples g, g + 10, ..., whatever the batches."""
     layers = drawn(23, 1, 50.0)
     found = passed(Sums(taps(), A, B), layers, [2, 7, 14]).estimates().numpy()
+    assert all(torch.equal(x, y) for x, y in zip(layers, drawn(23, 1, 50.0), strict=True))  # looked at, not shifted
     np.testing.assert_allclose(found[0], table(twin.cka, layers), rtol=0, atol=1e-11)
     for g in range(10):
         left = [x[torch.arange(23) % 10 != g] for x in layers]

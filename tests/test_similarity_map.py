@@ -245,6 +245,7 @@ def test_distances_have_their_best_match_where_they_are_smallest():
     )
     rows = found.table("best")
     assert all(row["layer_a"] == row["layer_b"] and row["score"] < 1e-5 for row in rows)
+    assert found.claims[0].effect < 1e-5
     assert found.claims[1].effect == 1
 
 
