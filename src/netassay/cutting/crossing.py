@@ -25,3 +25,13 @@ def around(layer: str, crossings: Sequence[Crossing]) -> str:
     ways = [layer.split(".")[:-1], *(one.user.split(".") for one in crossings)]
     shared = takewhile(lambda names: len(set(names)) == 1, zip(*ways, strict=False))
     return ".".join(names[0] for names in shared)
+
+
+def makers(crossings: Sequence[Crossing], most: int = 3) -> str:
+    """Name what crosses, cut after `most`.
+
+    >>> makers([Crossing("relu", "layer1.0"), Crossing("relu", "layer1.1")])
+    'relu'
+    """
+    names = list(dict.fromkeys(one.maker for one in crossings))
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

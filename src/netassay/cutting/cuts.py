@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from netassay.counting import counting
-from netassay.cutting.crossing import Crossing, around
+from netassay.cutting.crossing import Crossing, around, makers
 from netassay.cutting.frozen import Half, same_bits
 from netassay.cutting.layout import Layout
-from netassay.cutting.model import Halves, Model, Spot
-from netassay.errors import BadInput, listing
+from netassay.cutting.model import Halves, Model, Spot, sentence
+from netassay.errors import BadInput
 from netassay.records import first_tensor
+
+ELSEWHERE = "cut at another layer"
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +27,9 @@ class Cut:
 
     `layer`: its name, `name#call` where it is called more than once, "" for the input. `kind` and `shape` of y:
     "image" (N, C, H, W), "tokens" (N, T, C) or "vector" (N, C); samples first, and not in `shape`. `how`: "graph"
-    (torch.fx) or "hooks". `skips`: what goes around the layer and, since it was allowed, comes from the model's own
-    run: `rest(y, x)` then. The halves share the model's tensors, weights included: train it, and they follow.
+    (torch.fx) or "hooks". `skips` names what goes around the layer and, since that was allowed, comes from the model's
+    own run on `x`: `rest(y, x)` then. The halves share the model's tensors: train it, and
+    they follow.
     """
 
     layer: str
@@ -35,7 +38,7 @@ class Cut:
     how: str
     front: Half
     rest: Half
-    skips: tuple[str, ...]
+    skips: str
     example: Tensor = field(repr=False)
 
     @property
@@ -115,25 +118,22 @@ def cuts(
 
 def _at(opened: Model, spot: Spot, allow_skips: bool) -> Cut | Refused:
     if spot.layout is None:
-        return Refused(spot.label, spot.found, "cut at another layer")
+        return Refused(spot.label, spot.found, ELSEWHERE)
     with torch.no_grad():
         try:
             halves = opened.halves(spot)
         except Exception as error:  # users' code meets tensors without values there, and may raise anything
-            told = str(error).strip().splitlines()
-            found = f"what follows cannot run alone: {type(error).__name__}: {told[0] if told else 'no message'}"
-            return Refused(spot.label, found, "cut at another layer")
+            return Refused(spot.label, f"what follows cannot run alone: {sentence(error)}", ELSEWHERE)
         if halves.crossings and not allow_skips:
             return _skipped(spot, halves.crossings)
         made = _made(opened, spot, spot.layout, halves)
         if same_bits(made.whole(opened.example), opened.output):
             return made
-    told = "its halves do not give the model's output: chance or a buffer goes around it"
-    return Refused(spot.label, told, "cut at another layer")
+    return Refused(spot.label, "its halves do not give the model's output: chance or a buffer goes around", ELSEWHERE)
 
 
 def _made(opened: Model, spot: Spot, layout: Layout, halves: Halves) -> Cut:
-    skips = tuple(dict.fromkeys(one.maker for one in halves.crossings))
+    skips = makers(halves.crossings)
     front = Half(halves.twin, _Front(halves.front, layout))
     rest = Half(halves.twin, _Rest(halves.rest, layout, spot.label, skips))
     return Cut(spot.label, layout.kind, spot.shape, halves.how, front, rest, skips, opened.example)
@@ -141,8 +141,7 @@ def _made(opened: Model, spot: Spot, layout: Layout, halves: Halves) -> Cut:
 
 def _skipped(spot: Spot, crossings: Sequence[Crossing]) -> Refused:
     owner = around(spot.layer.name, crossings)
-    makers = list(dict.fromkeys(one.maker for one in crossings))
-    found = f"the skip of {owner or 'the model'} goes around it, from {listing(makers)}"
+    found = f"the skip of {owner or 'the model'} goes around it, from {makers(crossings)}"
     return Refused(spot.label, found, f"cut at {owner} or pass allow_skips=True" if owner else "pass allow_skips=True")
 
 
@@ -162,10 +161,10 @@ class _Rest:
     run: Callable[[Tensor, Tensor | None], Any]
     layout: Layout
     label: str
-    skips: tuple[str, ...]
+    skips: str
 
     def __call__(self, y: Tensor, x: Tensor | None = None) -> Any:
         if self.skips and x is None:
-            found = f"{listing(self.skips)} goes around the cut, and comes from the model's own run on x"
+            found = f"{self.skips} goes around the cut, and comes from the model's own run on x"
             raise BadInput(f"the rest behind {self.label!r} for y alone", found, "rest(y, x)")
         return self.run(self.layout.back(y), x.clone() if self.skips and x is not None else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
@@ -15,9 +15,12 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from netassay.cutting.crossing import Crossing
 from netassay.cutting.frozen import leaves, still
+from netassay.errors import BadInput
 from netassay.hooks import at_outputs
 from netassay.layers import Layer, named_layers
 from netassay.records import first_tensor
+
+UNNAMED = "what no layer made"
 
 
 class _Stopped(BaseException):
@@ -28,12 +31,24 @@ class _Stopped(BaseException):
         self.output = output
 
 
-class Crossed(Exception):
+class _Crossed(Exception):
     """Behind the cut, an operation took a tensor that was made before it."""
 
     def __init__(self, taken: Any) -> None:
         super().__init__()
         self.taken = taken
+
+
+class _Call:
+    """Counts the calls of a layer, and acts when the one that is asked for has returned."""
+
+    def __init__(self, call: int, act: Callable[[Any], Any]) -> None:
+        self.left, self.act = call, act
+
+    def swap(self, layer: Layer, output: Any) -> Any:
+        """Leave all other calls."""
+        self.left -= 1
+        return self.act(output) if self.left == -1 else None
 
 
 class Front:
@@ -46,19 +61,17 @@ class Front:
         """Return what the layer gives for `x`; the input itself where no layer is named."""
         if not self.layer.name:
             return x
-        self.left = self.call
         try:
-            with _hooked([self.layer], self):
+            with _hooked([self.layer], _Call(self.call, _stop)):
                 self.twin(x)
         except _Stopped as stopped:
             return stopped.output
-        raise RuntimeError(f"{self.layer.name} was not called {self.call + 1} times")
+        called = f"on inputs {tuple(x.shape)} it is called less than {self.call + 1} times"
+        raise BadInput(f"the front of the cut at {self.layer.name!r}", called, "cut for such inputs")
 
-    def swap(self, layer: Layer, output: Any) -> None:
-        """Stop at the call that is asked for."""
-        if not self.left:
-            raise _Stopped(output)
-        self.left -= 1
+
+def _stop(output: Any) -> None:
+    raise _Stopped(output)
 
 
 # Note [fake front]. A hook cannot skip modules. What comes before the cut runs on fake tensors instead: they have
@@ -75,32 +88,27 @@ class Rest:
         """Return the model's output for `y` in the place of what the layer made."""
         if not self.layer.name:
             return self.twin(y)
-        with _hooked([self.layer], self), ExitStack() as behind, ExitStack() as before:
-            before.enter_context(torch.no_grad())
-            if x is None:
-                before.enter_context(_disable_current_modes())
-                before.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
-                x = torch.empty((y.shape[self.axis], *self.shape), dtype=self.dtype, device=self.device)
-            self.left, self.y, self.before, self.behind = self.call, y, before, behind
+        with ExitStack() as before:
+            return self.swapped(self.faked(y, before) if x is None else x, y, before)
+
+    def faked(self, y: Tensor, before: ExitStack) -> Tensor:
+        """Make tensors fake until `before` is closed, and give a fake input of as many samples as y."""
+        before.enter_context(_disable_current_modes())
+        before.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        return torch.empty((y.shape[self.axis], *self.shape), dtype=self.dtype, device=self.device)
+
+    def swapped(self, x: Tensor, y: Tensor, before: ExitStack, begin: Callable[[], object] = int) -> Any:
+        """Run on `x` without gradient until y takes the layer's place; then close `before` and call `begin`."""
+
+        def act(output: Any) -> Any:
+            before.close()
+            begin()
+            first, (flat, form) = first_tensor(output), tree_flatten(output)
+            return tree_unflatten([y if one is first else one for one in flat], form)
+
+        before.enter_context(torch.no_grad())
+        with _hooked([self.layer], _Call(self.call, act)):
             return self.twin(x)
-
-    def swap(self, layer: Layer, output: Any) -> Any:
-        """Leave what held before the cut, and put y in the place of the first tensor."""
-        self.left -= 1
-        if self.left != -1:
-            return None
-        self.before.close()
-        self.enter()
-        return _replaced(output, self.y)
-
-    def enter(self) -> None:
-        """Begin what holds behind the cut: nothing."""
-
-
-def _replaced(output: Any, y: Tensor) -> Any:
-    flat, form = tree_flatten(output)
-    first = first_tensor(output)
-    return tree_unflatten([y if one is first else one for one in flat], form)
 
 
 @contextmanager
@@ -113,53 +121,46 @@ def _hooked(layers: list[Layer], swapper: Any) -> Iterator[None]:
             handle.remove()
 
 
-class _Strict(TorchDispatchMode):
+class _Strict(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Refuses operations on fake tensors."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         fake = [one for one in leaves((args, kwargs or {})) if isinstance(one, FakeTensor)]
         if fake:
-            raise Crossed(fake[0])
+            raise _Crossed(fake[0])
         return func(*args, **(kwargs or {}))
 
 
-class _Checking(Rest):
-    """A rest that takes nothing from before the cut, or raises `Crossed`."""
-
-    def __init__(self, rest: Rest) -> None:
-        vars(self).update(vars(rest))
-
-    def enter(self) -> None:
-        """Refuse fake tensors from here on."""
-        self.behind.enter_context(_Strict())
-
-
 class _Makers:
-    """Notes which layer made which tensor."""
+    """Notes which layer made which tensors, beginning with the input."""
 
-    def __init__(self) -> None:
-        self.made: list[tuple[str, Any]] = []
+    def __init__(self, x: Tensor) -> None:
+        self.made: list[tuple[str, Any]] = [("the input", x)]
 
     def swap(self, layer: Layer, output: Any) -> None:
         """Note a layer's output."""
-        self.made.append((layer.name, first_tensor(output)))
+        self.made += [(layer.name, one) for one in leaves(output)]
 
-    def __getitem__(self, tensor: Any) -> str:
-        return next((name for name, one in reversed(self.made) if one is tensor), "a tensor")
+    def find(self, tensor: Any) -> str:
+        """Name what made a tensor."""
+        return next((name for name, one in self.made if one is tensor), "what no layer made")
 
 
 def crossing(front: Front, rest: Rest, x: Tensor) -> list[Crossing]:
     """Find what the rest takes from before the cut; the first suffices."""
-    checking, makers = _Checking(rest), _Makers()
-    with still(rest.twin):
+    if not front.layer.name:
+        return []
+    with still(rest.twin), ExitStack() as behind, ExitStack() as before:
         y = first_tensor(front(x.clone()))
         assert y is not None
+        fake = rest.faked(y.clone(), before)
+        makers = _Makers(fake)
         try:
             with _hooked(named_layers(rest.twin), makers):
-                fake = [one for one in leaves(checking(y)) if isinstance(one, FakeTensor)]
-            return [Crossing(makers[one], "") for one in fake]
-        except Crossed as crossed:
-            return [Crossing(makers[crossed.taken], _where(rest.twin, crossed.__traceback__))]
+                output = rest.swapped(fake, y, before, lambda: behind.enter_context(_Strict()))  # type: ignore[no-untyped-call]
+        except _Crossed as crossed:
+            return [Crossing(makers.find(crossed.taken), _where(rest.twin, crossed.__traceback__))]
+    return [Crossing(makers.find(one), "") for one in leaves(output) if isinstance(one, FakeTensor)]
 
 
 def _where(twin: nn.Module, trace: TracebackType | None) -> str:

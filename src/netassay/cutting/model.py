@@ -73,8 +73,7 @@ class Model:
             with still(self.twin), torch.no_grad(), visit(self.twin, on_forward=note):
                 return rows, self.twin(x.clone())
         except Exception as error:
-            told = str(error).strip().splitlines()
-            found = f"on inputs {tuple(x.shape)} it raises {type(error).__name__}: {told[0] if told else 'no message'}"
+            found = f"on inputs {tuple(x.shape)} it raises {sentence(error)}"
             raise BadInput(f"cut {self.name}", found, "an example that its forward takes alone") from error
 
     def _input(self) -> Spot:
@@ -166,3 +165,9 @@ def _odd(record: Record, shape: tuple[int, ...] | None, more: tuple[int, ...] | 
     if len(shape) not in KINDS:
         return f"its output {shape} is no image, no tokens and no vector", NOWHERE
     return "", axis
+
+
+def sentence(error: Exception) -> str:
+    """Give an error's class and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
