@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -238,6 +240,17 @@ def test_halves_stay_frozen_in_whatever_trains(layer, how):
     assert not any(module.training for module in stitched[1].modules())
     assert torch.equal(at.front(x), y)
     assert stitched[0].weight.grad.abs().sum() > 0
+
+
+def test_a_copy_of_what_contains_a_half_shares_it():
+    """Whoever keeps the best of several adapters copies the adapter alone."""
+    model, x, _ = seen(TINY)
+    at = cut(model, "layer1", x)
+    stitched = nn.Sequential(nn.Conv2d(4, 4, 1), at.rest)
+    again = copy.deepcopy(stitched)
+    assert again[1] is at.rest
+    assert again[0].weight is not stitched[0].weight
+    assert len(list(stitched.parameters())) == 2
 
 
 def test_the_hash_sees_the_drift_that_a_bare_model_has():

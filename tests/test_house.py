@@ -37,7 +37,7 @@ DIRECTIONS = {
     "capturing": "errors hooks layers records",
     "inits": "capturing errors layers quiet records result seeds",
     "axes": "errors records",
-    "cutting": "axes capturing counting errors hooks layers quiet records",
+    "cutting": "axes capturing counting errors hooks layers quiet records seeds",
     "watching": "axes capturing errors flow hooks layers reactions records result shape verdicts",
     "measures": "errors",
     "objectives": "errors",

@@ -11,7 +11,7 @@ def outputs(model, x):
 
     def keep(name):
         def hook(module, args, output):
-            made[name, counts.setdefault(name, 0)] = output.clone()
+            made[name, counts.setdefault(name, 0)] = output.clone() if isinstance(output, torch.Tensor) else None
             counts[name] += 1
 
         return hook

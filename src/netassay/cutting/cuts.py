@@ -82,8 +82,8 @@ def cut(model: nn.Module, layer: str, example: Tensor, *, allow_skips: bool = Fa
     """Cut a model at a layer's output.
 
     `layer` is a dotted name, with `#call` where the layer is called more than once, or "" for the input; `example` is
-    an input of a few samples, (N, ...). In eval mode `rest(front(x))` gives the model's output bit by bit; that is
-    checked on the example. The model is not touched.
+    an input of a few samples, (N, ...). `rest(front(x))` is bit by bit what the model gives in eval mode with frozen
+    weights and without torch's fused transformer layers; that is checked on the example. The model is not touched.
 
     Raises `BadInput` where something goes around the layer, unless `allow_skips`: then `rest(y, x)` takes that from
     the model's own run on `x`. Raises `LayerNotFound` for a name that the model lacks.
@@ -109,8 +109,9 @@ def cuts(
 
     A layer that is no place to cut at is `Refused`, with a sentence. Patterns as in `select`; "" is the input.
 
-    >>> [str(one) for one in cuts(nn.Sequential(nn.Flatten(0), nn.Linear(2, 1)), torch.ones(1, 2)) if not one]
-    []
+    >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Flatten(0))
+    >>> [one.shape if isinstance(one, Cut) else str(one) for one in cuts(model, torch.ones(4, 2))]
+    [(3,), (3,), '2: its output (12,) has no axis for the 4 samples; cut at another layer']
     """
     opened = Model(model, example)
     return [_at(opened, spot, allow_skips) for spot in opened.spots(layers)]

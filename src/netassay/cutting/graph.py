@@ -11,7 +11,10 @@ from torch import Tensor, fx, nn
 
 from netassay.cutting.crossing import Crossing
 from netassay.cutting.frozen import leaves, same_bits, still
+from netassay.seeds import seeded
 
+ELSE = 2**31 - 1
+"""A seed that nobody begins with: numbers that were drawn while tracing, and so stay, are found out by it."""
 End = tuple[fx.Node, int]
 """What a layer's call returned, and how many operations had run by then; later ones may work on it in place."""
 
@@ -61,7 +64,11 @@ class Traced:
         node, position = end
         before = set(self.nodes[:position]) & self.fed - {node}
         pairs = [(made, user) for user in self.nodes[position:] for made in user.all_input_nodes if made in before]
-        return [Crossing(self._maker(made), _scope(user), made in self.tensors) for made, user in pairs]
+        # What makes no tensor reads a size at most, or a value: the fake front of hooks tells which.
+        return [
+            Crossing(self._maker(made), _scope(user), made in self.tensors and user in self.tensors)
+            for made, user in pairs
+        ]
 
     def _maker(self, node: fx.Node) -> str:
         if node is self.input:
@@ -86,8 +93,10 @@ def _scope(node: fx.Node) -> str:
 def traced(twin: nn.Module, x: Tensor, output: Any) -> Traced | None:
     """Trace a twin; None where torch.fx cannot, or where what it traced gives other bits than the twin."""
     try:
-        with still(twin), torch.no_grad():
+        with still(twin), torch.no_grad(), seeded(ELSE):
             found = Traced(twin)
+        # From the state the twin was in before it was traced, for a buffer that tracing has moved.
+        with still(twin), torch.no_grad():
             return found if same_bits(found.output(x.clone()), output) else None
     except Exception:  # users' code meets stand-ins for tensors there, and may raise anything
         return None
