@@ -42,7 +42,8 @@ class Half(nn.Module):
     """Runs a part of a frozen model; in eval mode whatever is called on it, or on what contains it.
 
     The model's modules are none of its submodules: `.train()`, optimizers and `.to()` of what contains a half pass
-    them by, and a copy of that shares the half. Gradient flows through it to what it is given, none arrives at the model's parameters.
+    them by, and a copy of that shares the half. Gradient flows through it to what it is given; none arrives at the
+    model's parameters.
     """
 
     def __init__(self, twin: nn.Module, run: Callable[..., Any]) -> None:
