@@ -37,14 +37,15 @@ DIRECTIONS = {
     "inits": "capturing errors layers quiet records result seeds",
     "axes": "errors records",
     "watching": "axes capturing errors flow hooks layers reactions records result shape verdicts",
-    "measures": "errors",
+    "measures": "errors inference result seeds spec",
+    "patterns": "errors inference",
     "objectives": "errors",
     "training": "errors objectives quiet seeds",
     "zoo": "errors seeds spec",
     "data": "errors seeds spec",
     "engine": "errors progress",
-    "studies": "axes capturing data engine errors exchange flow hooks inference inits layers meanfield objectives "
-    "progress quiet records result rules seeds shape spec streams training verdicts watching zoo",
+    "studies": "axes capturing data engine errors exchange flow hooks inference inits layers meanfield measures "
+    "objectives patterns progress quiet records result rules seeds shape spec streams training verdicts watching zoo",
     "store": "errors result",
     "comparing": "errors inference result store",
     "figures": "errors result",
