@@ -1,14 +1,14 @@
 """Stitching: is what one network hands over compatible with what follows in another? Adapters, matching, judging.
 
-Maths of activations and callables. Rooms: `layouts` (positions), `sums` (normal equations), `solving` (closed forms),
+Maths of activations and callables. Rooms: `forms` (positions), `sums` (normal equations), `solving` (closed forms),
 `adapters`, `fitting` (training one), `judging` (what a stitch is worth), `counting` (multiply-adds).
 """
 
 from netassay.stitching.adapters import ADAPTERS, Adapter, Recipe, adapter
-from netassay.stitching.counting import Meter
 from netassay.stitching.fitting import LOSSES, Fit, Samples, fit, stitched
+from netassay.stitching.forms import Arrange, Form, form
 from netassay.stitching.judging import Expected, Judged, farther, judge
-from netassay.stitching.layouts import Arrange, Layout, layout
+from netassay.stitching.metering import Meter
 from netassay.stitching.solving import RIDGES, Map, explained
 from netassay.stitching.sums import NormalEquations, Sums
 
@@ -20,8 +20,8 @@ __all__ = [
     "Arrange",
     "Expected",
     "Fit",
+    "Form",
     "Judged",
-    "Layout",
     "Map",
     "Meter",
     "NormalEquations",
@@ -32,7 +32,7 @@ __all__ = [
     "explained",
     "farther",
     "fit",
+    "form",
     "judge",
-    "layout",
     "stitched",
 ]

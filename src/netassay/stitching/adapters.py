@@ -13,7 +13,7 @@ from netassay.errors import BadInput, UnknownName
 from netassay.seeds import seeded
 from netassay.spec import call, parse
 from netassay.stitching import solving
-from netassay.stitching.layouts import Arrange, Layout, Shape, closed, layout, opened
+from netassay.stitching.forms import Arrange, Form, Shape, closed, form, opened
 from netassay.stitching.solving import Map
 from netassay.stitching.sums import Sums
 
@@ -22,14 +22,14 @@ Solver = Callable[[Sequence[Sums], float | None], Map]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an adapter is made for two layouts, how it is solved in closed form (None: not), whether it can be trained.
+    """How an adapter is made for two forms, how it is solved in closed form (None: not), whether it can be trained.
 
     `build(sender, receiver)` gives a module from `(N, C, h, w)` to `(N, D, h', w')`; positions are arranged before
     it, unless it is `whole` and does that itself.
     """
 
     title: str
-    build: Callable[[Layout, Layout], nn.Module]
+    build: Callable[[Form, Form], nn.Module]
     solve: Solver | None = None
     trained: bool = True
     whole: bool = False
@@ -101,7 +101,7 @@ class Tokenwise(nn.Module):
 def identity() -> Recipe:
     """Nothing: the sender's activations as they are, for layers of equal shapes."""
 
-    def build(sender: Layout, receiver: Layout) -> nn.Module:
+    def build(sender: Form, receiver: Form) -> nn.Module:
         if sender != receiver:
             asked = f"adapter 'identity' from {sender} to {receiver}"
             raise BadInput(asked, "their shapes differ", "adapter='affine'")
@@ -132,7 +132,7 @@ def low_rank(*, rank: int = 8) -> Recipe:
     if rank < 1:
         raise BadInput(f"adapter low_rank:rank={rank}", "no channel to go through", "low_rank:rank=8")
 
-    def build(sender: Layout, receiver: Layout) -> nn.Module:
+    def build(sender: Form, receiver: Form) -> nn.Module:
         return LowRank(sender.channels, receiver.channels, min(rank, sender.channels, receiver.channels))
 
     return Recipe(
@@ -166,7 +166,7 @@ class Adapter(nn.Module):
     `name` is its spec, `told` what it does in words, `recipe` how it is made and matched.
     """
 
-    def __init__(self, name: str, recipe: Recipe, sender: Layout, receiver: Layout) -> None:
+    def __init__(self, name: str, recipe: Recipe, sender: Form, receiver: Form) -> None:
         super().__init__()
         self.name, self.recipe, self.receiver = name, recipe, receiver
         self.arrange = Opened(sender) if recipe.whole else Arrange(sender, receiver)
@@ -195,7 +195,7 @@ class Opened(nn.Module):
 
     told = "positions as the adapter's own convolution makes them"
 
-    def __init__(self, sender: Layout) -> None:
+    def __init__(self, sender: Form) -> None:
         super().__init__()
         self.sender = sender
 
@@ -207,7 +207,7 @@ class Opened(nn.Module):
 def adapter(name: str, sender: Shape, receiver: Shape, *, seed: int = 0) -> Adapter:
     """Make an adapter from activations of shape `(N, *sender)` to `(N, *receiver)`, its weights drawn from `seed`.
 
-    `name` is one of `ADAPTERS`, with options as in `low_rank:rank=4`. Shapes as in `layout`.
+    `name` is one of `ADAPTERS`, with options as in `low_rank:rank=4`. Shapes as in `form`.
 
     >>> made = adapter("affine", (16, 8, 8), (32, 4, 4))
     >>> made(torch.ones(2, 16, 8, 8)).shape
@@ -220,10 +220,10 @@ def adapter(name: str, sender: Shape, receiver: Shape, *, seed: int = 0) -> Adap
         raise UnknownName("adapter", parsed.name, ADAPTERS)
     recipe: Recipe = call(ADAPTERS[parsed.name], parsed)
     with seeded(seed):
-        return Adapter(str(parsed), recipe, layout(sender), layout(receiver))
+        return Adapter(str(parsed), recipe, form(sender), form(receiver))
 
 
-def _bn_conv_bn(sender: Layout, receiver: Layout) -> nn.Module:
+def _bn_conv_bn(sender: Form, receiver: Form) -> nn.Module:
     if "tokens" in (sender.kind, receiver.kind):
         raise BadInput(f"adapter 'bn_conv_bn' from {sender} to {receiver}", "tokens", "adapter='tokens', or 'affine'")
     C, D = sender.channels, receiver.channels
@@ -236,8 +236,8 @@ def _bn_conv_bn(sender: Layout, receiver: Layout) -> nn.Module:
     return nn.Sequential(nn.BatchNorm2d(C), conv, nn.BatchNorm2d(D))
 
 
-def _image(at: Layout) -> Layout:
-    return Layout("image", at.channels, at.grid)
+def _image(at: Form) -> Form:
+    return Form("image", at.channels, at.grid)
 
 
 def _copy(parameter: Tensor, values: Tensor) -> None:

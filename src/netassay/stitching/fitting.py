@@ -14,7 +14,7 @@ from torch.nn import functional
 from netassay.errors import BadInput, UnknownName
 from netassay.seeds import generator, seeded
 from netassay.stitching.adapters import Adapter
-from netassay.stitching.counting import Meter
+from netassay.stitching.metering import Meter
 
 Run: TypeAlias = Callable[[Tensor], Tensor]
 Later: TypeAlias = Callable[[Tensor], Sequence[Tensor]]

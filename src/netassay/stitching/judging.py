@@ -13,9 +13,9 @@ from netassay.errors import BadInput
 from netassay.inference import binomial_interval
 from netassay.measures import named
 from netassay.stitching.adapters import Adapter
-from netassay.stitching.counting import Meter
 from netassay.stitching.fitting import Run
-from netassay.stitching.layouts import Layout, Shape, layout, opened, rows
+from netassay.stitching.forms import Form, Shape, form, opened, rows
+from netassay.stitching.metering import Meter
 from netassay.stitching.solving import RANK
 
 CKA_SAMPLES = 512
@@ -63,7 +63,7 @@ class Expected:
     """
 
     def __init__(self, rest: Run, fit: Iterable[Tensor], held: Iterable[Tensor], y: Tensor, shape: Shape) -> None:
-        self.rest, self.held, self.y, self.at = rest, held, y.cpu(), layout(shape)
+        self.rest, self.held, self.y, self.at = rest, held, y.cpu(), form(shape)
         self.meter = Meter()
         pooled = torch.cat([_pooled(own, self.at) for own in fit])
         self.mean = pooled.mean(0)
@@ -180,7 +180,7 @@ class _Seen:
         return float(rho[varies > RANK * varies.max()].mean())
 
 
-def _pooled(z: Tensor, at: Layout) -> Tensor:
+def _pooled(z: Tensor, at: Form) -> Tensor:
     return opened(z.detach(), at).double().mean((2, 3))
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from netassay.errors import BadInput, UnknownName
-from netassay.stitching.layouts import Arrange, Layout, Shape, layout, opened, rows
+from netassay.stitching.forms import Arrange, Form, Shape, form, opened, rows
 
 FOLDS = 5
 
@@ -65,7 +65,7 @@ class NormalEquations:
     """What closed-form matching needs to know of a sender and its receivers: sums, a set for each fold of samples.
 
     `sender` and the values of `receivers` are shapes without samples; all receivers have the same positions (see
-    `Layout.places`), so that the sender's positions are arranged, and its products with itself summed, once. Every
+    `Form.places`), so that the sender's positions are arranged, and its products with itself summed, once. Every
     position is a row; all rows of a sample are in one fold. `madds` counts multiply-adds.
 
     >>> equations = NormalEquations((3, 8, 8), {"conv1": (4, 4, 4), "conv2": (5, 4, 4)})
@@ -76,13 +76,13 @@ class NormalEquations:
     """
 
     def __init__(self, sender: Shape, receivers: Mapping[str, Shape], *, folds: int = FOLDS) -> None:
-        self.layouts = {name: layout(shape) for name, shape in receivers.items()}
-        _same_places(self.layouts)
+        self.forms = {name: form(shape) for name, shape in receivers.items()}
+        _same_places(self.forms)
         if folds < 1:
             raise BadInput(f"normal equations with folds={folds}", "nothing to sum in", f"folds={FOLDS}")
-        ends = [0, *accumulate(at.channels for at in self.layouts.values())]
-        self.columns = {name: slice(*ends[i : i + 2]) for i, name in enumerate(self.layouts)}
-        self.arrange = Arrange(layout(sender), next(iter(self.layouts.values())))
+        ends = [0, *accumulate(at.channels for at in self.forms.values())]
+        self.columns = {name: slice(*ends[i : i + 2]) for i, name in enumerate(self.forms)}
+        self.arrange = Arrange(form(sender), next(iter(self.forms.values())))
         self.folds: list[Sums | None] = [None] * folds
         self.seen = 0
         self.madds = 0
@@ -95,7 +95,7 @@ class NormalEquations:
         """
         numbers = torch.arange(self.seen, self.seen + len(sent)) if groups is None else groups.cpu()
         x = _double(self.arrange(sent))
-        y = torch.cat([_double(opened(expected[name], at)).flatten(2) for name, at in self.layouts.items()], 1)
+        y = torch.cat([_double(opened(expected[name], at)).flatten(2) for name, at in self.forms.items()], 1)
         for fold in range(len(self.folds)):
             chosen = torch.nonzero(numbers % len(self.folds) == fold)[:, 0].to(x.device)
             if len(chosen):
@@ -106,7 +106,7 @@ class NormalEquations:
 
     def merge(self, other: NormalEquations) -> None:
         """Join with the sums of further samples, fold by fold."""
-        if (self.layouts, len(self.folds)) != (other.layouts, len(other.folds)):
+        if (self.forms, len(self.folds)) != (other.forms, len(other.folds)):
             raise BadInput("merge of normal equations", "other receivers or folds", "merge parts of one sum")
         pairs = zip(self.folds, other.folds, strict=True)
         self.folds = [a.merge(b) if a and b else a or b for a, b in pairs]
@@ -115,8 +115,8 @@ class NormalEquations:
 
     def of(self, name: str) -> tuple[Sums, ...]:
         """Return the sums of the sender and one receiver, by fold."""
-        if name not in self.layouts:
-            raise UnknownName("receiver", name, self.layouts)
+        if name not in self.forms:
+            raise UnknownName("receiver", name, self.forms)
         kept = tuple(sums.taking(self.columns[name]) for sums in self.folds if sums is not None)
         if not kept:
             raise BadInput(f"a match to {name!r}", "no sample", "add activations first")
@@ -137,10 +137,10 @@ def _double(x: Tensor) -> Tensor:
     return (x.cpu() if x.device.type == "mps" else x).detach().double()
 
 
-def _same_places(layouts: Mapping[str, Layout]) -> None:
-    if not layouts:
+def _same_places(forms: Mapping[str, Form]) -> None:
+    if not forms:
         raise BadInput("normal equations", "no receiver", "give one shape at least")
-    first, *others = layouts.items()
+    first, *others = forms.items()
     for name, at in others:
         if at.places != first[1].places:
             found = f"{first[0]!r} is {first[1]}, {name!r} is {at}"

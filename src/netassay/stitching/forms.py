@@ -1,4 +1,4 @@
-"""Layouts: where a layer keeps channels and positions, and how one layer's positions become another's."""
+"""Forms: where a layer keeps channels and positions, and how one layer's positions become another's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS: dict[int, Kind] = {1: "vector", 2: "tokens", 3: "image"}
 
 
 @dataclass(frozen=True)
-class Layout:
+class Form:
     """Channels on a `grid` of positions, `first` a class token before it; a sequence is a grid of one row."""
 
     kind: Kind
@@ -43,12 +43,12 @@ class Layout:
         return f"{self.kind} of {self.channels} at {size}{' and a class token' * self.first}"
 
 
-def layout(shape: Shape) -> Layout:
+def form(shape: Shape) -> Form:
     """Read a shape without samples: image `(C, H, W)`, tokens `(T, C)` or vector `(C,)`.
 
     A square number of tokens is a grid, one more is a class token and a grid, any other number a sequence.
 
-    >>> print(layout((64, 8, 8))), print(layout((197, 768))), print(layout((12, 64))), print(layout((10,)))
+    >>> print(form((64, 8, 8))), print(form((197, 768))), print(form((12, 64))), print(form((10,)))
     image of 64 at 8 x 8
     tokens of 768 at 14 x 14 and a class token
     tokens of 64 at 12
@@ -60,15 +60,15 @@ def layout(shape: Shape) -> Layout:
         found = "neither an image (C, H, W), nor tokens (T, C), nor a vector (C,)"
         raise BadInput(f"a stitch at activations of shape {shape}", found, "cut at another layer")
     if len(shape) == 3:
-        return Layout("image", shape[0], (shape[1], shape[2]))
+        return Form("image", shape[0], (shape[1], shape[2]))
     if len(shape) == 1:
-        return Layout("vector", shape[0], (1, 1))
+        return Form("vector", shape[0], (1, 1))
     tokens = shape[0]
     for first in (False, True):
         side = isqrt(tokens - first)
         if side and side**2 == tokens - first:
-            return Layout("tokens", shape[1], (side, side), first)
-    return Layout("tokens", shape[1], (1, tokens))
+            return Form("tokens", shape[1], (side, side), first)
+    return Form("tokens", shape[1], (1, tokens))
 
 
 class Arrange(nn.Module):
@@ -79,11 +79,11 @@ class Arrange(nn.Module):
     A class token goes to a class token; it is left out where the receiver has none, and where the sender has none it
     is the mean over all positions. Tokens in equal numbers stay as they are. Without parameters.
 
-    >>> Arrange(layout((3, 8, 8)), layout((5, 4, 4)))(torch.ones(2, 3, 8, 8)).shape
+    >>> Arrange(form((3, 8, 8)), form((5, 4, 4)))(torch.ones(2, 3, 8, 8)).shape
     torch.Size([2, 3, 4, 4])
     """
 
-    def __init__(self, sender: Layout, receiver: Layout) -> None:
+    def __init__(self, sender: Form, receiver: Form) -> None:
         super().__init__()
         self.sender, self.receiver = sender, receiver
         same = sender.places == receiver.places
@@ -115,7 +115,7 @@ class Arrange(nn.Module):
         return f"{sender} to the positions of {receiver}: " + ", ".join(ways)
 
 
-def opened(y: Tensor, at: Layout) -> Tensor:
+def opened(y: Tensor, at: Form) -> Tensor:
     """Return activations as `(N, C, h, w)`, or `(N, C, T, 1)` where there is a class token."""
     if at.kind == "tokens":
         y = y.movedim(-1, 1)
@@ -123,8 +123,8 @@ def opened(y: Tensor, at: Layout) -> Tensor:
     return y if at.kind == "image" else y[:, :, None, None]
 
 
-def closed(z: Tensor, at: Layout) -> Tensor:
-    """Return `(N, C, ...)` in the layout of a layer."""
+def closed(z: Tensor, at: Form) -> Tensor:
+    """Return `(N, C, ...)` in the form of a layer."""
     if at.kind == "tokens":
         return z.flatten(2).movedim(1, -1)
     return z if at.kind == "image" else z[:, :, 0, 0]

@@ -1,12 +1,11 @@
-"""Counting: the multiply-adds of what ran, forward and backward, counted once for each kind of step."""
+"""Metering: the multiply-adds of many steps, forward and backward, each kind of step counted once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from netassay.counting import counting
 
 Made = TypeVar("Made")
 
@@ -34,9 +33,8 @@ class Meter:
         if kind in self.costs:
             made = step(*given)
         else:
-            # Fused attention has no entry in torch's counter and would be 0; as plain products it has.
-            with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            with counting() as counter:
                 made = step(*given)
-            self.costs[kind] = counter.get_total_flops() // 2
+            self.costs[kind] = int(counter.get_total_flops() // 2)
         self.madds += self.costs[kind]
         return made
