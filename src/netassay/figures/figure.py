@@ -37,13 +37,19 @@ class Figure:
     `maps` are heat maps beside each other on one scale, each with its title: parts of kind map, whose rows go down from
     the first, with thin `lines` (x, y, x, y in cells) over them. `limits` that fall make small numbers bright. `apart`
     says what cells of minus infinity and NaN are. `notes` are a line about each x, `said` of lines a word for it on
-    top; their `whiskers` stand beside each other where bands would cover one another.
+    top; their `whiskers` stand beside each other where bands would cover one another. Maps that have a `unit` of their
+    own have a scale of their own, too.
+
+    A scatter has points at numbers `x`, those of another series NaN, and a `corner` (left, bottom, right, top) that is
+    set apart, with what is `said` in it.
     """
 
     name: str
     title: str
     healthy: str
-    kind: Literal["lines", "bars", "boxes", "heat", "panel", "sankey", "grid", "density", "frames", "maps", "map"]
+    kind: Literal[
+        "lines", "bars", "boxes", "heat", "panel", "sankey", "grid", "density", "frames", "maps", "map", "scatter"
+    ]
     x: Sequence[str] | np.ndarray
     series: Mapping[str, np.ndarray]
     x_label: str
@@ -73,6 +79,7 @@ class Figure:
     apart: tuple[str, str] = ("of zero", "not known")
     notes: tuple[str, ...] = ()
     whiskers: bool = False
+    corner: tuple[float, float, float, float] | None = None
 
     def table(self) -> Table:
         """Return the figure's numbers: a row for each x, row of a heat map, link of a sankey, or series of a cell."""

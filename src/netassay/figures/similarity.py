@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -134,7 +134,11 @@ Line = tuple[float, float, float, float]
 
 def lines(result: Result) -> tuple[Line, ...]:
     """Return where layers of a and b are at equal relative depth, and where one model ends: from x, y to x, y."""
-    rows, columns = (_models(result, side) for side in "ab")
+    return between(*(_models(result, side) for side in "ab"))
+
+
+def between(rows: Sequence[tuple[int, int]], columns: Sequence[tuple[int, int]]) -> tuple[Line, ...]:
+    """Return the lines over a map whose models have these first and last places."""
     equal = [(x0, y0, x1, y1) for y0, y1 in rows for x0, x1 in columns]
     diagonals = [diagonal(y0, y1, x0, x1) for x0, y0, x1, y1 in equal]
     height, width = rows[-1][1] + 0.5, columns[-1][1] + 0.5

@@ -14,6 +14,7 @@ from netassay.errors import BadInput
 from netassay.figures import Figure, Results, figure
 from netassay.plots import cells, frames, maps
 from netassay.plots.kinds import KINDS, LONGEST, NAMED, finish, tail
+from netassay.plots.scatter import scatter
 from netassay.result import Result
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def draw(result: Result | Results, name: str | None = None, **options: Any) -> C
     """Draw one figure of a result, or of several of one study under names; the study's first figure by default.
 
     `options` are the figure's: `layers` and `channels` of "panel", `layer` of "blocks", `block` of "sankey",
-    `parameters` of "weights" and "shift", `place` of "features". Returns the matplotlib figure:
+    `parameters` of "weights" and "shift", `place` of "features", `control` of "grids", `quantity` of "pairs". Returns the matplotlib figure:
     `.savefig("figure.pdf")`. Needs matplotlib.
     """
     results = {"": result} if isinstance(result, Result) else result
@@ -101,7 +102,7 @@ def _need(module: str, package: str, one: Figure) -> None:
 
 
 def _single(axes: Axes, one: Figure) -> None:
-    KINDS[one.kind](axes, one)
+    (scatter if one.kind == "scatter" else KINDS[one.kind])(axes, one)
     axes.set_xlabel(one.x_label)
     if one.kind in ("lines", "bars", "boxes"):
         finish(axes, one)

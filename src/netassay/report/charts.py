@@ -76,6 +76,8 @@ def plain(figure: Figure) -> dict[str, Any]:
         told |= {"ramp": True, "filled": figure.filled, "range": figure.healthy_range}
     if figure.notes or figure.said:
         told |= {"notes": list(figure.notes), "said": list(figure.said), "whiskers": figure.whiskers}
+    if figure.corner is not None:
+        told["corner"] = figure.corner
     if figure.kind in ("heat", "map"):
         told |= {"rows": list(figure.series), "wide": figure.wide, "ends": figure.ends, "cell": figure.cell}
         told |= {"lines": figure.lines, "apart": figure.apart}

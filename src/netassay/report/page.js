@@ -244,6 +244,24 @@
     };
   }
 
+  // Points of a plane, a corner of which is set apart; each tells what it is.
+  function scatter(figure, c, option, narrow) {
+    const made = Object.entries(figure.series).map(([name, values]) => ({
+      name: name, type: "scatter", color: colour(figure, name, c), symbolSize: narrow ? 6 : 7, itemStyle: { opacity: 0.75 },
+      data: values.map((value, j) => [figure.x[j], value === null ? "-" : value, j]), encode: { x: 0, y: 1 },
+    }));
+    if (figure.corner) {
+      const [left, bottom, right, top] = figure.corner;
+      const label = { show: true, position: "insideBottomLeft", color: c.bad, fontSize: 11, formatter: figure.said.join(", ") };
+      option.xAxis.max = right;
+      option.xAxis.axisLabel.showMaxLabel = false;
+      made[0].markArea = { silent: true, itemStyle: { color: c.bad, opacity: 0.1 }, label: label, data: [[{ coord: [left, bottom] }, { coord: [right, top] }]] };
+    }
+    option.tooltip.trigger = "item";
+    option.tooltip.formatter = (p) => figure.notes[p.value[2]].replace(": ", "\n");
+    return made;
+  }
+
   // On a logarithmic axis a whisker to zero is left out, and a box that begins there is a gap.
   const positive = (row) => (row.slice(1).every((value) => value > 0) ? [row[0] > 0 ? row[0] : row[1], ...row.slice(1)] : row.map(() => "-"));
 
@@ -369,7 +387,7 @@
     }, margin)];
   }
 
-  const kinds = { lines: lines, bars: bars, boxes: boxes, heat: heat, map: map, sankey: sankey };
+  const kinds = { lines: lines, bars: bars, boxes: boxes, heat: heat, map: map, sankey: sankey, scatter: scatter };
 
   function height(figure, narrow, holder) {
     if (figure.kind === "map") {
