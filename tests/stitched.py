@@ -14,6 +14,7 @@ INSIDE = "layer1.0.conv1"
 """A layer that no grid can stitch at, since a skip goes around it."""
 CONTROLS = ("random_sender", "random_receiver", "noise", "shuffled")
 CHANCE, OWN = 0.1, 0.95
+PICTURE = ("sample", "axis 1", "axis 2", "axis 3")
 PATTERNS = {"diagonal": 0.3, "triangle": 0.5, "block": 0.1, "flat": 0.4}
 
 
@@ -23,32 +24,31 @@ def stitch_grid(
 ) -> Result:  # fmt: skip
     """Return a made-up grid: a late layer serves all earlier ones, far from what they expect the deeper it is.
 
-    With several nets a side, each has the same layers, and labels have the net in front.
+    With several nets a side, each has the same layers, and labels have the net in front. Of a layer that a skip goes
+    around there is nothing but a row of "cuts".
     """
     draw = np.random.default_rng(seed)
-    names = (tuple(layers), tuple(below if below is not None else layers))
+    asked = (tuple(layers), tuple(below if below is not None else layers))
+    names = tuple(tuple(layer for layer in own if layer != INSIDE) for own in asked)
     labels = [_labels(side, own) for side, own in zip(nets, names, strict=True)]
     at = [np.tile((np.arange(len(own)) + 1) / len(own), len(side)) for side, own in zip(nets, names, strict=True)]
     values = _values(draw, at[0][:, None], at[1][None], controls)
-    for side, axis in ((0, 0), (1, 1)):
-        for place in [i for i, label in enumerate(labels[side]) if label.endswith(INSIDE)]:
-            for one in values.values():
-                one[(slice(None),) * axis + (place,)] = np.nan
     axes = {"sender layer": labels[0], "receiver layer": labels[1]}
     arrays = {name: Array(one, **axes) for name, one in values.items()}
-    arrays["self"] = Array(np.full((len(nets[1]), len(names[1])), OWN), receiver=tuple(nets[1]), layer=names[1])
+    arrays["self"] = Array(np.full(len(labels[1]), OWN), **{"receiver layer": labels[1]})
     if pictures:
         shape = (len(labels[0]), pictures, 1, 8, 8)
-        more = {"sender layer": labels[0], "picture": tuple(map(str, range(pictures)))}
-        more |= {"channel": ("0",), "row": tuple(map(str, range(8))), "column": tuple(map(str, range(8)))}
-        arrays["decoded"] = Array(draw.random(shape), **more)
+        counts = {name: tuple(map(str, range(n))) for name, n in zip(PICTURE, shape[1:], strict=True)}
+        arrays[f"decoded/{nets[1][0]}"] = Array(draw.normal(size=shape), **{"sender layer": labels[0]}, **counts)
     tables = {
-        "cells": Table.of(list(_cells(values, nets, names))),
-        "cuts": Table.of([_cut(net, i, own) for net, own in _owners(nets, names) for i in range(len(own))]),
-        "nets": Table.of([{"net": net, "spec": f"{net}:input=8", "accuracy": OWN} for net, _ in _owners(nets, names)]),
+        "cells": Table.of([*_itself(nets, names), *_cells(values, nets, names)]),
+        "cuts": Table.of([row for net, own in _owners(nets, asked) for row in _cuts(net, own)]),
+        "nets": Table.of([_net(net, nets) for net, _ in _owners(nets, names)]),
         "patterns": Table.of([row for a in nets[0] for b in nets[1] for row in _patterns(a, b)]),
+        "capacity": Table.of([{"rank": rank, "accuracy": 0.1 * rank} for rank in (1, 2, 4)]),
     }
     told = {"data": "made up", "samples": 400, "seed": seed, "adapter": "affine", "matching": "closed_form"}
+    told |= {"cells": 99, "controls": list(controls)}
     return Result("stitch_grid", tables, arrays, _claims(values), (), ("made up",), told)
 
 
@@ -103,35 +103,60 @@ def _cells(values: Mapping[str, np.ndarray], nets, names):
 
 
 def _cell(values, control, accuracy, sender, receiver, at):
-    told = {"sender": sender[0], "sender_layer": sender[1], "receiver": receiver[0], "receiver_layer": receiver[1]}
     more = {name: float(values[name][at]) for name in ("mse", "cka", "correlation", "ood", "r2")}
+    word = "compatible" if accuracy > 0.6 else "undecided" if accuracy > 0.2 else "not compatible"
+    said = f"{word} (penalty {OWN - accuracy:.3f}; random_sender 0.4)" if control == "none" else ""
+    no = control == "none" and word == "compatible" and more["mse"] > 0.5
+    note = "affine map of channels; positions as they are"
+    return _row(
+        sender, receiver, control, accuracy, more, said, f"the representation says no (mse); {note}" if no else note
+    )
+
+
+def _row(sender, receiver, control, accuracy, more, claim, note):
+    told = {"sender": sender[0], "sender_layer": sender[1], "receiver": receiver[0], "receiver_layer": receiver[1]}
     told |= {"control": control, "adapter": "affine", "matching": "closed_form", "accuracy": accuracy}
     told |= {"low": accuracy - 0.03, "high": accuracy + 0.03, "penalty": OWN - accuracy, "penalty_self": OWN - accuracy}
     told |= {"agreement": accuracy, **more, "madds": 123456, "seconds": 0.1, "seed": 0, "n_fit": 800, "n_test": 400}
-    return {**told, "claim": "compatible" if accuracy > OWN / 2 else "undecided", "note": ""}
+    return {**told, "claim": claim, "note": note}
 
 
-def _cut(net, i, layers):
-    clean = layers[i] != INSIDE
-    why = "" if clean else "the skip of layer1.0 goes around it, from conv1; cut at layer1.0 or pass allow_skips=True"
-    told = {"net": net, "layer": layers[i], "kind": "image", "shape": "16 x 8 x 8", "position": (i + 1) / len(layers)}
-    return {**told, "clean": clean, "why": why}
+def _itself(nets, names):
+    """Return the rows of every net with itself, which a grid puts first."""
+    near = {"mse": 0.0, "cka": 1.0, "correlation": 1.0, "ood": 0.5, "r2": 1.0}
+    return [
+        _row((net, layer), (net, layer), "identity", OWN, near, "", "")
+        for net, own in _owners(nets, names) for layer in own
+    ]  # fmt: skip
+
+
+def _cuts(net, layers):
+    clean = [layer for layer in layers if layer != INSIDE]
+    for layer in layers:
+        why = "" if layer in clean else f"{layer}: the skip of layer1.0 goes around it, from conv1; cut at layer1.0"
+        place = (clean.index(layer) + 1) / len(clean) if layer in clean else np.nan
+        told = {"net": net, "layer": layer, "kind": "image" if layer in clean else "", "shape": "16 x 8 x 8"}
+        yield {**told, "position": place, "clean": layer in clean, "why": why, "madds": 1000}
+
+
+def _net(net, nets):
+    told = {"net": net, "spec": f"{net}:input=8", "hash": "0" * 16, "sends": net in nets[0], "receives": net in nets[1]}
+    return {**told, "layers": 6, "accuracy": OWN}
 
 
 def _patterns(a, b):
     return [
         {
             "sender": a, "receiver": b, "measure": measure, "pattern": name, "index": value, "low": value - 0.05,
-            "high": value + 0.05, "p": 0.005 if name == "triangle" else 0.5, "told": name == "triangle",
+            "high": value + 0.05, "p": 0.005 if name == "triangle" else 0.5, "told": name == "triangle", "side": "",
         }
         for measure in ("accuracy", "penalty") for name, value in PATTERNS.items()
     ]  # fmt: skip
 
 
 def _claims(values):
-    known = np.isfinite(values["accuracy"])
-    told = {"interval": (0.2, 0.4), "n": int(known.sum()), "counted": "cells"}
+    told = {"interval": (0.2, 0.4), "n": values["accuracy"].size, "counted": "cells", "unit": "of the cells"}
     return (
-        Claim("a is compatible with b beyond a random sender", 0.3, decision="holds", unit="accuracy", **told),
-        Claim("Accuracy says compatible and representation distance says no", 0.3, decision="holds", **told),
+        Claim("a into b: most cells are compatible beyond every control", 0.3, decision="holds", **told),
+        Claim("a into b: accuracy says compatible and representation distance says no", 0.3, decision="holds", **told),
     )

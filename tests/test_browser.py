@@ -14,7 +14,7 @@ from netassay.report import page as written
 from netassay.report import write_page
 from netassay.report.sections import Section
 from netassay.store import create, open_run
-from tests import flowed, similar
+from tests import flowed, similar, stitched
 from tests.exchanged import exchange
 from tests.initialised import profile, study
 from tests.pages import WEIRD, X, Y, net
@@ -81,6 +81,7 @@ def pages(tmp_path_factory):
     made = {"trained": trained.page, "weird": weird.page}
     made |= {name: stored(folder / name, results) for name, results in maps.items()}
     made |= {name: stored(folder / name, told, "") for name, told in alike().items()}
+    made |= {name: stored(folder / name, told, "") for name, told in stitching().items()}
     flows = {name: stored(folder / name, results, "") for name, results in flowing().items()}
     return made | flows | {"init": initialised(folder / "init")}
 
@@ -108,6 +109,14 @@ def alike():
     deep = similar.similarity_map(similar.many(60), similar.many(120), measures=("cka", "procrustes"))
     plain = {"similarity/start": similar.similarity_map(twin=True), "similarity/seed": deep, "trend": similar.trend()}
     return {"alike": plain, "oddly alike": strange}
+
+
+def stitching():
+    """Return what two pages show: grids of one pair and of several, and of odd names with gaps."""
+    odd = stitched.stitch_grid((*WEIRD, stitched.INSIDE), nets=((WEIRD[0], "b"), (WEIRD[1],)))
+    several = stitched.stitch_grid(similar.many(40), similar.many(12), nets=(("p", "q"), ("r", "s")))
+    plain = {"stitching/seed": stitched.refused(), "stitching/all": several}
+    return {"stitched": plain, "oddly stitched": {"stitch_grid": stitched.undone(odd)}}
 
 
 def initialised(folder):
@@ -180,6 +189,8 @@ CHARTS = {
     "odd flow": 17,
     "alike": 19,
     "oddly alike": 9,
+    "stitched": 14,
+    "oddly stitched": 7,
 }
 
 
@@ -215,7 +226,7 @@ def test_colours_follow_the_reader(visit):
     seen.all_is_well()
 
 
-@pytest.mark.parametrize("name", ["trained", "exchange", "init", "flow", "alike"])
+@pytest.mark.parametrize("name", ["trained", "exchange", "init", "flow", "alike", "stitched"])
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_a_page_prints(visit, colours, name):
     """On paper it is light, charts fit and are one canvas each, tables are left out; the PDF has several pages."""

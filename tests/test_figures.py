@@ -12,7 +12,7 @@ from netassay.errors import NothingToDraw, UnknownName
 from netassay.figures import BOX, FIGURES, SHADES, Figure, figure, figures
 from netassay.figures.window import outside, window
 from netassay.result import Result
-from tests import flowed, similar
+from tests import flowed, similar, stitched
 from tests.exchanged import exchange
 from tests.initialised import profile, study_of_two
 from tests.pages import X, Y, net
@@ -128,6 +128,7 @@ def test_every_figure_has_a_table_of_its_numbers(profiles, study):
         "compare": flowed.comparison,
         "similarity_map": similar.similarity_map,
         "similarity_trend": similar.trend,
+        "stitch_grid": lambda: stitched.stitch_grid(nets=(("p", "q"), ("r",))),
     }
     results = {"": made[study]()} if study in made else profiles
     assert [one.name for one in figures(results)] == list(FIGURES[study])

@@ -17,7 +17,7 @@ from netassay import plots
 from netassay.errors import UnknownName
 from netassay.figures import FIGURES, Figure, figure
 from netassay.result import Table
-from tests import flowed, similar
+from tests import flowed, similar, stitched
 from tests.exchanged import exchange
 from tests.initialised import oddly, profile, study
 from tests.pages import WEIRD, X, Y, net
@@ -122,6 +122,15 @@ SIZES = {
     "not a number": lambda: oddly(similar.trend()),
     "one layer": lambda: similar.trend({"mlp": {"mlp[4]": 1, "mlp[5]": 1}, "cnn": {"cnn": 1}}),
 }
+STITCHED = {
+    "plain": lambda: stitched.stitch_grid(nets=(("p", "q"), ("r",))),
+    "weird names": lambda: stitched.stitch_grid(ODD, nets=((WEIRD[0], "b"), (WEIRD[2],))),
+    "silent": lambda: stitched.stitch_grid(controls=(), nets=(("p", "q"), ("r",))),
+    "not a number": lambda: stitched.undone(
+        stitched.stitch_grid((*stitched.LAYERS, stitched.INSIDE), nets=(("p",), ("q", "r")))
+    ),
+    "one layer": lambda: stitched.stitch_grid(("fc",), nets=(("p", "q"), ("r",))),
+}
 
 
 def endless(made):
@@ -132,7 +141,7 @@ def endless(made):
 
 
 MADE = {"flow": FLOWS, "flow_study": FACTORIALS, "prescribe": PRESCRIPTIONS, "compare": COMPARISONS}
-MADE |= {"similarity_map": ALIKE, "similarity_trend": SIZES}
+MADE |= {"similarity_map": ALIKE, "similarity_trend": SIZES, "stitch_grid": STITCHED}
 
 
 @pytest.fixture(scope="module")

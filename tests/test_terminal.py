@@ -14,7 +14,7 @@ from netassay import terminal
 from netassay.result import Result, Table, Verdict
 from netassay.store import Run, create, open_run
 from netassay.terminal import findings, show_result, show_run, show_runs, to_csv
-from tests import similar
+from tests import similar, stitched
 from tests.pages import X, Y, net
 
 
@@ -158,5 +158,6 @@ def test_main_columns_are_columns_of_their_studies(result):
     tables = {"channel_profile": result.tables["layers"], "summary": na.summary(net(), (1, 64)).tables["layers"]}
     tables |= {"similarity_map": similar.similarity_map().tables["best"]}
     tables |= {"similarity_trend": similar.trend().tables["sizes"]}
+    tables |= {"stitch_grid": stitched.stitch_grid().tables["cells"]}
     for study, table in tables.items():
         assert set(terminal.COLUMNS[study]) <= set(table.columns)

@@ -11,6 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 PUBLIC = {
+    "ADAPTERS": "netassay.stitching",
     "Batch": "netassay.data.batches",
     "Claim": "netassay.result",
     "INITS": "netassay.inits",
@@ -40,6 +41,7 @@ PUBLIC = {
     "similarity": "netassay.measures",
     "similarity_map": "netassay.studies.similarity_map",
     "similarity_trend": "netassay.studies.similarity_trend",
+    "stitch_grid": "netassay.studies.stitch_grid",
     "summary": "netassay.studies.summary",
     "visit": "netassay.capturing",
     "watch": "netassay.front",

@@ -19,6 +19,7 @@ COMMANDS = {
     "init": "What each initialisation does at the start, and what training makes of it.",
     "flow": "How gradient flows through a training: its law, what is sick, the cause, the remedy.",
     "similarity": "Which layers of two networks are alike, calibrated against chance, and in what pattern.",
+    "stitch": "Which layers of one network are compatible with what follows in another, beside controls.",
     "summary": "Layers, shapes, parameters, multiply-adds, memory.",
     "capture": "One batch at each layer, forward and backward.",
     "compare": "Two runs of any study beside each other, with intervals of the differences.",

@@ -107,18 +107,41 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "shift",
     ),
     "similarity_trend": ("family", "spec", "size", "told", "diagonal", "triangle", "block", "flat"),
+    "stitch_grid": (
+        "control",
+        "sender_layer",
+        "receiver_layer",
+        "accuracy",
+        "low",
+        "high",
+        "penalty",
+        "agreement",
+        "mse",
+        "ood",
+        "r2",
+        "claim",
+    ),
     "checkpoints": ("checkpoint", "channels", HEALTHY, *(state.name for state in STATES), "findings"),
 }
 """Columns that a terminal shows of a study's main table; the others are in --json and --csv."""
-CLAIMING = ("exchange_map", "init_study", "flow_study", "prescribe", "similarity_map", "similarity_trend")
+CLAIMING = (
+    "exchange_map",
+    "init_study",
+    "flow_study",
+    "prescribe",
+    "similarity_map",
+    "similarity_trend",
+    "stitch_grid",
+)
 """Studies whose claims a terminal shows."""
 ALSO: Mapping[str, tuple[str, ...]] = {
     "compare": ("setup", "overview", "verdicts", "claims"),
     "similarity_map": ("patterns",),
     "similarity_trend": ("trends",),
+    "stitch_grid": ("nets",),
 }
 """Tables that a terminal shows of a study beside its main one."""
-LONG = ("largest", "best")
+LONG = ("largest", "best", "cells")
 """Tables of which a terminal shows the beginning."""
 FINDING = ("channel_profile", "checkpoints", "compare", "flow", "similarity_map")
 """Studies whose findings a terminal shows."""

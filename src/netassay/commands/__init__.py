@@ -4,6 +4,7 @@ from netassay.commands.flows import flow
 from netassay.commands.kept import compare, report_, runs
 from netassay.commands.networks import capture, channels, exchange, summary
 from netassay.commands.similarities import similarity
+from netassay.commands.stitchings import stitch
 from netassay.commands.trainings import examine, init
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "report_",
     "runs",
     "similarity",
+    "stitch",
     "summary",
 ]

@@ -38,7 +38,7 @@ from netassay.figures.signal import backward_by_layer, correlation_by_layer, mom
 from netassay.figures.similarity import best, best_of_b, similarity_map
 from netassay.figures.similarity_trend import maps, trend
 from netassay.figures.stitching import grids, pairs
-from netassay.figures.stitching_cells import warning
+from netassay.figures.stitching_cells import decoded, warning
 from netassay.figures.structure import parameters_by_layer
 
 __all__ = ["BOX", "FIGURES", "SHADES", "Figure", "Results", "figure", "figures"]
@@ -92,7 +92,7 @@ FIGURES: Mapping[str, Mapping[str, Callable[..., Figure]]] = {
     "prescribe": {"before_after": before_after, "ranking": ranking, "chi": chi, "loss": first_steps},
     "similarity_map": {"map": similarity_map, "best": best, "best_of_b": best_of_b},
     "similarity_trend": {"trend": trend, "maps": maps},
-    "stitch_grid": {"grids": grids, "warning": warning, "pairs": pairs},
+    "stitch_grid": {"grids": grids, "warning": warning, "pairs": pairs, "decoded": decoded},
     "compare": {"differences": differences},
     "summary": {"structure": parameters_by_layer},
 }

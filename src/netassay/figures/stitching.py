@@ -1,9 +1,10 @@
-"""Figures of a stitch grid: what each stitch answers, with its controls, its penalty and how far it is from home."""
+"""Figures of a stitch grid: what each stitch answers, beside a control, its penalty and how far it is from home."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,19 @@ import numpy as np
 from netassay.errors import NothingToDraw, UnknownName
 from netassay.figures.figure import Figure
 from netassay.figures.layers import Results, last
-from netassay.figures.similarity import between
-from netassay.result import Array, Result
+from netassay.figures.similarity import Line, between
+from netassay.result import Result
 
 CONTROLS: Mapping[str, str] = {
     "random_sender": "random sender",
     "random_receiver": "random receiver",
     "noise": "noise sender",
-    "shuffled": "shuffled labels",
+    "shuffled": "shuffled",
 }
 """Controls of a grid, and how they are called; the first that was run is drawn."""
-REFUSED = ("no stitch: a skip crosses", "not defined")
+ENDS = {"accuracy": ("none", "all"), "penalty": ("dear", "free"), "distance": ("far", "as expected")}
+"""What the darkest and the brightest shade mean."""
+REFUSED = ("no stitch: something goes around the layer", "not defined")
 SIDES = ("sender", "receiver")
 FAR = 2.0
 """Representation distance of the darkest shade, twice that of a constant."""
@@ -32,68 +35,55 @@ MANY, ABREAST = 36, 4
 def grids(results: Results, control: str | None = None) -> Figure:
     """Draw accuracy of every stitch, of its control, what it costs, and how far it is from what is expected there."""
     result = last(results)
-    own, other = _accuracy(result, "grids"), _control(result, control)
-    maps = [("accuracy", "accuracy", f"accuracy: {_how(result)}", (0.0, 1.0))]
-    maps += [(f"accuracy/{other}", CONTROLS[other], f"accuracy: {CONTROLS[other]}", (0.0, 1.0))] if other else []
-    maps += [("penalty", "penalty", "penalty: accuracy of the receiver less that of the stitch", _falling(result))]
-    maps += [("mse", "distance", "representation distance: error over that of a constant", (_farthest(result), 0.0))]
-    parts = [_part(result, *one) for one in maps if one[0] in result.arrays]
+    parts = [_part(result, Place(result), *one) for one in _shown(stitched(result, "grids"), control)]
     senders, receivers = (", ".join(nets(result, side)) for side in SIDES)
-    return (
-        Figure(
-            name="grids",
-            title="Every layer stitched into every layer",
-            healthy="Healthy: accuracy along the line of equal relative depth that the random control lacks. What the "
-            "control reaches, too, was not learned by the sender. Bright accuracy at a dark distance is compatible by "
-            f"accuracy alone. Rows send (layers of {senders}), columns receive ({receivers}); bright is good.",
-            kind="maps",
-            wide=True,
-            x=(),
-            series={},
-            x_label=f"receiver: {receivers}",
-            y_label=f"sender: {senders}",
-            limits=(0.0, 1.0),
-            unit="accuracy",
-            parts=tuple(parts),
-            columns=2,
-            apart=REFUSED,
-        )
-        if own.size
-        else _nothing("grids")
+    return Figure(
+        name="grids",
+        title="Every layer stitched into every layer",
+        healthy="Healthy: bright accuracy along the line of equal relative depth, where the random control is dark: "
+        "what the control reaches, too, was not learned by the sender. Bright accuracy at a dark distance is compatible by "
+        f"accuracy alone. Bright is good everywhere. Rows send ({senders}), columns receive ({receivers}).",
+        kind="maps",
+        wide=True,
+        x=(),
+        series={},
+        x_label=f"receiver: {receivers}",
+        y_label=f"sender: {senders}",
+        parts=tuple(parts),
+        columns=2,
+        apart=REFUSED,
     )
 
 
-def _accuracy(result: Result, name: str) -> Array:
-    """Return what every stitch answers right."""
-    made = result.arrays.get("accuracy")
-    return made if made is not None and np.isfinite(made).any() else _nothing(name)
+def stitched(result: Result, name: str) -> Result:
+    """Return a grid that has a stitch."""
+    if "accuracy" not in result.arrays or not np.isfinite(result.arrays["accuracy"]).any():
+        raise NothingToDraw(name, "no stitch was made", "read the table: result.table('cuts')")
+    return result
 
 
-def _nothing(name: str) -> Any:
-    raise NothingToDraw(name, "no stitch was made", "read the table: result.table('cuts')")
-
-
-def _control(result: Result, asked: str | None) -> str | None:
-    """Return the control that is drawn."""
+def _shown(result: Result, asked: str | None) -> list[tuple[str, str, str, tuple[float, float]]]:
+    """Return the maps: array, name, title, and the numbers of the darkest and the brightest shade."""
     run = [name for name in CONTROLS if f"accuracy/{name}" in result.arrays]
     if asked is not None and asked not in run:
         raise UnknownName("control of this grid", asked, run)
-    return asked or (run[0] if run else None)
+    told = [
+        str(result.provenance[key]).replace("_", " ") for key in ("adapter", "matching") if key in result.provenance
+    ]
+    beside = [(f"accuracy/{name}", CONTROLS[name]) for name in ([asked] if asked else run[:1])]
+    far = (min(FAR, max(1.0, float(_known(result, "mse").max()))), 0.0)
+    return [
+        ("accuracy", "accuracy", ": ".join(["accuracy", ", ".join(told) or "stitched"]), (0.0, 1.0)),
+        *((array, name, f"accuracy: {name}", (0.0, 1.0)) for array, name in beside),
+        ("penalty", "penalty", "penalty: accuracy of the receiver less that of the stitch", penalties(result)),
+        ("mse", "distance", "representation distance: error over that of a constant", far),
+    ]
 
 
-def _how(result: Result) -> str:
-    told = result.provenance
-    return ", ".join(str(told[key]).replace("_", " ") for key in ("adapter", "matching") if key in told) or "stitched"
-
-
-def _falling(result: Result) -> tuple[float, float]:
+def penalties(result: Result, name: str = "penalty") -> tuple[float, float]:
     """Return the penalties of the darkest and the brightest shade, tenths around what there is."""
-    values = _known(result, "penalty")
-    return max(0.1, math.ceil(10 * values.max()) / 10), min(0.0, math.floor(10 * values.min() + 1e-9) / 10)
-
-
-def _farthest(result: Result) -> float:
-    return min(FAR, max(1.0, float(_known(result, "mse").max())))
+    values = _known(result, name)
+    return max(0.1, math.ceil(10 * values.max() - 1e-9) / 10), min(0.0, math.floor(10 * values.min() + 1e-9) / 10)
 
 
 def _known(result: Result, name: str) -> np.ndarray:
@@ -102,80 +92,95 @@ def _known(result: Result, name: str) -> np.ndarray:
     return known if known.size else np.zeros(1)
 
 
-def _part(result: Result, name: str, short: str, title: str, limits: tuple[float, float]) -> Figure:
-    """Return one map with a scale of its own, cells where nothing can be stitched in grey."""
-    array = result.arrays[name]
-    rows, columns = (list(labels) for labels in array.axes.values())
-    senders, receivers = (", ".join(nets(result, side)) for side in SIDES)
-    return Figure(
-        name=short,
-        title=title,
-        healthy="",
-        kind="map",
-        x=columns,
-        series=dict(zip(rows, _odd(result, array), strict=True)),
-        x_label=f"receiver: {receivers}",
-        y_label=f"sender: {senders}",
-        limits=limits,
-        unit=ENDS[short][2] if short in ENDS else ENDS["accuracy"][2],
-        ends=(ENDS[short] if short in ENDS else ENDS["accuracy"])[:2],
-        lines=between(*(extents(result, side) for side in SIDES)),
-        cell="from {y}\ninto {x}\n" + short + " {value}",
-        apart=REFUSED,
-    )
-
-
-ENDS = {
-    "accuracy": ("none", "all right", "accuracy"),
-    "penalty": ("costs", "free", "penalty"),
-    "distance": ("far", "as expected", "distance"),
-}
-
-
-def _odd(result: Result, array: Array) -> np.ndarray:
-    """Return the cells of a map, minus infinity where a layer is no place to cut at."""
-    values = np.array(array, dtype=float)
-    for axis, labels in enumerate(array.axes.values()):
-        shut = np.isin(labels, list(closed(result, SIDES[axis])))
-        values[shut if axis == 0 else (slice(None), shut)] = -np.inf
-    return values
-
-
-def closed(result: Result, side: str) -> set[str]:
-    """Return the labels of the layers of a side that are refused."""
-    several = len(nets(result, side)) > 1
-    rows = [row for row in result.table("cuts") if not row["clean"] and row["net"] in nets(result, side)]
-    return {f"{row['net']}/{row['layer']}" if several else row["layer"] for row in rows}
-
-
 def nets(result: Result, side: str) -> list[str]:
     """Return the networks of a side, in the order of their rows or columns."""
-    return list(dict.fromkeys(result.tables["cells"].columns[side].tolist()))
+    cells = result.tables["cells"].columns
+    return list(dict.fromkeys(cells[side][cells["control"] == "none"].tolist()))
 
 
-def extents(result: Result, side: str) -> list[tuple[int, int]]:
-    """Return the first and last place of each network of a side."""
-    labels = result.arrays["accuracy"].axes[f"{side} layer"]
-    names = nets(result, side)
-    if len(names) == 1:
-        return [(0, len(labels) - 1)]
-    places = [[i for i, label in enumerate(labels) if label.startswith(f"{name}/")] for name in names]
-    return [(own[0], own[-1]) for own in places if own]
+class Place:
+    """Where layers stand on both sides of a map, those that are refused among the others."""
+
+    def __init__(self, result: Result) -> None:
+        self.labels: list[list[str]] = []
+        self.extents: list[list[tuple[int, int]]] = []
+        self.clean: list[list[np.ndarray]] = []
+        for side in SIDES:
+            self._add(result, side)
+
+    def _add(self, result: Result, side: str) -> None:
+        names, known = nets(result, side), set(result.arrays["accuracy"].axes[f"{side} layer"])
+        labels: list[str] = []
+        extents, clean = [], []
+        for net in names:
+            every = [row["layer"] for row in result.table("cuts") if row["net"] == net]
+            own = [f"{net}/{layer}" if len(names) > 1 else layer for layer in dict.fromkeys(every)]
+            stitched = [label in known for label in own]
+            own = own if 2 * sum(stitched) >= len(own) else [label for label in own if label in known]
+            extents.append((len(labels), len(labels) + len(own) - 1))
+            clean.append(np.array([len(labels) + i for i, label in enumerate(own) if label in known]))
+            labels += own
+        self.labels.append(labels)
+        self.extents.append(extents)
+        self.clean.append(clean)
+
+    def cells(self, result: Result, name: str) -> np.ndarray:
+        """Return the numbers of a map, minus infinity where a layer is no place to cut at."""
+        made = np.full([len(labels) for labels in self.labels], -np.inf)
+        made[np.ix_(*(np.concatenate(own) for own in self.clean))] = np.asarray(result.arrays[name], dtype=float)
+        return made
+
+    def lines(self) -> tuple[Line, ...]:
+        """Return lines of equal relative depth for each pair of networks, and those between networks."""
+        count = len(self.extents[0]) * len(self.extents[1])
+        equal = [line for rows in self.clean[0] for columns in self.clean[1] for line in even(rows, columns)]
+        return (*equal, *between(*self.extents)[count:])
+
+
+def even(rows: np.ndarray, columns: np.ndarray) -> list[Line]:
+    """Return the line where (i + 1) / I is equal for the i-th clean layer of both sides, past layers that are refused.
+
+    >>> even(np.array([0, 2]), np.array([0, 1]))
+    [(0.0, 0.0, 1.0, 2.0)]
+    """
+    depth = [(np.arange(len(side)) + 1) / len(side) for side in (rows, columns)]
+    shared = np.unique(np.concatenate(depth))
+    shared = shared[shared >= max(depth[0][0], depth[1][0])]
+    at = [np.interp(shared, share, side).tolist() for share, side in zip(depth, (rows, columns), strict=True)]
+    return [(x0, y0, x1, y1) for (y0, x0), (y1, x1) in pairwise(zip(*at, strict=True))]
+
+
+def _part(
+    result: Result, place: Place, array: str, name: str, title: str, limits: tuple[float, float]
+) -> Figure:  # fmt: skip
+    """Return one map with a scale of its own."""
+    senders, receivers = (", ".join(nets(result, side)) for side in SIDES)
+    kind = name if name in ENDS else "accuracy"
+    return _map(
+        place.labels[0], place.labels[1], place.cells(result, array), kind,
+        name=name, title=title, x_label=f"receiver: {receivers}", y_label=f"sender: {senders}", limits=limits,
+        unit=kind, ends=ENDS[kind], lines=place.lines(),
+    )  # fmt: skip
+
+
+def _map(rows: Sequence[str], columns: Sequence[str], cells: np.ndarray, quantity: str, **more: Any) -> Figure:
+    series = dict(zip(rows, cells, strict=True))
+    said = "from {y}\ninto {x}\n" + quantity + " {value}"
+    return Figure(healthy="", kind="map", x=list(columns), series=series, cell=said, apart=REFUSED, **more)
 
 
 def pairs(results: Results, quantity: str = "accuracy") -> Figure:
-    """Draw the grid of each pair of networks beside those of the others."""
-    result = last(results)
-    _accuracy(result, "pairs")
-    if quantity not in result.arrays:
-        raise UnknownName("quantity of this grid", quantity, [name for name in result.arrays if name != "decoded"])
-    names = [nets(result, side) for side in SIDES]
-    chosen = [(i, j) for i in range(len(names[0])) for j in range(len(names[1]))]
+    """Draw the grid of each pair of networks beside those of the others: accuracy, penalty, accuracy/noise and so on."""
+    result = stitched(last(results), "pairs")
+    known = [name for name in result.arrays if name.startswith(("accuracy", "penalty"))]
+    if quantity not in known:
+        raise UnknownName("quantity of this grid", quantity, known)
+    chosen = [(i, j) for i in range(len(nets(result, "sender"))) for j in range(len(nets(result, "receiver")))]
     if len(chosen) < 2:
         raise NothingToDraw("pairs", "one pair of networks", "draw 'grids'")
-    parts = [_pair(result, quantity, names, place) for place in chosen[:MANY]]
+    unit = "penalty" if quantity.startswith("penalty") else "accuracy"
+    limits = penalties(result, quantity) if unit == "penalty" else (0.0, 1.0)
     more = f" The first {MANY} of {len(chosen)} pairs are drawn." if len(chosen) > MANY else ""
-    limits = _falling(result) if quantity.startswith("penalty") else (0.0, 1.0)
     return Figure(
         name="pairs",
         title=f"Each pair of networks: {quantity.replace('/', ', ').replace('_', ' ')}",
@@ -188,35 +193,25 @@ def pairs(results: Results, quantity: str = "accuracy") -> Figure:
         x_label="layer of the receiver",
         y_label="layer of the sender",
         limits=limits,
-        ends=ENDS["penalty" if quantity.startswith("penalty") else "accuracy"][:2],
-        unit=quantity.partition("/")[0],
-        parts=tuple(parts),
-        columns=min(len(names[1]), ABREAST),
+        ends=ENDS[unit],
+        unit=unit,
+        parts=tuple(_pair(result, Place(result), quantity, one, limits) for one in chosen[:MANY]),
+        columns=min(len(nets(result, "receiver")), ABREAST),
         apart=REFUSED,
     )
 
 
-def _pair(result: Result, quantity: str, names: Sequence[Sequence[str]], place: tuple[int, int]) -> Figure:
+def _pair(
+    result: Result, place: Place, quantity: str, at: tuple[int, int], limits: tuple[float, float]
+) -> Figure:  # fmt: skip
     """Return the part of a map that is one pair's."""
-    rows, columns = (extents(result, side)[i] for side, i in zip(SIDES, place, strict=True))
-    array = result.arrays[quantity]
-    labels = [own[first : final + 1] for own, (first, final) in zip(array.axes.values(), (rows, columns), strict=True)]
-    cells = _odd(result, array)[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1]
-    sender, receiver = (own[i] for own, i in zip(names, place, strict=True))
-    short = [
-        [label.removeprefix(f"{net}/") for label in own] for net, own in zip((sender, receiver), labels, strict=True)
-    ]
-    return Figure(
-        name=f"{sender} into {receiver}",
-        title=f"{sender} into {receiver}",
-        healthy="",
-        kind="map",
-        x=short[1],
-        series=dict(zip(short[0], cells, strict=True)),
-        x_label="",
-        y_label="",
-        limits=_falling(result) if quantity.startswith("penalty") else (0.0, 1.0),
-        lines=between([(0, len(short[0]) - 1)], [(0, len(short[1]) - 1)]),
-        cell="from {y}\ninto {x}\n" + quantity + " {value}",
-        apart=REFUSED,
+    (top, bottom), (left, right) = (own[i] for own, i in zip(place.extents, at, strict=True))
+    who = [nets(result, side)[i] for side, i in zip(SIDES, at, strict=True)]
+    rows, columns = place.labels[0][top : bottom + 1], place.labels[1][left : right + 1]
+    short = [[label.removeprefix(f"{net}/") for label in own] for net, own in zip(who, (rows, columns), strict=True)]
+    cells = place.cells(result, quantity)[top : bottom + 1, left : right + 1]
+    lines = even(place.clean[0][at[0]] - top, place.clean[1][at[1]] - left)
+    title = " into ".join(who)
+    return _map(
+        *short, cells, quantity, name=title, title=title, x_label="", y_label="", limits=limits, lines=tuple(lines)
     )

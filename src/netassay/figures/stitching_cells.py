@@ -1,7 +1,8 @@
-"""Figures of the cells of a stitch grid: what accuracy says of each, against how far it is from what is expected."""
+"""Figures of the cells of a stitch grid: accuracy against distance from what is expected, and decoded pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,55 +10,122 @@ import numpy as np
 from netassay.errors import NothingToDraw
 from netassay.figures.figure import Figure
 from netassay.figures.layers import Results, last
-from netassay.result import Result
+from netassay.figures.stitching import stitched
+from netassay.result import Array, Result
 
-CONSTANT, HALF = 1.0, 0.5
-"""Distance of a constant; share of the receiver's own accuracy above which accuracy alone says compatible."""
-WIDEST = 3.0
-"""Distance at which points that lie farther are drawn."""
-SERIES = {"none": "stitches", "random_sender": "random sender"}
+FAR, WIDEST = 0.5, 3.0
+"""Distance from which on the representation says no (half of its variance is missed), and the largest one drawn."""
+SERIES = ("compatible", "compatible, distance says no", "not told from controls", "random sender")
+LAYERS, PIXELS = 24, 64
+"""Decoded pictures: layers that are drawn, and pixels that stand beside each other."""
 
 
 def warning(results: Results) -> Figure:
     """Draw accuracy against representation distance, a point for each stitch and for each of its random control."""
-    result = last(results)
-    rows = [row for row in result.table("cells") if row["control"] in SERIES and np.isfinite(row["mse"])]
-    if not rows:
-        raise NothingToDraw("warning", "no stitch was made", "read the table: result.table('cuts')")
-    rows.sort(key=lambda row: row["mse"])
-    least = least_accuracy(result)
+    result = stitched(last(results), "warning")
+    cells = [row for row in result.table("cells") if row["control"] in ("none", "random_sender")]
+    rows = sorted(
+        (row for row in cells if np.isfinite([row["mse"], row["accuracy"]]).all()), key=lambda row: row["mse"]
+    )
+    kinds = [_kind(row) for row in rows]
+    x = np.array([min(row["mse"], WIDEST) for row in rows])
     beyond = sum(row["mse"] > WIDEST for row in rows)
     off = f" {beyond} that lie farther than {WIDEST:g} are drawn there." if beyond else ""
     return Figure(
         name="warning",
         title="Compatible by accuracy, and how far from what is expected",
-        healthy="Healthy: points at the upper left, right and near. In the shaded corner accuracy says compatible, while "
-        "what the receiver gets is farther from what it expects than a constant would be: the stitch has found another "
-        f"way to the answer, and the layers need not carry the same.{off}",
+        healthy="Healthy: points at the upper left, right and near. In the shaded corner accuracy says compatible, "
+        "while the receiver gets something else than it expects: the stitch has found another way to the answer, and "
+        f"the layers need not carry the same. Distances are error, CKA and how unusual it is; drawn is the error.{off}",
         kind="scatter",
         wide=True,
-        x=np.array([min(row["mse"], WIDEST) for row in rows]),
+        x=x,
         series={
-            name: np.array([row["accuracy"] if row["control"] == control else np.nan for row in rows])
-            for control, name in SERIES.items()
-            if any(row["control"] == control for row in rows)
+            kind: np.array([row["accuracy"] if own == kind else np.nan for row, own in zip(rows, kinds, strict=True)])
+            for kind in SERIES
+            if kind in kinds
         },
         x_label="representation distance: error over that of a constant",
         y_label="accuracy",
         limits=(0.0, 1.0),
-        corner=(CONSTANT, least, 1.03 * max(1.2 * CONSTANT, min(WIDEST, rows[-1]["mse"])), 1.0),
+        corner=(FAR, _least(rows, kinds), 1.03 * max(2 * FAR, x.max()), 1.0),
         said=("compatible by accuracy alone",),
-        tones={"stitches": 0, "random sender": 1},
+        tones={kind: tone for kind, tone in zip(SERIES, (0, 7, 12, 1), strict=True) if kind in kinds},
         notes=tuple(map(_told, rows)),
     )
 
 
-def least_accuracy(result: Result) -> float:
-    """Return the accuracy above which accuracy says compatible: half of what the best receiver answers by itself."""
-    return HALF * float(np.max(result.tables["nets"].columns["accuracy"]))
+def _kind(row: Mapping[str, Any]) -> str:
+    """Return the series of a cell, by what the grid claims of it."""
+    if row["control"] != "none":
+        return SERIES[3]
+    if not str(row["claim"]).startswith("compatible"):
+        return SERIES[2]
+    return SERIES[1 if str(row["note"]).startswith("the representation says no") else 0]
 
 
-def _told(row: dict[str, Any]) -> str:
-    control = "" if row["control"] == "none" else f" ({SERIES[row['control']]})"
-    places = [f"{row[side]}/{row[f'{side}_layer']}" for side in ("sender", "receiver")]
-    return f"{places[0]} into {places[1]}{control}: accuracy {row['accuracy']:.3g}, distance {row['mse']:.3g}"
+def _least(rows: list[dict[str, Any]], kinds: list[str]) -> float:
+    """Return the lowest accuracy that was called compatible; 1 where none was."""
+    hits = [row["accuracy"] for row, kind in zip(rows, kinds, strict=True) if kind in SERIES[:2]]
+    return min(0.98, *hits) if hits else 0.98
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    ends = [f"{row[side]}/{row[f'{side}_layer']}" for side in ("sender", "receiver")]
+    who = " into ".join(ends) + (" (random sender)" if row["control"] != "none" else "")
+    return f"{who}: accuracy {row['accuracy']:.3g}, distance {row['mse']:.3g}"
+
+
+def decoded(results: Results, receiver: str | None = None) -> Figure:
+    """Draw the pictures that stitches into a receiver's input make of the samples, layer by layer."""
+    result = last(results)
+    made = {name.partition("/")[2]: array for name, array in result.arrays.items() if name.startswith("decoded/")}
+    made = {name: array for name, array in made.items() if array.ndim == 5}
+    if not made or (receiver is not None and receiver not in made):
+        asked = "no stitch went into the input" if not made else f"{receiver!r} has none; known: {', '.join(made)}"
+        raise NothingToDraw("decoded", asked, 'stitch into it: receiver_layers=["", ...]')
+    name = receiver or next(iter(made))
+    return _decoded(result, name, made[name])
+
+
+def _decoded(result: Result, receiver: str, array: Array) -> Figure:
+    pictures = np.asarray(array, dtype=float).mean(2)
+    count = max(1, min(pictures.shape[1], PIXELS // pictures.shape[3]))
+    tall, wide = pictures.shape[2:]
+    low, high = np.nanquantile(pictures[:, :count], (0.01, 0.99)).tolist()
+    labels = next(iter(array.axes.values()))
+    more = f" The first {LAYERS} of {len(labels)} layers are drawn." if len(labels) > LAYERS else ""
+    return Figure(
+        name="decoded",
+        title=f"What stitches into the input of {receiver} make of the same {count} samples",
+        healthy="Healthy: early layers give back the picture. A picture that is another, while the receiver still gives "
+        "the right answer, is one that the stitch has made up. Mean over channels, in the units of the data; the "
+        f"darkest and the brightest hundredth are cut.{more}",
+        kind="maps",
+        wide=True,
+        x=(),
+        series={},
+        x_label="",
+        y_label="",
+        limits=(low, high) if high > low else (low, low + 1),
+        ends=("low", "high"),
+        unit="value of a pixel",
+        parts=tuple(
+            Figure(
+                name=label,
+                title=label,
+                healthy="",
+                kind="map",
+                x=[str(i) for i in range(count * wide)],
+                series={str(i): row for i, row in enumerate(np.hstack(list(one[:count])))},
+                x_label="",
+                y_label="",
+                limits=(low, high) if high > low else (low, low + 1),
+                lines=tuple((k * wide - 0.5, -0.5, k * wide - 0.5, tall - 0.5) for k in range(1, count)),
+                cell="row {y}, column {x}: {value}",
+                apart=("not defined", "not defined"),
+            )
+            for label, one in zip(labels[:LAYERS], pictures, strict=False)
+        ),
+        columns=min(3, len(labels)),
+    )

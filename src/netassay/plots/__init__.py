@@ -42,8 +42,8 @@ def draw(result: Result | Results, name: str | None = None, **options: Any) -> C
     """Draw one figure of a result, or of several of one study under names; the study's first figure by default.
 
     `options` are the figure's: `layers` and `channels` of "panel", `layer` of "blocks", `block` of "sankey",
-    `parameters` of "weights" and "shift", `place` of "features", `control` of "grids", `quantity` of "pairs". Returns the matplotlib figure:
-    `.savefig("figure.pdf")`. Needs matplotlib.
+    `parameters` of "weights" and "shift", `place` of "features", `control` of "grids", `quantity` of "pairs".
+    Returns the matplotlib figure: `.savefig("figure.pdf")`. Needs matplotlib.
     """
     results = {"": result} if isinstance(result, Result) else result
     return drawing(figure(results, name, **options))

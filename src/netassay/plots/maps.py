@@ -80,7 +80,7 @@ def _own_scale(canvas: Canvas, axes: Axes, part: Figure) -> None:
     """Draw the scale of one map at its right, bright on top."""
     bar = canvas.colorbar(axes.images[0], ax=axes, shrink=0.7, aspect=26, pad=0.02)
     bar.ax.tick_params(labelsize=5, length=1.5, width=0.4, pad=2)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     low, high = part.limits or (0.0, 1.0)
     if low > high:
         bar.ax.invert_yaxis()

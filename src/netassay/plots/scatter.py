@@ -21,7 +21,7 @@ def scatter(axes: Axes, one: Figure) -> None:
         axes.add_patch(Rectangle((left, bottom), right - left, top - bottom, color=BAD, alpha=0.1, linewidth=0))
         for word in one.said:
             axes.annotate(word, (left, bottom), (3, 3), textcoords="offset points", fontsize=6, color=BAD)
-        axes.set_xlim(min(0.0, float(one.x.min())), right)
+        axes.set_xlim(min(0.0, *map(float, one.x)), right)
     for (name, values), place in zip(one.series.items(), places(one).values(), strict=True):
         axes.plot(one.x, values, "o", color=COLOURS[place], markersize=2.8, alpha=0.75, markeredgewidth=0, label=name)
     axes.set_title(one.y_label, loc="left", color="#5c646c")

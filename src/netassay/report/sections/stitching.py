@@ -60,22 +60,21 @@ def _tables(name: str, result: Result) -> dict[str, Table]:
 
 
 WORDS = {
-    "stitch": "The front of one network (the sender) up to a layer, an adapter, and what follows a layer of another (the "
-    "receiver). Both halves are frozen and in eval mode; only the adapter is fitted, on other samples than it is judged "
-    "by.",
+    "stitch": "The front of one network (the sender) up to a layer, an adapter, and what follows a layer of another "
+    "(the receiver). Both halves are frozen and in eval mode; only the adapter is fitted, on other samples than it is "
+    "judged by.",
     "compatible": "A stitch answers right more often than its random control. It speaks of what the receiver can use, "
-    "with this adapter, and not of whether the layers carry the same: also networks of other tasks, and clustered noise, "
-    "stitch into a trained receiver (Smith, Mannering & Marcu 2025).",
-    "penalty": "Accuracy of the receiver as it is, less that of the stitch; `penalty_self` is less that of the "
+    "with this adapter, and not of whether the layers carry the same: networks of other tasks, and clustered noise, "
+    "stitch into a trained receiver, too (Smith, Mannering & Marcu 2025).",
+    "penalty": "Accuracy of the receiver as it is, less that of the stitch; penalty self is less that of the "
     "receiver's own layer through the same adapter.",
-    "random sender, random receiver": "The same stitch with every parameter and buffer of one network drawn anew. What it "
-    "reaches, the sender (or the receiver) need not have learned.",
-    "noise sender, shuffled labels": "Features that carry the class and nothing else; and an adapter fitted to labels in "
-    "another order.",
+    "random sender, random receiver": "The same stitch with every parameter and buffer of one network drawn anew. "
+    "What it reaches, the sender (or the receiver) need not have learned.",
+    "noise sender, shuffled labels": "Features that carry the class and nothing else; and labels in another order.",
     "agreement": "Share of samples to which the stitch gives the receiver's own answer.",
-    "representation distance": "Squared error between what the receiver gets and what it would have had there, over that "
-    "of a constant: 0 is what it expects, 1 no nearer than the mean. Compatible at a far distance is a stitch that has "
-    "found another way to the answer (Hernandez et al. 2022, arXiv 2303.11277).",
-    "ood": "How often a stitched activation lies farther from the receiver's mean there than one of its own: 0.5 as its "
-    "own, 1 always farther.",
+    "representation distance": "Squared error between what the receiver gets and what it would have had there, over "
+    "that of a constant: 0 is what it expects, 1 no nearer than the mean. Compatible at a far distance is a stitch "
+    "that has found another way to the answer (Hernandez et al. 2022, arXiv 2303.11277).",
+    "ood": "How often a stitched activation lies farther from the receiver's mean there than one of its own: 0.5 as "
+    "its own, 1 always farther.",
 }

@@ -1,0 +1,192 @@
+"""Figures and section of stitching: maps are the arrays on scales of their own, points are cells, and the words."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from netassay import plots
+from netassay.errors import NothingToDraw, UnknownName
+from netassay.figures import figure, figures
+from netassay.report.charts import plain
+from netassay.report.page import render
+from netassay.result import Array, Result
+from tests import stitched
+from tests.test_page import Reader, stored
+
+
+def drawn(result, name, **options):
+    return figure({"": result}, name, **options)
+
+
+def cells(part):
+    return np.array(list(part.series.values()))
+
+
+def test_a_grid_is_drawn_beside_its_control_its_penalty_and_its_distance():
+    """Rows send and columns receive, as the axes say; each map has its numbers, its scale and the scale's meaning."""
+    made = stitched.stitch_grid(stitched.LAYERS, stitched.LAYERS[:4])
+    one = drawn(made, "grids")
+    wanted = {
+        "accuracy": "accuracy",
+        "random sender": "accuracy/random_sender",
+        "penalty": "penalty",
+        "distance": "mse",
+    }
+    assert [part.name for part in one.parts] == list(wanted)
+    for part, name in zip(one.parts, wanted.values(), strict=True):
+        array = made.arrays[name]
+        assert (list(part.series), list(part.x)) == (
+            list(array.axes["sender layer"]),
+            list(array.axes["receiver layer"]),
+        )
+        np.testing.assert_array_equal(cells(part), array)
+        assert (part.y_label, part.x_label) == ("sender: a net", "receiver: b net")
+    assert [part.unit for part in one.parts] == ["accuracy", "accuracy", "penalty", "distance"]
+    assert "Rows send (layers of a net), columns receive (b net)" in one.healthy
+    assert one.parts[0].title == "accuracy: affine, closed form"
+
+
+def test_bright_is_good_on_every_scale():
+    """Accuracy rises from 0 to 1; penalty and distance fall, a distance from twice a constant's."""
+    made = stitched.stitch_grid()
+    accuracy, control, penalty, distance = (part.limits for part in drawn(made, "grids").parts)
+    assert accuracy == control == (0.0, 1.0)
+    assert (penalty[0], penalty[1]) == pytest.approx((0.9, -0.1))
+    assert np.nanmin(made.array("penalty")) >= penalty[1]
+    assert (made.array("mse").max() > 2, distance) == (True, (2.0, 0.0))
+    near = replace(made, arrays={**made.arrays, "mse": Array(made.array("mse") / 50, **made.array("mse").axes)})
+    assert drawn(near, "grids").parts[3].limits == (1.0, 0.0)
+    axes = plots.drawing(drawn(made, "grids")).axes
+    first, last = (axes[i].images[0] for i in (0, 3))
+    assert first.get_cmap()(0.0) == last.get_cmap()(1.0)
+    bars = [one for one in axes if not one.images or one.get_ylim() == (2.0, 0.0)]
+    assert len(bars) == 4
+
+
+def test_a_control_is_drawn_on_request_the_first_by_default_and_none_where_none_was_run():
+    """An unknown one is answered with those that were run."""
+    made = stitched.stitch_grid()
+    assert [part.name for part in drawn(made, "grids", control="noise").parts][1] == "noise sender"
+    alone = stitched.stitch_grid(controls=())
+    assert [part.name for part in drawn(alone, "grids").parts] == ["accuracy", "penalty", "distance"]
+    with pytest.raises(UnknownName, match="use 'noise'"):
+        drawn(made, "grids", control="noize")
+
+
+def test_layers_that_a_skip_crosses_are_grey_and_other_gaps_are_not():
+    """In row and column of a refused layer there is no stitch; a cell that has no number for another reason is red."""
+    one = drawn(stitched.undone(stitched.refused()), "grids").parts[0]
+    at = list(one.series).index(stitched.INSIDE)
+    shown = cells(one)
+    assert np.isneginf(shown[at]).all()
+    assert np.isneginf(shown[:, at]).all()
+    assert np.isneginf(shown).sum() == 13
+    assert np.argwhere(np.isnan(shown)).tolist() == [[0, 0]]
+    assert one.apart == ("no stitch: a skip crosses", "not defined")
+    image = plots.drawing(drawn(stitched.refused(), "grids")).axes[0].images[0]
+    assert mpl.colors.to_hex(image.get_cmap().get_under()) == "#c9c5b8"
+    assert (image.get_array()[at] < image.get_clim()[0]).all()
+
+
+def test_several_networks_stand_in_one_map_with_lines_between_them():
+    """A line of equal depth for each pair; a network whose name begins another's keeps its own layers."""
+    made = stitched.stitch_grid(stitched.LAYERS, stitched.LAYERS[:3], nets=(("p", "pp"), ("r",)))
+    *slanted, across = drawn(made, "grids").parts[0].lines
+    assert [line[2:] for line in slanted] == [(2.0, 5.0), (2.0, 11.0)]
+    assert across == (-0.5, 5.5, 2.5, 5.5)
+
+
+def test_each_pair_of_networks_has_its_part_of_the_map():
+    """Senders go down and receivers across; one pair has no such figure, and the first of very many are drawn."""
+    made = stitched.stitch_grid(nets=(("p", "q"), ("r", "s", "t")))
+    one = drawn(made, "pairs")
+    assert ([part.title for part in one.parts][:4], one.columns) == (
+        ["p into r", "p into s", "p into t", "q into r"],
+        3,
+    )
+    np.testing.assert_array_equal(cells(one.parts[4]), made.array("accuracy")[6:, 6:12])
+    assert list(one.parts[4].series) == list(stitched.LAYERS)
+    costs = drawn(made, "pairs", quantity="penalty")
+    np.testing.assert_array_equal(cells(costs.parts[4]), made.array("penalty")[6:, 6:12])
+    assert (costs.limits[0] > costs.limits[1], costs.unit) == (True, "penalty")
+    with pytest.raises(NothingToDraw, match="one pair of networks"):
+        drawn(stitched.stitch_grid(), "pairs")
+    with pytest.raises(UnknownName, match="use 'penalty'"):
+        drawn(made, "pairs", quantity="penalti")
+    crowd = tuple(f"n{i}" for i in range(7))
+    many = drawn(stitched.stitch_grid(("a",), nets=(crowd, crowd)), "pairs")
+    assert (len(many.parts), "The first 36 of 49 pairs" in many.healthy) == (36, True)
+
+
+def test_the_warning_has_a_point_for_each_stitch_and_the_corner_counts():
+    """Accuracy against distance, those of the random sender apart; notes say which stitch; far ones at the edge."""
+    made = stitched.stitch_grid()
+    one = drawn(made, "warning")
+    rows = [row for row in made.table("cells") if row["control"] in ("none", "random_sender")]
+    assert (len(one.x), list(one.series)) == (len(rows), ["stitches", "random sender"])
+    seen = {(round(x, 9), round(y, 9)) for x, y in zip(one.x, one.series["stitches"], strict=True) if np.isfinite(y)}
+    assert seen == {(round(row["mse"], 9), round(row["accuracy"], 9)) for row in rows if row["control"] == "none"}
+    left, bottom, right, top = one.corner
+    assert (left, bottom, top) == (1.0, stitched.OWN / 2, 1.0)
+    assert one.notes[-1].count(" into ") == 1
+    assert right > one.x.max()
+    far = replace(made, tables={**made.tables, "cells": _farther(made)})
+    edge = drawn(far, "warning")
+    assert edge.x.max() == 3.0
+    assert re.search(r"\d+ that lie farther than 3 are drawn there", edge.healthy)
+    patch = plots.drawing(one).axes[0].patches[0]
+    assert (patch.get_x(), patch.get_y()) == (left, bottom)
+
+
+def _farther(made):
+    columns = made.tables["cells"].columns
+    return type(made.tables["cells"])({**columns, "mse": columns["mse"] * 20})
+
+
+def test_a_grid_without_stitches_draws_nothing_and_says_where_to_look():
+    """Where every layer is refused, the table of cuts says why."""
+    made = stitched.stitch_grid((stitched.INSIDE,))
+    for name in ("grids", "pairs", "warning"):
+        with pytest.raises(NothingToDraw, match=r"no stitch was made[\s\S]*table\('cuts'\)"):
+            drawn(made, name)
+    assert figures({"": made}) == []
+
+
+def test_the_page_has_what_the_script_needs():
+    """The corner and the words of points; limits and shades of each map."""
+    told = json.loads(json.dumps(plain(drawn(stitched.stitch_grid(), "warning"))))
+    assert (len(told["corner"]), told["said"]) == (4, ["compatible by accuracy alone"])
+    assert (len(told["notes"]), told["kind"]) == (72, "scatter")
+
+
+def test_the_section_says_compatible_and_never_similar(tmp_path):
+    """Claims first, then maps with a scale each, points and tables; the word for accuracies is compatible."""
+    results = {"stitching/seed": stitched.refused(), "stitching/all": stitched.stitch_grid(nets=(("p", "q"), ("r",)))}
+    page = render(stored(tmp_path, results))
+    read = Reader(page)
+    assert [a["id"] for a in read.attributes("section")] == ["stitching", "words", "provenance"]
+    holders = [a["data-chart"] for a in read.attributes("div") if a.get("data-chart", "").startswith("stitching-")]
+    wanted = [*(f"grids-seed-{i}" for i in range(4)), "warning-seed", *(f"grids-all-{i}" for i in range(4))]
+    assert holders == [f"stitching-{name}" for name in [*wanted, "warning-all", "pairs-all-0", "pairs-all-1"]]
+    assert "seed: 7 layers of a net into 7 layers of b net, on made up." in page
+    assert "all: 12 layers of p, q into 6 layers of r, on made up." in page
+    assert page.count("<i></i>") == 9
+    assert re.search(r"<span>none 0</span><i></i><span>1 all right</span>", page.replace(".0<", "<"))
+    assert {"compatible", "penalty", "representation distance"} <= set(read.text["dt"])
+    assert {"cuts, seed", "patterns, all"} <= set(read.text["summary"])
+    body = page[: page.index("<script")]
+    assert not re.search("similar|alike", re.sub("look alike", "", body), flags=re.IGNORECASE)
+    assert page.index("a is compatible with b") < page.index("Every layer stitched")
+
+
+def test_a_grid_that_could_not_be_made_says_why(tmp_path):
+    """Its note stands in the section, without a figure."""
+    page = render(stored(tmp_path, {"stitching/seed": Result("stitch_grid", notes=("no grid: the loss is nan",))}))
+    assert "seed: no grid: the loss is nan" in page
+    assert "data-chart=" not in page[: page.index("<script")]
