@@ -41,6 +41,7 @@ DIRECTIONS = {
     "watching": "axes capturing errors flow hooks layers reactions records result shape verdicts",
     "measures": "errors inference result seeds spec",
     "patterns": "errors inference",
+    "stitching": "counting errors inference measures seeds spec",
     "objectives": "errors",
     "training": "errors objectives quiet seeds",
     "zoo": "errors seeds spec",

@@ -1,0 +1,38 @@
+"""Stitching: is what one network hands over compatible with what follows in another? Adapters, matching, judging.
+
+Maths of activations and callables. Rooms: `forms` (positions), `sums` (normal equations), `solving` (closed forms),
+`adapters`, `fitting` (training one), `judging` (what a stitch is worth), `counting` (multiply-adds).
+"""
+
+from netassay.stitching.adapters import ADAPTERS, Adapter, Recipe, adapter
+from netassay.stitching.fitting import LOSSES, Fit, Samples, fit, stitched
+from netassay.stitching.forms import Arrange, Form, form
+from netassay.stitching.judging import Expected, Judged, farther, judge
+from netassay.stitching.metering import Meter
+from netassay.stitching.solving import RIDGES, Map, explained
+from netassay.stitching.sums import NormalEquations, Sums
+
+__all__ = [
+    "ADAPTERS",
+    "LOSSES",
+    "RIDGES",
+    "Adapter",
+    "Arrange",
+    "Expected",
+    "Fit",
+    "Form",
+    "Judged",
+    "Map",
+    "Meter",
+    "NormalEquations",
+    "Recipe",
+    "Samples",
+    "Sums",
+    "adapter",
+    "explained",
+    "farther",
+    "fit",
+    "form",
+    "judge",
+    "stitched",
+]

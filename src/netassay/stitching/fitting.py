@@ -1,0 +1,210 @@
+"""Fitting: an adapter trained by what comes out of the receiver; sender and receiver stay as they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from netassay.errors import BadInput, UnknownName
+from netassay.seeds import generator, seeded
+from netassay.stitching.adapters import Adapter
+from netassay.stitching.metering import Meter
+
+Run: TypeAlias = Callable[[Tensor], Tensor]
+Later: TypeAlias = Callable[[Tensor], Sequence[Tensor]]
+Weights: TypeAlias = dict[str, Tensor]
+ORDER = 1
+"""Keeps the stream that orders samples apart from others of the same seed."""
+AT_ONCE = 256
+"""Samples in a batch where nothing is learnt."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Activations of the sender `(N, ...)`, labels `(N,)`, and the receiver's own activations at the cut, or None."""
+
+    sent: Tensor
+    y: Tensor
+    own: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.sent)
+
+    def at(self, chosen: Tensor) -> Samples:
+        """Take some of them."""
+        return Samples(self.sent[chosen], self.y[chosen], None if self.own is None else self.own[chosen])
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a training was: the mean loss of each epoch, the hits on the validation part before the first and after
+    each (empty: no such part), how many epochs the weights that were kept have had, the steps made, and the
+    multiply-adds of all that ran, forward and backward, validation included."""
+
+    losses: tuple[float, ...]
+    hits: tuple[int, ...]
+    kept: int
+    steps: int
+    madds: int
+
+
+def fit(
+    adapter: Adapter,
+    rest: Run,
+    data: Samples,
+    *,
+    loss: str = "task",
+    later: Later | None = None,
+    epochs: int = 2,
+    lr: float = 1e-3,
+    batch: int = 32,
+    seed: int = 0,
+    validation: Samples | None = None,
+) -> Fit:
+    """Train an adapter by Adam, from the weights it has, on what the receiver's `rest` makes of its output.
+
+    `loss`: "task" is the cross-entropy with the labels; "soft" the Kullback-Leibler divergence from the receiver's own
+    softmax scores (Hinton et al. 2015, arXiv 1503.02531, at temperature 1); "latents" the squared error of the tensors
+    that `later` makes of the output against the receiver's own, each over its variance in the batch, summed
+    (Athanasiadis et al. 2025, arXiv 2505.20142). The last two need `data.own`. Adam: Kingma & Ba 2015, arXiv 1412.6980,
+    with a constant `lr`. Batches have `batch` samples or fewer, in sizes as equal as can be, in an order that `seed`
+    draws for each epoch. With a `validation` part the weights with most hits there are kept, those before the first
+    epoch among them, the earliest among equals.
+
+    Gradients are those of the adapter only: no `.grad` is written, and no weight gradient of the receiver computed.
+    `rest` must be in eval mode. Where the loss is not finite: `BadInput`, and the weights are as they were.
+    """
+    part = _checked(adapter, data, loss, later, epochs, lr, batch)
+    trainer = _Trainer(adapter, rest, part, torch.optim.Adam(adapter.parameters(), lr=lr), Meter())
+    kept, best, losses, hits = 0, _weights(adapter), [], [trainer.hits(validation)]
+    with seeded(seed):
+        for epoch in range(epochs):
+            order = torch.randperm(len(data), generator=generator(seed, ORDER, epoch))
+            losses.append(trainer.epoch(data, order.tensor_split(-(-len(data) // batch))))
+            if not math.isfinite(losses[-1]):
+                break
+            hits.append(trainer.hits(validation))
+            if validation is None or hits[-1] > max(hits[:-1]):
+                kept, best = epoch + 1, _weights(adapter)
+    finite = math.isfinite(losses[-1])
+    adapter.load_state_dict(best)
+    adapter.eval()
+    if not finite:
+        raise BadInput(f"fit with lr={lr}", f"the loss is {losses[-1]} in epoch {len(losses) - 1}", f"lr={lr / 10:.2g}")
+    seen = () if validation is None else tuple(hits)
+    return Fit(tuple(losses), seen, kept, trainer.steps, trainer.meter.madds)
+
+
+class _Trainer:
+    """Steps and counts of one training."""
+
+    def __init__(self, adapter: Adapter, rest: Run, loss: Part, algorithm: torch.optim.Adam, meter: Meter) -> None:
+        self.adapter, self.rest, self.loss, self.algorithm, self.meter = adapter, rest, loss, algorithm, meter
+        self.parameters = list(adapter.parameters())
+        self.steps = 0
+
+    def epoch(self, data: Samples, batches: Sequence[Tensor]) -> float:
+        """Make a step for each batch; return the mean loss of a sample."""
+        self.adapter.train()
+        summed = 0.0
+        for chosen in batches:
+            samples = data.at(chosen.to(data.sent.device))
+            summed += len(chosen) * self.meter.run(("step", len(chosen)), self._step, samples)
+            if not math.isfinite(summed):
+                break
+        return summed / len(data)
+
+    def _step(self, samples: Samples) -> float:
+        with torch.enable_grad():
+            loss = self.loss(self.rest, self.adapter(samples.sent), samples)
+            grads = torch.autograd.grad(loss, self.parameters)
+        if math.isfinite(value := float(loss.detach())):
+            for parameter, grad in zip(self.parameters, grads, strict=True):
+                parameter.grad = grad
+            self.algorithm.step()
+            self.algorithm.zero_grad()
+            self.steps += 1
+        return value
+
+    def hits(self, samples: Samples | None) -> int:
+        """Count right answers, in eval mode."""
+        if samples is None:
+            return 0
+        self.adapter.eval()
+        found = 0
+        for sent, y in zip(torch.split(samples.sent, AT_ONCE), torch.split(samples.y, AT_ONCE), strict=True):
+            logits = self.meter.run(("hits", len(y)), stitched, self.adapter, self.rest, sent)
+            found += int((logits.argmax(1) == y).sum())
+        return found
+
+
+@torch.no_grad()
+def stitched(adapter: Adapter, rest: Run, sent: Tensor) -> Tensor:
+    """Return what the receiver makes of the sender's activations."""
+    return rest(adapter(sent))
+
+
+Part: TypeAlias = Callable[[Run, Tensor, Samples], Tensor]
+
+
+def _task(later: Later | None) -> Part:
+    return lambda rest, z, samples: functional.cross_entropy(rest(z), samples.y)
+
+
+def _soft(later: Later | None) -> Part:
+    def loss(rest: Run, z: Tensor, samples: Samples) -> Tensor:
+        with torch.no_grad():
+            wanted = rest(_own(samples)).log_softmax(1)
+        return functional.kl_div(rest(z).log_softmax(1), wanted, reduction="batchmean", log_target=True)
+
+    return loss
+
+
+def _latents(later: Later | None) -> Part:
+    if later is None:
+        raise BadInput("fit with loss='latents'", "no layers to compare at", "give later=, from activations to tensors")
+
+    def loss(rest: Run, z: Tensor, samples: Samples) -> Tensor:
+        with torch.no_grad():
+            wanted = [tensor.clone() for tensor in later(_own(samples))]
+        terms = [
+            (a - b).square().mean() / b.var(0, correction=0).mean().clamp(min=torch.finfo(b.dtype).tiny)
+            for a, b in zip(later(z), wanted, strict=True)
+        ]
+        return torch.stack(terms).sum()
+
+    return loss
+
+
+LOSSES: dict[str, Callable[[Later | None], Part]] = {"task": _task, "soft": _soft, "latents": _latents}
+"""What an adapter may be trained by."""
+
+
+def _own(samples: Samples) -> Tensor:
+    assert samples.own is not None
+    return samples.own
+
+
+def _checked(
+    adapter: Adapter, data: Samples, loss: str, later: Later | None, epochs: int, lr: float, batch: int
+) -> Part:
+    if loss not in LOSSES:
+        raise UnknownName("loss", loss, LOSSES)
+    if not adapter.recipe.trained:
+        raise BadInput(f"fit of adapter {adapter.name!r}", "it has a closed form only", "adapter='affine'")
+    if loss != "task" and data.own is None:
+        raise BadInput(f"fit with loss={loss!r}", "no activations of the receiver", "give Samples(..., own=...)")
+    if epochs < 1 or batch < 1 or not 0 < lr < math.inf or not len(data):
+        found = f"epochs={epochs}, batch={batch}, lr={lr}, {len(data)} samples"
+        raise BadInput("fit of an adapter", found, "give one of each at least, e.g. epochs=2, batch=32, lr=1e-3")
+    return LOSSES[loss](later)
+
+
+def _weights(adapter: Adapter) -> Weights:
+    return {name: tensor.detach().clone() for name, tensor in adapter.state_dict().items()}
