@@ -90,7 +90,7 @@ def _pairs(grid: Grid) -> list[tuple[Net, Net]]:
 
 def _large(values: np.ndarray) -> bool:
     known = np.isfinite(values)
-    return min(known.any(1).sum(), known.any(0).sum()) >= LEAST
+    return bool(min(known.any(1).sum(), known.any(0).sum()) >= LEAST)
 
 
 def pattern_rows(found: Mapping[tuple[str, str, str], Pattern]) -> list[Row]:

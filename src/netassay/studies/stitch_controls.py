@@ -92,7 +92,7 @@ def noise(cut: Cut, y: Tensor, classes: int, seed: int, part: int, batch: int) -
     if cut.kind == "tokens":
         centres = centres[:, None]
     drawing = generator(seed, DRAW, part)
-    for labels in y.split(batch):
+    for labels in torch.split(y, batch):
         yield centres[labels] + torch.randn(len(labels), *cut.shape, generator=drawing)
 
 

@@ -59,8 +59,8 @@ def stitch_grid(
     itself too. `layers` and `receiver_layers` (None: `layers`) are patterns, or patterns for each network by name, ""
     for the input; by default every activation. Layers that a skip goes around are refused in the table "cuts", unless
     `allow_skips`. `adapter` is one of `netassay.stitching.ADAPTERS`. `matching` is "closed_form" (least squares,
-    `ridge` by cross-validation unless given), or from there on "task" or "soft" (`epochs`, `lr`, `batch`; a fifth of the
-    samples decides which weights are kept). Matched on the first `fit` samples of the train split and judged on the
+    `ridge` by cross-validation unless given), or from there on "task" or "soft" (`epochs`, `lr`, `batch`; a fifth of
+    the samples decides which weights are kept). Matched on the first `fit` samples of the train split and judged on the
     first `samples` of the test split; data without splits is matched on its first part and judged on what follows.
 
     `controls` (True: all; or names): "random_sender", "random_receiver" (every parameter and buffer drawn anew, batch

@@ -103,20 +103,20 @@ class Bench:
 
     @torch.no_grad()
     def _front(self, at: Cut, x: Tensor) -> Iterator[Tensor]:
-        for batch in x.split(self.asked["batch_size"]):
+        for batch in torch.split(x, self.asked["batch_size"]):
             yield at.front(batch.to(at.example.device)).cpu()
 
     def rest(self, side: Side, layer: str) -> Callable[[Tensor], Tensor]:
         """Return what follows a cut, from activations to answers."""
-        return _Rest(side.cuts[layer], self.parts["test"].x.split(self.asked["batch_size"]))
+        return _Rest(side.cuts[layer], torch.split(self.parts["test"].x, self.asked["batch_size"]))
 
     def expected(self, side: Side, layer: str) -> Expected:
         """Return what a receiver expects at a cut."""
         return _recent(self._expected, (side.key, layer), RECEIVERS, lambda: self._expects(side, layer))
 
     def _expects(self, side: Side, layer: str) -> Expected:
-        own = [self.sent(side, "", layer, part) for part in PARTS]
-        return Expected(self.rest(side, layer), *own, self.parts["test"].y, side.cuts[layer].shape)
+        fit, held = (self.sent(side, "", layer, part) for part in PARTS)
+        return Expected(self.rest(side, layer), fit, held, self.parts["test"].y, side.cuts[layer].shape)
 
 
 class _Rest:
@@ -159,8 +159,7 @@ def parts(asked: Mapping[str, Any]) -> tuple[Data, dict[str, Part]]:
         return learn, {"fit": _part(learn, fit), "test": _part(other, test)}
     whole = _part(learn, fit + test)
     first = min(fit, len(whole.y) * fit // (fit + test))
-    found = {"fit": Part(whole.x[:first], whole.y[:first]), "test": Part(whole.x[first:], whole.y[first:])}
-    return learn, found
+    return learn, {"fit": Part(whole.x[:first], whole.y[:first]), "test": Part(whole.x[first:], whole.y[first:])}
 
 
 def _part(data: Data, samples: int) -> Part:

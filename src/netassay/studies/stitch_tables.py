@@ -45,7 +45,7 @@ class Grid:
     def of(self, control: str) -> dict[Key, Row]:
         """Return the rows of one control by their place in the grid."""
         names = ("sender", "sender_layer", "receiver", "receiver_layer")
-        return {tuple(row[name] for name in names): row for row in self.rows if row["control"] == control}  # type: ignore[misc]
+        return {tuple(row[name] for name in names): row for row in self.rows if row["control"] == control}
 
     def map(self, name: str, control: str, sender: Net, receiver: Net) -> np.ndarray:
         """Return a number of one pair of networks, (sender layer, receiver layer); NaN where there is none."""
@@ -142,16 +142,15 @@ def cut_table(grid: Grid) -> Table:
     """One row for each layer asked for of each network: where it stands, or why it is no place to cut at."""
     rows = []
     for net in grid.nets:
-        place = 0
         for one in net.found:
-            clean = isinstance(one, Cut)
-            place += clean
-            told = {"net": net.name, "layer": one.layer, "kind": one.kind if clean else ""}
-            told |= {"shape": " x ".join(map(str, one.shape)) if clean else ""}
-            told |= {"position": place / len(net.clean) if clean else np.nan, "clean": clean}
-            told |= {"why": (one.skips and f"allowed: {one.skips} goes around") if clean else str(one)}
-            rows.append(told | {"madds": one.multiply_adds[0] if clean else 0})
-    return Table.of(rows)
+            if isinstance(one, Cut):
+                place = (net.layers.index(one.layer) + 1) / len(net.layers)
+                shape, why = " x ".join(map(str, one.shape)), one.skips and f"allowed: {one.skips} goes around"
+                rows.append((net.name, one.layer, one.kind, shape, place, True, why, one.multiply_adds[0]))
+            else:
+                rows.append((net.name, one.layer, "", "", np.nan, False, str(one), 0))
+    names = ("net", "layer", "kind", "shape", "position", "clean", "why", "madds")
+    return Table.of([dict(zip(names, row, strict=True)) for row in rows])
 
 
 def net_table(grid: Grid) -> Table:
