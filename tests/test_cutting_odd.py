@@ -354,6 +354,22 @@ REFUSED = {
 }
 
 
+class Turned(nn.Module):
+    """Puts samples last."""
+
+    def forward(self, x):
+        return x.t()
+
+
+def test_samples_come_first_wherever_the_layer_has_them():
+    """A vector whose samples are last is handed on as (N, C)."""
+    model, x = nn.Sequential(nn.Linear(4, 5), Turned(), nn.ReLU(), Turned(), nn.Linear(5, 2)).eval(), torch.randn(3, 4)
+    for layer in ("1", "2"):
+        at = cut(model, layer, x)
+        assert (at.kind, at.shape, at.front(x[:2]).shape) == ("vector", (5,), (2, 5))
+        assert torch.equal(at.whole(x), model(x))
+
+
 class Viewing(nn.Module):
     """Takes its input's memory as it lies."""
 
