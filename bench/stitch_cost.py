@@ -2,9 +2,10 @@
 
 Digits at 8 x 8, one pair of `resnet[1,1,1,1]` trained here, 12 pairs of layers drawn by seed. The search: adapter
 `bn_conv_bn`, task loss, Adam, learning rates 1e-2, 1e-3, 1e-4, batches of 32 and 256, 1, 2, 5 and 10 epochs, the best
-on a validation part. Runs of one rate and batch share a seed, so that the shorter are the beginning of the longest: they
-are trained once, and counted as often as the protocol trains them; seconds are scaled alike. The default: adapter `conv` in closed form, then trained on from there by task loss, the best
-epoch on the same validation part, none among them.
+on a validation part. Runs of one rate and batch share a seed, so that the shorter are the beginning of the longest:
+they are trained once, and counted as often as the protocol trains them; seconds are scaled alike. The default: adapter
+`conv` in closed form, then trained on from there by task loss, the best epoch on the same validation part, none among
+them.
 
 Multiply-adds are those of all that ran, forward and backward, validation included; what the sender makes is computed
 once and kept, for both alike. Accuracies are of test images; their paired difference has Student's interval over pairs
@@ -127,7 +128,6 @@ def told(rows):
     ratio, seconds = rows[:, 3].sum() / rows[:, 4].sum(), rows[:, 5].sum() / rows[:, 6].sum()
     print(f"default less search: {gaps.mean():.2f} points, {low:.2f} to {high:.2f} at 95 %")
     print(f"multiply-adds: {means[3]:.3g} of {means[4]:.3g} a pair, 1/{1 / ratio:.1f}; seconds 1/{1 / seconds:.1f}")
-    torch.save(rows, "/tmp/stitching/rows.pt")
     return int(bool(gaps.mean() < -1) or bool(ratio > 1 / 20))
 
 

@@ -194,7 +194,10 @@ class Adapter(nn.Module):
         """Take the closed-form solution over, and return it."""
         if self.recipe.solve is None:
             raise BadInput(f"adapter {self.name!r} in closed form", "it has none", "train it, or adapter='affine'")
-        found = self.recipe.solve(folds, ridge)
+        found, shape = self.recipe.solve(folds, ridge), (self.receiver.channels, self.arrange.channels)
+        if tuple(found.weight.shape) != shape:
+            asked, wrong = f"adapter {self.name!r} with weight {shape}", f"sums that give {tuple(found.weight.shape)}"
+            raise BadInput(asked, wrong, f"NormalEquations(..., patches={self.recipe.patches}) of these layers")
         self.core.load(found)  # type: ignore[operator]
         return found
 
