@@ -106,7 +106,9 @@ def test_torchs_transformer_is_cut_by_hooks(first):
             self.inner = inner
 
         def forward(self, x):
-            return self.inner(x if first else x.transpose(0, 1))
+            samples = len(x)
+            h = self.inner(x if first else x.transpose(0, 1))
+            return (h if first else h.transpose(0, 1)).reshape(samples, -1)
 
     model, x, other = plain(Model()), torch.randn(3, 5, 8), torch.randn(3, 5, 8)
     found = check(model, x, other)
@@ -119,6 +121,7 @@ def test_torchs_transformer_is_cut_by_hooks(first):
     assert cutting["inner.layers.0"].front(other[:2]).shape == (2, 5, 8)
     said = str(found["inner.layers.1.self_attn"])
     assert said.startswith("inner.layers.1.self_attn: the skip of inner.layers.1 goes around it, from inner.layers.0")
+    assert cut(model, "", x).shape == (5, 8)
     allowed = cut(model, "inner.layers.1.self_attn", x, allow_skips=True)
     assert torch.equal(allowed.whole(other), model(other))
 
@@ -126,8 +129,9 @@ def test_torchs_transformer_is_cut_by_hooks(first):
 def test_the_fused_kernel_of_torchs_transformer_is_not_used():
     """With it on, which bits came out would depend on whether a hook is on."""
     torch.backends.mha.set_fastpath_enabled(True)
-    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-    model, x = plain(nn.Sequential(nn.Linear(8, 8), layer)), torch.randn(3, 5, 8)
+    layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+    model, x = plain(nn.Sequential(nn.Linear(32, 32), layer)), 3 * torch.randn(5, 17, 32)
+    assert not torch.equal(model(x), cut(model, "", x).rest(x))
     outer, inner = cut(model, "0", x), cut(model, "1.norm1", x)
     assert (outer.how, inner.how) == ("graph", "hooks")
     assert torch.equal(outer.whole(x), inner.whole(x))
@@ -336,6 +340,9 @@ def test_channels_come_where_the_kind_says():
     assert (at.kind, at.shape) == ("image", (4, 5, 6))
     assert torch.equal(at.whole(x), last(x))
     assert torch.equal(at.rest(at.front(x).clone(memory_format=torch.contiguous_format)), last(x))
+    viewing = nn.Sequential(nn.LayerNorm(4), nn.Unflatten(-1, (2, 2)), Viewing()).eval()
+    at = cut(viewing, "0", x)
+    assert torch.equal(at.rest(at.front(x).clone(memory_format=torch.contiguous_format)), viewing(x))
 
 
 REFUSED = {
@@ -345,6 +352,29 @@ REFUSED = {
     "one axis": (lambda m, x: m.b(x * m.c(m.a(x))[:, None]), "c: its output (3,) is no image"),
     "no tensor": (lambda m, x: m.b(m.d(m.a(x))), "d: it returns int, without a floating tensor"),
 }
+
+
+class Turned(nn.Module):
+    """Puts samples last."""
+
+    def forward(self, x):
+        return x.t()
+
+
+def test_samples_come_first_wherever_the_layer_has_them():
+    """A vector whose samples are last is handed on as (N, C)."""
+    model, x = nn.Sequential(nn.Linear(4, 5), Turned(), nn.ReLU(), Turned(), nn.Linear(5, 2)).eval(), torch.randn(3, 4)
+    for layer in ("1", "2"):
+        at = cut(model, layer, x)
+        assert (at.kind, at.shape, at.front(x[:2]).shape) == ("vector", (5,), (2, 5))
+        assert torch.equal(at.whole(x), model(x))
+
+
+class Viewing(nn.Module):
+    """Takes its input's memory as it lies."""
+
+    def forward(self, x):
+        return x.view(len(x), -1)
 
 
 class Sum(nn.Module):

@@ -47,9 +47,9 @@ DIRECTIONS = {
     "zoo": "errors seeds spec",
     "data": "errors seeds spec",
     "engine": "errors progress",
-    "studies": "axes capturing counting data engine errors exchange flow hooks inference inits layers meanfield "
-    "measures objectives patterns progress quiet records result rules seeds shape spec streams training verdicts "
-    "watching zoo",
+    "studies": "axes capturing counting cutting data engine errors exchange flow hooks inference inits layers meanfield "
+    "measures objectives patterns progress quiet records result rules seeds shape spec stitching streams training "
+    "verdicts watching zoo",
     "store": "errors result",
     "comparing": "errors inference result store",
     "figures": "errors result",

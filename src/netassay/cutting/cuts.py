@@ -120,17 +120,17 @@ def cuts(
 def _at(opened: Model, spot: Spot, allow_skips: bool) -> Cut | Refused:
     if spot.layout is None:
         return Refused(spot.label, spot.found, ELSEWHERE)
-    with torch.no_grad():
-        try:
+    try:
+        with torch.no_grad():
             halves = opened.halves(spot)
-        except Exception as error:  # users' code meets tensors without values there, and may raise anything
-            return Refused(spot.label, f"what follows cannot run alone: {sentence(error)}", ELSEWHERE)
-        if halves.crossings and not allow_skips:
-            return _skipped(spot, halves.crossings)
-        made = _made(opened, spot, spot.layout, halves)
-        if same_bits(made.whole(opened.example), opened.output):
-            return made
-    return Refused(spot.label, "its halves do not give the model's output: chance or a buffer goes around", ELSEWHERE)
+            if halves.crossings and not allow_skips:
+                return _skipped(spot, halves.crossings)
+            made = _made(opened, spot, spot.layout, halves)
+            same = same_bits(made.whole(opened.example), opened.output)
+    except Exception as error:  # users' code meets tensors without values there, and may raise anything
+        return Refused(spot.label, f"what follows cannot run alone: {sentence(error)}", ELSEWHERE)
+    found = "its halves do not give the model's output: chance or a buffer goes around"
+    return made if same else Refused(spot.label, found, ELSEWHERE)
 
 
 def _made(opened: Model, spot: Spot, layout: Layout, halves: Halves) -> Cut:

@@ -43,6 +43,7 @@ class Traced:
         self.twin, self.ends = twin, tracer.ends
         self.graph = tracer.trace(twin, concrete_args=defaults)
         self.nodes = list(self.graph.nodes)
+        self.interpreter = fx.Interpreter(twin, graph=self.graph)
         self.input = self.nodes[0]
         self.ends[""] = [(self.input, 1)]
         self.fed: set[fx.Node] = set()
@@ -51,13 +52,29 @@ class Traced:
                 self.fed.add(node)
         self.tensors: set[fx.Node] = set()
 
+    def run(self, nodes: Sequence[fx.Node], values: dict[fx.Node, Any], *inputs: Tensor, keep: Any = None) -> Any:
+        """Run operations in order, each value let go of after its last use; return what the last one makes."""
+        self.interpreter.env, self.interpreter.args_iter = values, iter(inputs)
+        made = None
+        try:
+            for node in nodes:
+                made = values[node] = self.interpreter.run_node(node)
+                for last in self.interpreter.user_to_last_uses.get(node, ()):
+                    if last is not keep:
+                        values.pop(last, None)
+        finally:
+            self.interpreter.env = {}
+        return made
+
     def output(self, x: Tensor) -> Any:
         """Run all operations, and note which make tensors."""
-        run = _Run(self, {}, x)
+        values: dict[fx.Node, Any] = {}
+        made = None
         for node in self.nodes:
-            if leaves(run.step(node)):
+            made = self.run([node], values, *([x] if node is self.input else []))
+            if leaves(made):
                 self.tensors.add(node)
-        return run.output
+        return made
 
     def crossing(self, end: End) -> list[Crossing]:
         """List what the operations behind a layer's end take from before it, past the layer."""
@@ -102,32 +119,6 @@ def traced(twin: nn.Module, x: Tensor, output: Any) -> Traced | None:
         return None
 
 
-class _Run:
-    """One run of some operations, each value let go of after its last use."""
-
-    def __init__(self, traced: Traced, values: dict[fx.Node, Any], *inputs: Tensor) -> None:
-        self.interpreter = fx.Interpreter(traced.twin, graph=traced.graph)
-        self.values = self.interpreter.env = values
-        self.interpreter.args_iter = iter(inputs)
-        self.output: Any = None
-
-    def step(self, node: fx.Node) -> Any:
-        """Run one operation."""
-        made = self.values[node] = self.interpreter.run_node(node)
-        if node.op == "output":
-            self.output = made
-        return made
-
-    def steps(self, nodes: Sequence[fx.Node], keep: fx.Node | None = None) -> _Run:
-        """Run operations in order."""
-        for node in nodes:
-            self.step(node)
-            for last in self.interpreter.user_to_last_uses.get(node, ()):
-                if last is not keep:
-                    self.values.pop(last, None)
-        return self
-
-
 class Front:
     """Runs the operations up to a layer's end."""
 
@@ -137,7 +128,9 @@ class Front:
     def __call__(self, x: Tensor) -> Any:
         """Return what the layer gives for `x`."""
         node, position = self.end
-        return _Run(self.traced, {}, x).steps(self.traced.nodes[:position], keep=node).values[node]
+        values: dict[fx.Node, Any] = {}
+        self.traced.run(self.traced.nodes[:position], values, x, keep=node)
+        return values[node]
 
 
 class Rest:
@@ -151,9 +144,8 @@ class Rest:
         """Return the model's output for `y` in the place of what the layer made."""
         node, position = self.end
         begun = self.free if x is None else self.traced.nodes[:position]
+        values: dict[fx.Node, Any] = {}
         with torch.no_grad():
-            values = _Run(self.traced, {}, *([] if x is None else [x]))
-            for one in begun:
-                values.step(one)
-        values.values[node] = y
-        return values.steps(self.traced.nodes[position:]).output
+            self.traced.run(begun, values, *([] if x is None else [x]))
+        values[node] = y
+        return self.traced.run(self.traced.nodes[position:], values)

@@ -23,7 +23,9 @@ class Layout:
 
     @classmethod
     def of(cls, shape: tuple[int, ...], samples: int, channels: int) -> Layout:
-        """Put samples first, and channels second in images, else last."""
+        """Put samples first, and channels second in images, else last; samples cannot be channels, too."""
+        if channels == samples:
+            channels = max(axis for axis in range(len(shape)) if axis != samples)
         others = [axis for axis in range(len(shape)) if axis not in (samples, channels)]
         order = [samples, channels, *others] if len(shape) == 4 else [samples, *others, channels]
         return cls(KINDS[len(shape)], tuple(order))

@@ -91,7 +91,7 @@ class Model:
         found, samples = _odd(record, shape, more, len(self.example))
         if found or shape is None:
             return Spot(*known, shape or (), None, found)
-        layout = Layout.of(shape, samples, channels if channels != samples else len(shape) - 1)
+        layout = Layout.of(shape, samples, channels)
         return Spot(*known, _bare(shape, layout), layout)
 
     def halves(self, spot: Spot) -> Halves:

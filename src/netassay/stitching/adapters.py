@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from netassay.errors import BadInput, UnknownName
 from netassay.seeds import seeded
 from netassay.spec import call, parse
 from netassay.stitching import solving
-from netassay.stitching.forms import Arrange, Form, Shape, closed, form, opened
+from netassay.stitching.forms import Arrange, Form, Shape, closed, form, opened, strides
 from netassay.stitching.solving import Map
 from netassay.stitching.sums import Sums
 
@@ -25,7 +25,7 @@ class Recipe:
     """How an adapter is made for two forms, how it is solved in closed form (None: not), whether it can be trained.
 
     `build(sender, receiver)` gives a module from `(N, C, h, w)` to `(N, D, h', w')`; positions are arranged before
-    it, unless it is `whole` and does that itself.
+    it, as `patches` or not (see `Arrange`), unless it is `whole` and does that itself.
     """
 
     title: str
@@ -33,6 +33,7 @@ class Recipe:
     solve: Solver | None = None
     trained: bool = True
     whole: bool = False
+    patches: bool = False
 
 
 class Affine(nn.Module):
@@ -115,6 +116,14 @@ def affine() -> Recipe:
     return Recipe("affine map of channels", lambda a, b: Affine(a.channels, b.channels), solving.affine)
 
 
+def conv() -> Recipe:
+    """A k x k convolution of stride k downwards, k the ratio of sizes; `affine` where nothing is made smaller.
+
+    In closed form, too: its rows are patches, of C k^2 values each.
+    """
+    return replace(affine(), title="affine map of patches", patches=True)
+
+
 def orthogonal() -> Recipe:
     """A rotation or reflection of the channels about their means; closed form only."""
     title = "rotation of channels about the mean"
@@ -155,7 +164,7 @@ def tokens() -> Recipe:
 
 
 ADAPTERS: dict[str, Callable[..., Recipe]] = {
-    one.__name__: one for one in (identity, affine, orthogonal, permutation, low_rank, bn_conv_bn, tokens)
+    one.__name__: one for one in (identity, affine, conv, orthogonal, permutation, low_rank, bn_conv_bn, tokens)
 }
 """Each adapter by name; calling it with options gives its recipe."""
 
@@ -169,8 +178,8 @@ class Adapter(nn.Module):
     def __init__(self, name: str, recipe: Recipe, sender: Form, receiver: Form) -> None:
         super().__init__()
         self.name, self.recipe, self.receiver = name, recipe, receiver
-        self.arrange = Opened(sender) if recipe.whole else Arrange(sender, receiver)
-        self.core = recipe.build(sender, receiver)
+        self.arrange = Opened(sender) if recipe.whole else Arrange(sender, receiver, patches=recipe.patches)
+        self.core = recipe.build(replace(sender, channels=self.arrange.channels), receiver)
 
     def forward(self, y: Tensor) -> Tensor:
         """Map `(N, *sender)` to `(N, *receiver)`."""
@@ -185,7 +194,10 @@ class Adapter(nn.Module):
         """Take the closed-form solution over, and return it."""
         if self.recipe.solve is None:
             raise BadInput(f"adapter {self.name!r} in closed form", "it has none", "train it, or adapter='affine'")
-        found = self.recipe.solve(folds, ridge)
+        found, shape = self.recipe.solve(folds, ridge), (self.receiver.channels, self.arrange.channels)
+        if tuple(found.weight.shape) != shape:
+            asked, wrong = f"adapter {self.name!r} with weight {shape}", f"sums that give {tuple(found.weight.shape)}"
+            raise BadInput(asked, wrong, f"NormalEquations(..., patches={self.recipe.patches}) of these layers")
         self.core.load(found)  # type: ignore[operator]
         return found
 
@@ -197,7 +209,7 @@ class Opened(nn.Module):
 
     def __init__(self, sender: Form) -> None:
         super().__init__()
-        self.sender = sender
+        self.sender, self.channels = sender, sender.channels
 
     def forward(self, y: Tensor) -> Tensor:
         """Return `(N, C, h, w)`."""
@@ -227,12 +239,10 @@ def _bn_conv_bn(sender: Form, receiver: Form) -> nn.Module:
     if "tokens" in (sender.kind, receiver.kind):
         raise BadInput(f"adapter 'bn_conv_bn' from {sender} to {receiver}", "tokens", "adapter='tokens', or 'affine'")
     C, D = sender.channels, receiver.channels
-    pairs = list(zip(sender.grid, receiver.grid, strict=True))
-    if any(a < b for a, b in pairs):
+    kernel, stride = strides(sender, receiver)
+    if any(a < b for a, b in zip(sender.grid, receiver.grid, strict=True)):
         return nn.Sequential(Arrange(_image(sender), _image(receiver)), Affine(C, D))
-    stride = (pairs[0][0] // pairs[0][1], pairs[1][0] // pairs[1][1])
-    kernel = tuple(a - (b - 1) * s for (a, b), s in zip(pairs, stride, strict=True))
-    conv = nn.Conv2d(C, D, (kernel[0], kernel[1]), stride)
+    conv = nn.Conv2d(C, D, kernel, stride)
     return nn.Sequential(nn.BatchNorm2d(C), conv, nn.BatchNorm2d(D))
 
 

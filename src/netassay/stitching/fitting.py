@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from netassay.errors import BadInput, UnknownName
+from netassay.errors import BadInput, UnknownName, listing
 from netassay.seeds import generator, seeded
 from netassay.stitching.adapters import Adapter
 from netassay.stitching.metering import Meter
@@ -78,9 +78,10 @@ def fit(
     epoch among them, the earliest among equals.
 
     Gradients are those of the adapter only: no `.grad` is written, and no weight gradient of the receiver computed.
-    `rest` must be in eval mode. Where the loss is not finite: `BadInput`, and the weights are as they were.
+    `rest` must be in eval mode, as the half of a cut is: a module that is not gives `BadInput`. So does a loss that is
+    not finite; the weights are then as they were best.
     """
-    part = _checked(adapter, data, loss, later, epochs, lr, batch)
+    part = _checked(adapter, rest, data, loss, later, epochs, lr, batch)
     trainer = _Trainer(adapter, rest, part, torch.optim.Adam(adapter.parameters(), lr=lr), Meter())
     kept, best, losses, hits = 0, _weights(adapter), [], [trainer.hits(validation)]
     with seeded(seed):
@@ -186,14 +187,24 @@ LOSSES: dict[str, Callable[[Later | None], Part]] = {"task": _task, "soft": _sof
 """What an adapter may be trained by."""
 
 
+def check_eval(rest: Run) -> None:
+    """Refuse a receiver in train mode: its norm statistics would drift, and its dropout draw, while it is frozen."""
+    named = rest.named_modules() if isinstance(rest, nn.Module) else ()
+    training = [name for name, one in named if one.training and not list(one.children())]
+    if training:
+        asked = f"a stitch into {type(rest).__name__}"
+        raise BadInput(asked, f"layers in train mode: {listing(training)}", "call .eval() on the receiver, or cut it")
+
+
 def _own(samples: Samples) -> Tensor:
     assert samples.own is not None
     return samples.own
 
 
 def _checked(
-    adapter: Adapter, data: Samples, loss: str, later: Later | None, epochs: int, lr: float, batch: int
+    adapter: Adapter, rest: Run, data: Samples, loss: str, later: Later | None, epochs: int, lr: float, batch: int
 ) -> Part:
+    check_eval(rest)
     if loss not in LOSSES:
         raise UnknownName("loss", loss, LOSSES)
     if not adapter.recipe.trained:

@@ -79,13 +79,18 @@ class Arrange(nn.Module):
     A class token goes to a class token; it is left out where the receiver has none, and where the sender has none it
     is the mean over all positions. Tokens in equal numbers stay as they are. Without parameters.
 
+    `patches` keeps downwards, in the place of means, every value of a block as a channel of its own (channels slowest):
+    what a convolution whose kernel is its stride looks at. Where sizes do not divide, blocks overlap: the stride is
+    the whole part of their ratio. `channels` says how many there are then.
+
     >>> Arrange(form((3, 8, 8)), form((5, 4, 4)))(torch.ones(2, 3, 8, 8)).shape
     torch.Size([2, 3, 4, 4])
     """
 
-    def __init__(self, sender: Form, receiver: Form) -> None:
+    def __init__(self, sender: Form, receiver: Form, *, patches: bool = False) -> None:
         super().__init__()
         self.sender, self.receiver = sender, receiver
+        self.kernel, self.stride = strides(sender, receiver) if patches else ((1, 1), (1, 1))
         same = sender.places == receiver.places
         if not same and sender.row != receiver.row and "vector" not in (sender.kind, receiver.kind):
             asked, found = f"{sender} into {receiver}", "a sequence has no place in a picture"
@@ -97,11 +102,20 @@ class Arrange(nn.Module):
         if self.sender.places == self.receiver.places:
             return x
         first, x = (x[:, :, :1], x[:, :, 1:]) if self.sender.first else (None, x)
-        x = resized(x.reshape(*x.shape[:2], *self.sender.grid), self.receiver.grid)
+        x = x.reshape(*x.shape[:2], *self.sender.grid)
+        if self.kernel != (1, 1):
+            x = functional.unfold(x, self.kernel, stride=self.stride)
+            return x.reshape(*x.shape[:2], *self.receiver.grid)
+        x = resized(x, self.receiver.grid)
         if not self.receiver.first:
             return x
         first = x.mean((2, 3))[:, :, None, None] if first is None else first
         return torch.cat([first, x.flatten(2)[..., None]], 2)
+
+    @property
+    def channels(self) -> int:
+        """Channels of what comes out."""
+        return self.sender.channels * prod(self.kernel)
 
     @property
     def told(self) -> str:
@@ -109,10 +123,23 @@ class Arrange(nn.Module):
         sender, receiver = self.sender, self.receiver
         if sender.places == receiver.places:
             return "positions as they are"
+        if self.kernel != (1, 1):
+            return (
+                f"{sender} to the positions of {receiver}: each value of {self.kernel[0]} x {self.kernel[1]} a channel"
+            )
         ways = sorted({_way(a, b) for a, b in zip(sender.grid, receiver.grid, strict=True)} - {""})
         if receiver.first != sender.first:
             ways.append("class token left out" if sender.first else "class token made as the mean over positions")
         return f"{sender} to the positions of {receiver}: " + ", ".join(ways)
+
+
+def strides(sender: Form, receiver: Form) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return kernel and stride of a convolution that makes the smaller grid and looks at all; (1, 1) upwards."""
+    pairs = list(zip(sender.grid, receiver.grid, strict=True))
+    if any(a < b for a, b in pairs) or sender.first or receiver.first:
+        return (1, 1), (1, 1)
+    (h, w), stride = receiver.grid, (pairs[0][0] // pairs[0][1], pairs[1][0] // pairs[1][1])
+    return (sender.grid[0] - (h - 1) * stride[0], sender.grid[1] - (w - 1) * stride[1]), stride
 
 
 def opened(y: Tensor, at: Form) -> Tensor:

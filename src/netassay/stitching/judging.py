@@ -13,7 +13,7 @@ from netassay.errors import BadInput
 from netassay.inference import binomial_interval
 from netassay.measures import named
 from netassay.stitching.adapters import Adapter
-from netassay.stitching.fitting import Run
+from netassay.stitching.fitting import Run, check_eval
 from netassay.stitching.forms import Form, Shape, form, opened, rows
 from netassay.stitching.metering import Meter
 from netassay.stitching.solving import RANK
@@ -63,6 +63,7 @@ class Expected:
     """
 
     def __init__(self, rest: Run, fit: Iterable[Tensor], held: Iterable[Tensor], y: Tensor, shape: Shape) -> None:
+        check_eval(rest)
         self.rest, self.held, self.y, self.at = rest, held, y.cpu(), form(shape)
         self.meter = Meter()
         pooled = torch.cat([_pooled(own, self.at) for own in fit])
@@ -174,9 +175,9 @@ class _Seen:
     def correlation(self) -> float:
         """Return the mean correlation of a channel."""
         a, b, aa, ab, bb, _ = self.sums
-        varies = bb - b * b / self.n
-        power = (aa - a * a / self.n) * varies
-        rho = torch.where(power > 0, (ab - a * b / self.n) / power.clamp(min=0).sqrt(), 0.0)
+        varies, spread = bb - b * b / self.n, aa - a * a / self.n
+        # What a constant's squares differ by is rounding.
+        rho = torch.where(spread > RANK * aa, (ab - a * b / self.n) / (spread * varies).sqrt(), 0.0)
         return float(rho[varies > RANK * varies.max()].mean())
 
 

@@ -66,7 +66,8 @@ class NormalEquations:
 
     `sender` and the values of `receivers` are shapes without samples; all receivers have the same positions (see
     `Form.places`), so that the sender's positions are arranged, and its products with itself summed, once. Every
-    position is a row; all rows of a sample are in one fold. `madds` counts multiply-adds.
+    position is a row; all rows of a sample are in one fold. `patches` as in `Arrange`, and as the adapter's recipe has
+    it. `madds` counts multiply-adds.
 
     >>> equations = NormalEquations((3, 8, 8), {"conv1": (4, 4, 4), "conv2": (5, 4, 4)})
     >>> y = torch.randn(10, 3, 8, 8)
@@ -75,14 +76,16 @@ class NormalEquations:
     (5, torch.Size([3, 5]))
     """
 
-    def __init__(self, sender: Shape, receivers: Mapping[str, Shape], *, folds: int = FOLDS) -> None:
+    def __init__(
+        self, sender: Shape, receivers: Mapping[str, Shape], *, patches: bool = False, folds: int = FOLDS
+    ) -> None:
         self.forms = {name: form(shape) for name, shape in receivers.items()}
         _same_places(self.forms)
         if folds < 1:
             raise BadInput(f"normal equations with folds={folds}", "nothing to sum in", f"folds={FOLDS}")
         ends = [0, *accumulate(at.channels for at in self.forms.values())]
         self.columns = {name: slice(*ends[i : i + 2]) for i, name in enumerate(self.forms)}
-        self.arrange = Arrange(form(sender), next(iter(self.forms.values())))
+        self.arrange = Arrange(form(sender), next(iter(self.forms.values())), patches=patches)
         self.folds: list[Sums | None] = [None] * folds
         self.seen = 0
         self.madds = 0

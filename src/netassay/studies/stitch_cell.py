@@ -1,0 +1,191 @@
+"""Stitch cell: one layer of a sender into layers of a receiver, under one control; what cells share is kept."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from netassay.engine import Payload
+from netassay.errors import BadInput, InternalError
+from netassay.quiet import state_hash
+from netassay.stitching import (
+    Adapter,
+    Judged,
+    NormalEquations,
+    Samples,
+    adapter,
+    fit,
+    form,
+    judge,
+)
+from netassay.studies.stitch_controls import CONTROLS
+from netassay.studies.stitch_halves import PARTS, Bench, Side
+from netassay.studies.stitch_kept import Kept
+
+SHARED = ("data", "fit", "samples", "batch_size", "device", "seed", "allow_skips", "data_hash")
+"""What all cells of one bench have in common."""
+BUDGET = "NETASSAY_STITCH_MEMORY"
+"""Names the bytes of activations that a process keeps in memory; no part of a cell, since it changes no number."""
+MEMORY = 1 << 30
+NUMBERS = tuple(one.name for one in fields(Judged) if one.name not in ("penalty", "n", "madds"))
+CLOSED = "closed_form"
+PICTURES = 4
+"""Pictures kept of a stitch into the input."""
+VALIDATION = 5
+"""One of so many samples is left out of a training, and decides which weights are kept."""
+ALONE = threading.Lock()
+_benches: dict[str, Bench] = {}
+
+
+def cell(asked: Mapping[str, Any]) -> Payload:
+    """Match and judge; the same bits for the same words, but for the seconds, whatever ran before in this process.
+
+    One at a time in a process: cells share what was made of networks.
+    """
+    with ALONE:
+        began = time.perf_counter()
+        bench = opened(asked)
+        control = CONTROLS[asked["control"]]
+        sender = bench.side(asked["sender"], control.sender)
+        receiver = bench.side(asked["receiver"], control.receiver)
+        payload = _stitched(bench, asked, sender, receiver)
+        for side, named in ((sender, asked["sender"]), (receiver, asked["receiver"])):
+            if side.hash != state_hash(side.model):
+                raise InternalError(f"stitch {named[0]}", "its weights or buffers changed", "report this")
+        return payload | {"seconds": np.array(time.perf_counter() - began)}
+
+
+def opened(asked: Mapping[str, Any]) -> Bench:
+    """Return the bench of a cell; a process has one, since another data set needs its memory."""
+    shared = {name: asked[name] for name in SHARED}
+    key = json.dumps(shared, sort_keys=True)
+    if key not in _benches:
+        _benches.clear()
+        _benches[key] = Bench(shared, int(os.environ.get(BUDGET, MEMORY)))
+    return _benches[key]
+
+
+def leave() -> None:
+    """Give back what this process keeps."""
+    with ALONE:
+        _benches.clear()
+
+
+def _stitched(bench: Bench, asked: Mapping[str, Any], sender: Side, receiver: Side) -> Payload:
+    bench.prepare(sender, [asked["sender_layer"]])
+    bench.prepare(receiver, asked["receiver_layers"])
+    work = Work(bench, asked, sender, receiver)
+    matched = work.matched()
+    rows = [work.judged(layer, matched[layer]) for layer in asked["receiver_layers"]]
+    payload: Payload = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    payload |= {f"n_{part}": np.array(len(bench.parts[part].y)) for part in PARTS}
+    return payload | work.pictures
+
+
+class Matched(NamedTuple):
+    """An adapter, or why there is none; the R2 of its closed form and the multiply-adds of matching."""
+
+    adapter: Adapter | None
+    r2: float
+    madds: int
+    told: str
+
+
+class Work:
+    """The stitches of one cell: a sender's layer, a receiver's layers."""
+
+    def __init__(self, bench: Bench, asked: Mapping[str, Any], sender: Side, receiver: Side) -> None:
+        self.bench, self.asked, self.sender, self.receiver = bench, asked, sender, receiver
+        self.variant, self.layer = CONTROLS[asked["control"]].sender, asked["sender_layer"]
+        self.shape = sender.cuts[self.layer].shape
+        self.pictures: Payload = {}
+
+    def matched(self) -> dict[str, Matched]:
+        """Match an adapter to each of the receiver's layers; layers with the same positions share their sums."""
+        groups: dict[Any, list[str]] = {}
+        for layer in self.asked["receiver_layers"]:
+            groups.setdefault(form(self.to(layer)).places, []).append(layer)
+        found: dict[str, Matched] = {}
+        for layers in groups.values():
+            try:
+                sums = self.sums(layers)
+            except BadInput as error:
+                found |= {layer: Matched(None, math.nan, 0, error.found) for layer in layers}
+                continue
+            for layer in layers:
+                found[layer] = self.match(layer, sums)
+        return found
+
+    def to(self, layer: str) -> tuple[int, ...]:
+        """Return the shape that a receiver's layer takes."""
+        return self.receiver.cuts[layer].shape
+
+    def own(self, layer: str, part: str) -> Kept:
+        """Return the receiver's own activations."""
+        return self.bench.sent(self.receiver, "", layer, part)
+
+    def sent(self, part: str) -> Kept:
+        """Return what is sent."""
+        return self.bench.sent(self.sender, self.variant, self.layer, part)
+
+    def sums(self, layers: Sequence[str]) -> NormalEquations:
+        """Pass once over what is sent and what all these layers expect."""
+        sums = NormalEquations(self.shape, {layer: self.to(layer) for layer in layers})
+        own = [self.own(layer, "fit") for layer in layers]
+        for batch, *expected in zip(self.sent("fit"), *own, strict=True):
+            sums.add(batch, dict(zip(layers, expected, strict=True)))
+        return sums
+
+    def match(self, layer: str, sums: NormalEquations) -> Matched:
+        """Solve, and train on where that is asked for."""
+        asked, r2, madds = self.asked, math.nan, 0
+        try:
+            made = adapter(asked["adapter"], self.shape, self.to(layer), seed=asked["seed"])
+            if made.recipe.solve is not None:
+                found = made.solve(sums.of(layer), asked["ridge"])
+                C, D = found.weight.shape[::-1]
+                r2, madds = found.r2, found.madds + found.n * C * (C + D)
+            if asked["matching"] != CLOSED and made.recipe.trained:
+                madds += self.trained(layer, made)
+        except BadInput as error:
+            return Matched(None, math.nan, 0, f"{error.asked}: {error.found}")
+        return Matched(made, r2, madds, made.told)
+
+    def trained(self, layer: str, made: Adapter) -> int:
+        """Train an adapter from where it is; return the multiply-adds."""
+        data = Samples(
+            torch.cat(list(self.sent("fit"))), self.bench.parts["fit"].y, torch.cat(list(self.own(layer, "fit")))
+        )
+        out = torch.arange(len(data)) % VALIDATION == VALIDATION - 1
+        how = {name: self.asked[name] for name in ("epochs", "lr", "seed")}
+        rest = self.bench.rest(self.receiver, layer)
+        done = fit(
+            made, rest, data.at(~out), loss=self.asked["matching"], batch=self.asked["batch"],
+            validation=data.at(out), **how,
+        )  # fmt: skip
+        return done.madds
+
+    def judged(self, layer: str, matched: Matched) -> dict[str, Any]:
+        """Judge one stitch; numbers of one that could not be made are NaN."""
+        row: dict[str, Any] = dict.fromkeys(NUMBERS, math.nan)
+        madds = matched.madds
+        if matched.adapter is not None:
+            told = judge(
+                matched.adapter, self.sent("test"), self.bench.expected(self.receiver, layer), level=self.asked["level"]
+            )
+            row = {name: float(getattr(told, name)) for name in NUMBERS}
+            madds += told.madds
+            if not layer:
+                with torch.no_grad():
+                    first = matched.adapter(next(iter(self.sent("test")))[:PICTURES])
+                self.pictures = {"pictures": first.numpy()}
+        return {**row, "r2": matched.r2, "madds": madds, "note": matched.told}

@@ -1,0 +1,198 @@
+"""Stitch grid: which layers of which networks are compatible, every control beside every number."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from netassay.data import Batch, load_data
+from netassay.data.fingerprint import fingerprint
+from netassay.engine import grid
+from netassay.errors import BadInput, UnknownName, listing
+from netassay.result import Result, Table
+from netassay.studies.init_asked import whole
+from netassay.studies.provenance import describe
+from netassay.studies.stitch_asked import Net, Patterns, Question, cells, controls_of, named, opened, plainly
+from netassay.studies.stitch_cell import BUDGET, CLOSED, MEMORY, cell, leave
+from netassay.studies.stitch_claims import claims, judged, pattern_rows, patterns
+from netassay.studies.stitch_halves import HELD, Bench, network
+from netassay.studies.stitch_tables import ORDER, Grid, arrays, capacity_table, cut_table, gathered, net_table
+
+
+def stitch_grid(
+    senders: Any,
+    receivers: Any = None,
+    data: Any = None,
+    *,
+    layers: Patterns | Mapping[str, Patterns] = None,
+    receiver_layers: Patterns | Mapping[str, Patterns] = None,
+    adapter: str = "affine",
+    matching: str = CLOSED,
+    controls: bool | str | Sequence[str] = True,
+    ranks: Sequence[int] = (1, 2, 4, 8, 16),
+    fit: int = 1000,
+    samples: int = 2000,
+    ridge: float | None = None,
+    epochs: int = 2,
+    lr: float = 1e-3,
+    batch: int = 32,
+    allow_skips: bool = False,
+    memory: int = MEMORY,
+    batch_size: int = 128,
+    device: str | None = None,
+    ledger: str | Path | None = None,
+    executor: Executor | None = None,
+    workers: int = 0,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Result:
+    """Stitch every layer of every sender into every layer of every receiver, with controls; say what is compatible.
+
+    A stitch runs a sender up to a layer, an adapter, and what follows a layer of a receiver. `senders` and `receivers`
+    (None: the senders) are a model, a spec, or a list or dict of such; every ordered pair is stitched, a network with
+    itself too. `layers` and `receiver_layers` (None: `layers`) are patterns, or patterns for each network by name, ""
+    for the input; by default every activation. Layers that a skip goes around are refused in the table "cuts", unless
+    `allow_skips`. `adapter` is one of `netassay.stitching.ADAPTERS`. `matching` is "closed_form" (least squares,
+    `ridge` by cross-validation unless given), or from there on "task" or "soft" (`epochs`, `lr`, `batch`; a fifth of
+    the samples decides which weights are kept). Matched on the first `fit` samples of the train split and judged on the
+    first `samples` of the test split; data without splits is matched on its first part and judged on what follows.
+
+    `controls` (True: all; or names): "random_sender", "random_receiver" (every parameter and buffer drawn anew, batch
+    norms settled on the fit samples), "noise" (sends random centres of the samples' own classes, and noise), "shuffled"
+    (matched to the activations, and labels, of other samples), "identity" (a network with itself, nothing between),
+    "self" (with itself through the adapter) and "capacity" (the middle layer through `ranks` channels). A cell is
+    compatible where its accuracy is above the highest control's (Fisher's exact test, Holm over the cells of a pair).
+
+    `memory` bytes of activations are kept by each process, more of them on disk (`TMPDIR`). `ledger`, `executor` and
+    `workers` as in `init_study`: models and data in memory need workers=0, or threads. Numbers are the same, bit for
+    bit, wherever cells run.
+
+    Arrays (sender layer, receiver layer): "accuracy", "low", "high", "penalty" (the receiver's accuracy less the
+    stitch's), "penalty_self" (less than the self-stitch), "agreement", "mse", "cka", "correlation", "ood", "r2",
+    "accuracy/<control>"; "self" (receiver layer); "decoded/<receiver>", pictures that stitches into an input make.
+    Tables "cells", "cuts", "nets", "patterns", "capacity"; `docs/words.md` has the columns. Multiply-adds are those of
+    matching and judging, without the fronts, which cells share.
+
+    Raises `BadInput` for networks, layers, data or controls that do not fit, before anything is stitched.
+    Bansal, Nakkiran & Barak 2021 (arXiv 2106.07682); Hernandez et al. 2022 (2303.11277); Balogh & Jelasity 2025
+    (2412.11299); Smith, Mannering & Marcu 2025.
+
+    >>> nets = {"a": "mlp[8,8,8]", "b": "mlp[9,9]"}
+    >>> found = stitch_grid(nets, data="digits", fit=200, samples=100, controls=["identity", "random_sender"])
+    >>> cells = found.table("cells")
+    >>> found.array("accuracy").shape, {row["agreement"] for row in cells if row["control"] == "identity"}
+    ((5, 5), {1.0})
+    """
+    asked = plainly(
+        {
+            "adapter": adapter, "matching": matching, "fit": fit, "samples": samples, "ridge": ridge, "epochs": epochs,
+            "lr": lr, "batch": batch, "allow_skips": bool(allow_skips), "batch_size": batch_size, "device": device,
+            "seed": seed, "level": level,
+        }
+    )  # fmt: skip
+    chosen, wanted = controls_of(controls), [layers, layers if receiver_layers is None else receiver_layers]
+    with _held(memory):
+        asked["data"] = _source(data, batch_size)
+        bench = Bench(asked, memory)
+        asked["data_hash"] = _hash(bench)
+        sides = named([senders, senders if receivers is None else receivers])
+        _placed([asked["data"], *sides[0].values(), *sides[1].values()], executor, workers)
+        givers, takers = _opened(sides, wanted, asked, bench, chosen)
+        about = describe(network(givers[0].source, bench.data, device))
+        question = {**asked, **{name: about[name] for name in ("versions", "dtype")}}
+        every = list(cells(givers, takers, asked, chosen, [whole("ranks", rank) for rank in ranks]))
+        found = grid(cell, every, ledger=ledger, question=question, executor=executor, workers=workers, task="stitch")
+    made = gathered(givers, takers, every, found)
+    return _result(made, {**question, "controls": chosen, "cells": len(every)}, _notes(made, bench))
+
+
+@contextmanager
+def _held(memory: int) -> Iterator[None]:
+    """Keep the caller's models and data within reach of the cells, and let worker processes know their budget."""
+    before, known = os.environ.get(BUDGET), set(HELD)
+    os.environ[BUDGET] = str(whole("memory", memory, 0))
+    try:
+        yield
+    finally:
+        for token in set(HELD) - known:
+            del HELD[token]
+        del os.environ[BUDGET]
+        if before is not None:
+            os.environ[BUDGET] = before
+        leave()
+
+
+def _source(data: Any, batch_size: int) -> str:
+    if data is None:
+        raise BadInput("stitch_grid without data", "no samples to match on", "stitch_grid(senders, receivers, data)")
+    if isinstance(data, str):
+        return data
+    loaded = load_data(data, batch_size=batch_size)
+    token = f"<data {id(data)}: {loaded.spec}>"
+    HELD[token] = loaded
+    return token
+
+
+def _hash(bench: Bench) -> str:
+    return "".join(f"{fingerprint(Batch(part.x, part.y)):016x}" for part in bench.parts.values())
+
+
+def _placed(sources: Sequence[str], executor: Executor | None, workers: int) -> None:
+    held = [source for source in sources if source in HELD]
+    if held and executor is None and workers:
+        found = f"{held[0]}, which other processes do not have"
+        raise BadInput(f"stitch_grid with workers={workers}", found, "give specs, or workers=0")
+
+
+def _opened(
+    sides: Sequence[Mapping[str, str]], layers: Sequence[Any], asked: Question, bench: Bench, controls: Sequence[str]
+) -> list[list[Net]]:
+    """Open each network once for each set of layers."""
+    known: dict[str, Net] = {}
+    nets = []
+    for side, asked_of in zip(sides, layers, strict=True):
+        if isinstance(asked_of, Mapping):
+            odd = [name for name in asked_of if not any(name in one for one in sides)]
+            if odd:
+                raise UnknownName("network of this grid", odd[0], side)
+        mine = {name: asked_of.get(name) if isinstance(asked_of, Mapping) else asked_of for name in side}
+        for name, source in side.items():
+            key = f"{source} {mine[name]}"
+            known[key] = known.get(key) or opened(source, name, mine[name], asked, bench, controls)
+        nets.append([known[f"{source} {mine[name]}"] for name, source in side.items()])
+    return nets
+
+
+def _result(made: Grid, told: Mapping[str, Any], notes: Sequence[str]) -> Result:
+    level, seed = told["level"], told["seed"]
+    judged(made, level)
+    found = patterns(made, seed, level)
+    tables = {
+        "cells": Table.of([{name: row[name] for name in ORDER} for row in made.rows]),
+        "cuts": cut_table(made),
+        "nets": net_table(made),
+        "patterns": Table.of(pattern_rows(found)),
+        "capacity": capacity_table(made),
+    }
+    every = tuple(claims(made, found, level))
+    return Result("stitch_grid", tables, arrays(made), every, notes=tuple(notes), provenance=told)
+
+
+def _notes(made: Grid, bench: Bench) -> list[str]:
+    """Say which layers were refused, and what the samples lack."""
+    notes = []
+    for net in made.nets:
+        refused = [one.layer for one in net.found if one.layer not in net.layers]
+        if refused:
+            notes.append(f"{net.name}: no clean cut at {listing(refused)}; the table of cuts says why")
+    fit, test = (set(part.y.tolist()) for part in bench.parts.values())
+    if test - fit:
+        notes.append(f"no sample of class {min(test - fit)} to match on; the data may be in order of classes")
+    odd = dict.fromkeys(row["note"] for row in made.rows if np.isnan(row["accuracy"]))
+    return notes + [f"not stitched: {one}" for one in odd]

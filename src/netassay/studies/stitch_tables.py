@@ -1,0 +1,181 @@
+"""Stitch tables: the cells of a grid as rows, as arrays with layers for axes, and what is said of each network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from netassay.cutting import Cut
+from netassay.engine import Payload
+from netassay.result import Array, Table
+from netassay.studies.stitch_asked import Net, Question
+from netassay.studies.stitch_controls import CONTROLS, ITSELF, NONE
+
+SENDER, RECEIVER = "sender layer", "receiver layer"
+MAPS = ("accuracy", "penalty", "penalty_self", "agreement", "mse", "cka", "correlation", "ood", "r2", "low", "high")
+COLUMNS = ("own", "accuracy", "low", "high", "agreement", "mse", "cka", "correlation", "ood", "r2", "madds")
+BESIDE = tuple(name for name, one in CONTROLS.items() if one.beside and name != NONE)
+ORDER = (
+    "sender", "sender_layer", "receiver", "receiver_layer", "control", "adapter", "matching", "accuracy", "low", "high",
+    "penalty", "penalty_self", "agreement", "mse", "cka", "correlation", "ood", "r2", "madds", "seconds", "seed",
+    "n_fit", "n_test", "claim", "note",
+)  # fmt: skip
+"""Columns of the table of cells."""
+Row = dict[str, Any]
+Key = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The networks, and a row for each stitch."""
+
+    senders: Sequence[Net]
+    receivers: Sequence[Net]
+    rows: list[Row]
+    pictures: Mapping[tuple[str, str, str], np.ndarray]
+
+    @property
+    def nets(self) -> list[Net]:
+        """Every network once."""
+        return list(dict.fromkeys([*self.senders, *self.receivers]))
+
+    def of(self, control: str) -> dict[Key, Row]:
+        """Return the rows of one control by their place in the grid."""
+        names = ("sender", "sender_layer", "receiver", "receiver_layer")
+        return {tuple(row[name] for name in names): row for row in self.rows if row["control"] == control}
+
+    def map(self, name: str, control: str, sender: Net, receiver: Net) -> np.ndarray:
+        """Return a number of one pair of networks, (sender layer, receiver layer); NaN where there is none."""
+        rows = self.of(control)
+        return np.array(
+            [
+                [rows.get((sender.name, i, receiver.name, j), {}).get(name, np.nan) for j in receiver.layers]
+                for i in sender.layers
+            ]
+        )
+
+
+def gathered(
+    senders: Sequence[Net], receivers: Sequence[Net], asked: Sequence[Question], found: Sequence[Payload]
+) -> Grid:
+    """Turn cells and what they gave into rows; penalties are against the receiver as it is."""
+    names = {tuple(net.named): net.name for net in (*senders, *receivers)}
+    rows: list[Row] = []
+    pictures = {}
+    for cell, given in zip(asked, found, strict=True):
+        sender, receiver = (names[tuple(cell[side])] for side in ("sender", "receiver"))
+        each = float(given["seconds"]) / len(cell["receiver_layers"])
+        for k, layer in enumerate(cell["receiver_layers"]):
+            told = {
+                "sender": sender,
+                "sender_layer": cell["sender_layer"],
+                "receiver": receiver,
+                "receiver_layer": layer,
+            }
+            how = {name: cell[name] for name in ("control", "adapter", "matching")}
+            numbers = {name: given[name][k].item() for name in COLUMNS}
+            counted = {
+                "seconds": each,
+                "seed": cell["seed"],
+                "n_fit": int(given["n_fit"]),
+                "n_test": int(given["n_test"]),
+            }
+            rows.append({**told, **how, **numbers, **counted, "claim": "", "note": str(given["note"][k])})
+        if "pictures" in given and cell["control"] == NONE:
+            pictures[sender, cell["sender_layer"], receiver] = given["pictures"]
+    _penalties(rows)
+    return Grid(senders, receivers, rows, pictures)
+
+
+def _penalties(rows: list[Row]) -> None:
+    """Add what is lost against the receiver, and against its own front with the same adapter; to each row in place."""
+    own = {row["receiver"]: row["own"] for row in rows if CONTROLS[row["control"]].receiver == ITSELF}
+    itself = {(row["receiver"], row["receiver_layer"]): row["accuracy"] for row in rows if row["control"] == "self"}
+    for row in rows:
+        del row["own"]
+        row["penalty"] = own.get(row["receiver"], np.nan) - row["accuracy"]
+        row["penalty_self"] = itself.get((row["receiver"], row["receiver_layer"]), np.nan) - row["accuracy"]
+
+
+def labels(nets: Sequence[Net]) -> list[str]:
+    """Name rows or columns; by network too where there are several."""
+    return [f"{net.name}/{layer}" if len(nets) > 1 else layer for net in nets for layer in net.layers]
+
+
+def arrays(grid: Grid) -> dict[str, Array]:
+    """Return the maps, those of each control, the self-stitches, and pictures."""
+    axes = {SENDER: labels(grid.senders), RECEIVER: labels(grid.receivers)}
+    controls = {row["control"] for row in grid.rows}
+    wanted = {name: (name, NONE) for name in MAPS}
+    wanted |= {f"accuracy/{control}": ("accuracy", control) for control in BESIDE if control in controls}
+    made = {key: Array(_whole(grid, *what), **axes) for key, what in wanted.items()}
+    if "self" in controls:
+        found = {
+            (row["receiver"], row["receiver_layer"]): row["accuracy"] for row in grid.rows if row["control"] == "self"
+        }
+        values = [found[net.name, layer] for net in grid.receivers for layer in net.layers]
+        made["self"] = Array(np.array(values), **{RECEIVER: labels(grid.receivers)})
+    return made | _pictures(grid)
+
+
+def _whole(grid: Grid, name: str, control: str) -> np.ndarray:
+    return np.block([[grid.map(name, control, one, other) for other in grid.receivers] for one in grid.senders])
+
+
+def _pictures(grid: Grid) -> dict[str, Array]:
+    """Return what stitches into a receiver's input made of the first samples: one array for each receiver."""
+    made = {}
+    for receiver in grid.receivers:
+        found = {key[:2]: values for key, values in grid.pictures.items() if key[2] == receiver.name}
+        if found:
+            values = np.stack(list(found.values()))
+            axes = {SENDER: [f"{one}/{layer}" if len(grid.senders) > 1 else layer for one, layer in found]}
+            axes |= {f"axis {k}" if k else "sample": [str(i) for i in range(n)] for k, n in enumerate(values.shape[1:])}
+            made[f"decoded/{receiver.name}"] = Array(values, **axes)
+    return made
+
+
+def cut_table(grid: Grid) -> Table:
+    """One row for each layer asked for of each network: where it stands, or why it is no place to cut at."""
+    rows = []
+    for net in grid.nets:
+        for one in net.found:
+            if isinstance(one, Cut):
+                place = (net.layers.index(one.layer) + 1) / len(net.layers)
+                shape, why = " x ".join(map(str, one.shape)), one.skips and f"allowed: {one.skips} goes around"
+                rows.append((net.name, one.layer, one.kind, shape, place, True, why, one.multiply_adds[0]))
+            else:
+                rows.append((net.name, one.layer, "", "", np.nan, False, str(one), 0))
+    names = ("net", "layer", "kind", "shape", "position", "clean", "why", "madds")
+    return Table.of([dict(zip(names, row, strict=True)) for row in rows])
+
+
+def net_table(grid: Grid) -> Table:
+    """One row for each network: what it is made from, and its accuracy on the samples judged on."""
+    known = {row["receiver"]: row["accuracy"] + row["penalty"] for row in grid.rows}
+    return Table.of(
+        [
+            {
+                "net": net.name,
+                "spec": net.source,
+                "hash": net.hash,
+                "sends": net in grid.senders,
+                "receives": net in grid.receivers,
+                "layers": len(net.layers),
+                "accuracy": known.get(net.name, np.nan),
+            }
+            for net in grid.nets
+        ]
+    )
+
+
+def capacity_table(grid: Grid) -> Table:
+    """One row for each rank that an adapter was held to."""
+    names = ("sender", "sender_layer", "receiver", "receiver_layer", "accuracy", "low", "high", "penalty", "r2")
+    rows = [row for row in grid.rows if row["control"] == "capacity"]
+    return Table.of(
+        [{"rank": int(row["adapter"].split("=")[1]), **{name: row[name] for name in names}} for row in rows]
+    )
