@@ -40,6 +40,7 @@ LABELS = (
     "flow/training",
     "similarity/start",
     "similarity/seed",
+    "stitching/seed",
     "examine",
 )
 TRAINED = "resnet[1]:width=8,input=8,channels=1"

@@ -47,9 +47,9 @@ DIRECTIONS = {
     "zoo": "errors seeds spec",
     "data": "errors seeds spec",
     "engine": "errors progress",
-    "studies": "axes capturing counting cutting data engine errors exchange flow hooks inference inits layers meanfield "
-    "measures objectives patterns progress quiet records result rules seeds shape spec stitching streams training "
-    "verdicts watching zoo",
+    "studies": "axes capturing counting cutting data engine errors exchange flow hooks inference inits layers "
+    "meanfield measures objectives patterns progress quiet records result rules seeds shape spec stitching streams "
+    "training verdicts watching zoo",
     "store": "errors result",
     "comparing": "errors inference result store",
     "figures": "errors result",
@@ -58,7 +58,8 @@ DIRECTIONS = {
     "front": "objectives report result store studies watching",
     "terminal": "report result store verdicts",
     "options": "errors store zoo",
-    "commands": "comparing data errors front objectives options quiet report result spec store studies terminal zoo",
+    "commands": "comparing data errors front objectives options quiet report result spec store studies terminal "
+    "training zoo",
     "cli": "errors",
     "testing": "rules",
     "__main__": "cli",

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
@@ -107,20 +108,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "shift",
     ),
     "similarity_trend": ("family", "spec", "size", "told", "diagonal", "triangle", "block", "flat"),
-    "stitch_grid": (
-        "control",
-        "sender_layer",
-        "receiver_layer",
-        "accuracy",
-        "low",
-        "high",
-        "penalty",
-        "agreement",
-        "mse",
-        "ood",
-        "r2",
-        "claim",
-    ),
+    "stitch_grid": ("sender_layer", "receiver_layer", "accuracy", "penalty", "agreement", "mse", "ood", "claim"),
     "checkpoints": ("checkpoint", "channels", HEALTHY, *(state.name for state in STATES), "findings"),
 }
 """Columns that a terminal shows of a study's main table; the others are in --json and --csv."""
@@ -141,6 +129,8 @@ ALSO: Mapping[str, tuple[str, ...]] = {
     "stitch_grid": ("nets",),
 }
 """Tables that a terminal shows of a study beside its main one."""
+ONLY: Mapping[str, tuple[str, str]] = {"stitch_grid": ("control", "none")}
+"""Rows of the main table that a terminal shows where others are beside them: a column, and what it holds."""
 LONG = ("largest", "best", "cells")
 """Tables of which a terminal shows the beginning."""
 FINDING = ("channel_profile", "checkpoints", "compare", "flow", "similarity_map")
@@ -173,12 +163,19 @@ def _show(result: Result, table: str) -> None:
     for name, content in result.tables.items():
         if name in (table, "totals", "backward", *ALSO.get(result.study, ())):
             columns = _columns(result, content) if name == table else ()
-            short = Table({key: values[:MOST] for key, values in content.columns.items()}) if name in LONG else content
+            short = _short(result.study, content) if name in LONG else content
             console.print(grid(name, short, columns))
             if len(short) < len(content):
                 console.print(Text(f"and {len(content) - len(short)} more rows; --csv prints all of them"))
     for note in result.notes:
         console.print(Text(f"note: {note}"))
+
+
+def _short(study: str, table: Table) -> Table:
+    """Return the beginning of a long table."""
+    column, wanted = ONLY.get(study, ("", ""))
+    rows = np.flatnonzero(table.columns[column] == wanted) if column in table.columns else np.arange(len(table))
+    return Table({key: values[rows[:MOST]] for key, values in table.columns.items()})
 
 
 def _columns(result: Result, table: Table) -> Sequence[str]:

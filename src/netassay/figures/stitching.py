@@ -41,8 +41,9 @@ def grids(results: Results, control: str | None = None) -> Figure:
         name="grids",
         title="Every layer stitched into every layer",
         healthy="Healthy: bright accuracy along the line of equal relative depth, where the random control is dark: "
-        "what the control reaches, too, was not learned by the sender. Bright accuracy at a dark distance is compatible by "
-        f"accuracy alone. Bright is good everywhere. Rows send ({senders}), columns receive ({receivers}).",
+        "what the control reaches, too, was not learned by the sender. Bright accuracy at a dark distance is "
+        "compatible by accuracy alone. Bright is good everywhere. "
+        f"Rows send ({senders}), columns receive ({receivers}).",
         kind="maps",
         wide=True,
         x=(),
@@ -170,7 +171,7 @@ def _map(rows: Sequence[str], columns: Sequence[str], cells: np.ndarray, quantit
 
 
 def pairs(results: Results, quantity: str = "accuracy") -> Figure:
-    """Draw the grid of each pair of networks beside those of the others: accuracy, penalty, accuracy/noise and so on."""
+    """Draw the grid of each pair of networks beside those of the others: accuracy, penalty, accuracy/noise, ..."""
     result = stitched(last(results), "pairs")
     known = [name for name in result.arrays if name.startswith(("accuracy", "penalty"))]
     if quantity not in known:
@@ -212,6 +213,7 @@ def _pair(
     cells = place.cells(result, quantity)[top : bottom + 1, left : right + 1]
     lines = even(place.clean[0][at[0]] - top, place.clean[1][at[1]] - left)
     title = " into ".join(who)
+    names, own = short
     return _map(
-        *short, cells, quantity, name=title, title=title, x_label="", y_label="", limits=limits, lines=tuple(lines)
+        names, own, cells, quantity, name=title, title=title, x_label="", y_label="", limits=limits, lines=tuple(lines)
     )

@@ -98,8 +98,8 @@ def _decoded(result: Result, receiver: str, array: Array) -> Figure:
     return Figure(
         name="decoded",
         title=f"What stitches into the input of {receiver} make of the same {count} samples",
-        healthy="Healthy: early layers give back the picture. A picture that is another, while the receiver still gives "
-        "the right answer, is one that the stitch has made up. Mean over channels, in the units of the data; the "
+        healthy="Healthy: early layers give back the picture. A picture that is another, while the receiver still "
+        "gives the right answer, is one that the stitch has made up. Mean over channels, in the units of the data; the "
         f"darkest and the brightest hundredth are cut.{more}",
         kind="maps",
         wide=True,

@@ -26,7 +26,8 @@ ERROR = 0.05
 class Pair:
     """What every study gets: the network before and after learning, and data; `held_out` unless it was trained on.
 
-    `training` is what was seen of the training, where there was one; `second` trains another seed in the same way.
+    `training` is what was seen of the training, where there was one; `second` gives another seed that was trained in
+    the same way; `source` is what was learned from and looked at, as it was given.
     """
 
     start: nn.Module
@@ -37,6 +38,7 @@ class Pair:
     held_out: bool = True
     training: Result | None = None
     second: Callable[[], nn.Module] | None = None
+    source: Any = None
 
 
 def compared(pair: Pair, results: Mapping[str, Result], how: str, seed: int) -> Result:

@@ -6,7 +6,7 @@ import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ from netassay.studies.init_profile import init_profile
 from netassay.studies.provenance import describe
 from netassay.studies.signal import signal
 from netassay.studies.similarity_change import similarity
+from netassay.studies.stitching_change import stitching
 from netassay.studies.summary import summary
 from netassay.studies.twins import settle, untrained
 from netassay.zoo import build, built, placed
@@ -103,6 +104,7 @@ STUDIES: tuple[Callable[[Pair], Mapping[str, Result]], ...] = (
     _signal,
     _flow,
     similarity,
+    stitching,
 )
 """What is asked of the pair, in this order; a study joins by a line here."""
 
@@ -162,8 +164,9 @@ def _pair(keep: Keep, plan: Plan, learn: Data, test: Data) -> tuple[Pair, str]:
     settle(start, learn)
     with_what = f"SGD, {plan.epochs} epochs, batch {plan.batch_size}, rate {plan.lr:g}, seed {plan.seed}"
     seen = "" if learn is not test else "; it is looked at with the samples it learned from"
-    again = partial(_again, plan, learn, test) if plan.second else None
-    pair = Pair(start, end, *rest, held_out=learn is not test, training=watched, second=again)
+    again = cache(partial(_again, plan, learn, test)) if plan.second else None
+    source = plan.data if isinstance(plan.data, str) else learn
+    pair = Pair(start, end, *rest, held_out=learn is not test, training=watched, second=again, source=source)
     return pair, f"{START}: initialised; {END}: trained on {learn.spec} ({with_what}){seen}"
 
 

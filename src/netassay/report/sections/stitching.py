@@ -63,14 +63,15 @@ WORDS = {
     "stitch": "The front of one network (the sender) up to a layer, an adapter, and what follows a layer of another "
     "(the receiver). Both halves are frozen and in eval mode; only the adapter is fitted, on other samples than it is "
     "judged by.",
-    "compatible": "A stitch answers right more often than its random control. It speaks of what the receiver can use, "
-    "with this adapter, and not of whether the layers carry the same: networks of other tasks, and clustered noise, "
-    "stitch into a trained receiver, too (Smith, Mannering & Marcu 2025).",
+    "compatible": "A stitch answers right more often than every control that was run at its place. It speaks of what "
+    "the receiver can use with this adapter, not of whether the layers carry the same: networks of other tasks, and "
+    "clustered noise, stitch into a trained receiver, too (Smith, Mannering & Marcu 2025).",
     "penalty": "Accuracy of the receiver as it is, less that of the stitch; penalty self is less that of the "
     "receiver's own layer through the same adapter.",
     "random sender, random receiver": "The same stitch with every parameter and buffer of one network drawn anew. "
     "What it reaches, the sender (or the receiver) need not have learned.",
-    "noise sender, shuffled labels": "Features that carry the class and nothing else; and labels in another order.",
+    "noise sender, shuffled labels": "Features that know the class and nothing else; and an adapter matched to other "
+    "samples than it is judged by.",
     "agreement": "Share of samples to which the stitch gives the receiver's own answer.",
     "representation distance": "Squared error between what the receiver gets and what it would have had there, over "
     "that of a constant: 0 is what it expects, 1 no nearer than the mean. Compatible at a far distance is a stitch "

@@ -1,0 +1,42 @@
+"""Stitching, examined: which layers of a network are compatible with what follows in a second seed of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from netassay.errors import BadInput
+from netassay.layers import named_layers
+from netassay.result import Result
+from netassay.studies.change import END, Pair
+from netassay.studies.channel_streams import ACTIVATIONS
+from netassay.studies.similarity_change import NAMES
+from netassay.studies.stitch_grid import stitch_grid
+
+LAYERS, FIT, SAMPLES = 5, 500, 500
+"""Activations that are stitched, and samples: enough to tell most stitches from their control in a second or two."""
+CONTROLS = ("random_sender",)
+
+
+def stitching(pair: Pair) -> Mapping[str, Result]:
+    """Stitch the network into a second seed, where one was trained; where that cannot be done say why."""
+    if pair.second is None:
+        return {}
+    try:
+        made = stitch_grid(
+            {END: pair.end}, {NAMES["seed"]: pair.second()}, pair.source, layers=_few(pair), controls=CONTROLS,
+            fit=FIT, samples=SAMPLES,
+        )  # fmt: skip
+    except BadInput as reason:
+        made = Result("stitch_grid", notes=(f"no grid: {reason.found}",))
+    return {"stitching/seed": made}
+
+
+def _few(pair: Pair) -> list[str] | None:
+    """Return patterns of a few activations from input to output, unless layers were asked for."""
+    if pair.layers is not None:
+        return [pair.layers] if isinstance(pair.layers, str) else list(pair.layers)
+    names = [one.name for one in named_layers(pair.end) if isinstance(one.module, ACTIVATIONS)]
+    few = min(LAYERS, len(names))
+    chosen = [names[round((i + 1) * len(names) / few) - 1] for i in range(few)]
+    return [f"re:{re.escape(name)}" for name in chosen] or None
