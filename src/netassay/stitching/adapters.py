@@ -119,7 +119,7 @@ def affine() -> Recipe:
 def conv() -> Recipe:
     """A k x k convolution of stride k downwards, k the ratio of sizes; `affine` where nothing is made smaller.
 
-    In closed form, too: its rows are patches, of C k^2 values each.
+    In closed form, too: its rows are patches. Wide layers are made smaller by means first (see `Arrange`).
     """
     return replace(affine(), title="affine map of patches", patches=True)
 
