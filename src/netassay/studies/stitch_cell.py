@@ -107,6 +107,7 @@ class Work:
         self.bench, self.asked, self.sender, self.receiver = bench, asked, sender, receiver
         self.variant, self.layer = CONTROLS[asked["control"]].sender, asked["sender_layer"]
         self.shape = sender.cuts[self.layer].shape
+        self.recipe = adapter(asked["adapter"], (1,), (1,)).recipe
         self.pictures: Payload = {}
 
     def matched(self) -> dict[str, Matched]:
@@ -137,24 +138,27 @@ class Work:
         """Return what is sent."""
         return self.bench.sent(self.sender, self.variant, self.layer, part)
 
-    def sums(self, layers: Sequence[str]) -> NormalEquations:
-        """Pass once over what is sent and what all these layers expect."""
-        sums = NormalEquations(self.shape, {layer: self.to(layer) for layer in layers})
+    def sums(self, layers: Sequence[str]) -> NormalEquations | None:
+        """Pass once over what is sent and what all these layers expect; None: the adapter has no closed form."""
+        if self.recipe.solve is None:
+            return None
+        shapes = {layer: self.to(layer) for layer in layers}
+        sums = NormalEquations(self.shape, shapes, patches=self.recipe.patches)
         own = [self.own(layer, "fit") for layer in layers]
         for batch, *expected in zip(self.sent("fit"), *own, strict=True):
             sums.add(batch, dict(zip(layers, expected, strict=True)))
         return sums
 
-    def match(self, layer: str, sums: NormalEquations) -> Matched:
+    def match(self, layer: str, sums: NormalEquations | None) -> Matched:
         """Solve, and train on where that is asked for."""
         asked, r2, madds = self.asked, math.nan, 0
         try:
             made = adapter(asked["adapter"], self.shape, self.to(layer), seed=asked["seed"])
-            if made.recipe.solve is not None:
+            if sums is not None:
                 found = made.solve(sums.of(layer), asked["ridge"])
                 C, D = found.weight.shape[::-1]
                 r2, madds = found.r2, found.madds + found.n * C * (C + D)
-            if asked["matching"] != CLOSED and made.recipe.trained:
+            if asked["matching"] != CLOSED and self.recipe.trained:
                 madds += self.trained(layer, made)
         except BadInput as error:
             return Matched(None, math.nan, 0, f"{error.asked}: {error.found}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import IO
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,77 +15,72 @@ from torch import Tensor
 from netassay.errors import BadInput
 
 
-class Kept:
-    """Batches that can be passed over again and again; none of them may be changed in place."""
+class Away(NamedTuple):
+    """Where a batch lies in the file."""
 
-    def __init__(self) -> None:
-        self._held: list[Tensor] = []
-        self._file: IO[bytes] | None = None
-        self._shapes: list[tuple[torch.dtype, torch.Size]] = []
+    start: int
+    dtype: torch.dtype
+    shape: torch.Size
 
-    @property
-    def held(self) -> int:
-        """Bytes in memory."""
-        return sum(batch.nbytes for batch in self._held)
 
-    def add(self, batch: Tensor) -> None:
-        """Take in a batch."""
-        self._shapes.append((batch.dtype, batch.shape))
-        if self._file is None:
-            self._held.append(batch)
-        else:
-            self._write(batch)
+class Store:
+    """Activations made once each; the ones used last stay in memory, at most `budget` bytes of them.
 
-    def spill(self) -> None:
-        """Move all to a file without a name: the system takes it back whatever ends this process."""
+    The others go to one file without a name, which the system takes back whatever ends this process.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.budget, self.held, self.peak = budget, 0, 0
+        self._known: OrderedDict[Hashable, list[Tensor | Away]] = OrderedDict()
         self._file = tempfile.TemporaryFile(prefix="netassay-")  # noqa: SIM115
-        for batch in self._held:
-            self._write(batch)
-        self._held = []
+        weakref.finalize(self, self._file.close)
 
-    def _write(self, batch: Tensor) -> None:
-        assert self._file is not None
+    def get(self, key: Hashable, make: Callable[[], Iterable[Tensor]]) -> Kept:
+        """Return what was kept under a name; make it at the first time."""
+        if key not in self._known:
+            batches: list[Tensor | Away] = []
+            for batch in make():
+                self._room(batch.nbytes, batches)
+                batches.append(batch if self.held + batch.nbytes <= self.budget else self._write(batch))
+                self.held += batch.nbytes if isinstance(batches[-1], Tensor) else 0
+                self.peak = max(self.peak, self.held)
+            self._known[key] = batches
+        self._known.move_to_end(key)
+        return Kept(self, self._known[key])
+
+    def _room(self, size: int, mine: list[Tensor | Away]) -> None:
+        """Move what was used longest ago to the file, until there is room."""
+        for batches in (*self._known.values(), mine):
+            for k, batch in enumerate(batches):
+                if self.held + size <= self.budget:
+                    return
+                if isinstance(batch, Tensor):
+                    batches[k] = self._write(batch)
+                    self.held -= batch.nbytes
+
+    def _write(self, batch: Tensor) -> Away:
         try:
+            start = self._file.seek(0, 2)
             self._file.write(batch.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
             self._file.flush()
         except OSError as error:
             found = f"{tempfile.gettempdir()} takes no more ({error.strerror})"
             raise BadInput("activations beyond the budget", found, "a larger memory=, or TMPDIR on a disk") from error
+        return Away(start, batch.dtype, batch.shape)
+
+    def read(self, at: Away) -> Tensor:
+        """Return a batch from the file."""
+        self._file.seek(at.start)
+        read = np.frombuffer(bytearray(self._file.read(at.dtype.itemsize * at.shape.numel())), np.uint8)
+        return torch.from_numpy(read).view(at.dtype).reshape(at.shape)
+
+
+class Kept:
+    """Batches that can be passed over again and again; none of them may be changed in place."""
+
+    def __init__(self, store: Store, batches: list[Tensor | Away]) -> None:
+        self._store, self._batches = store, batches
 
     def __iter__(self) -> Iterator[Tensor]:
-        if self._file is None:
-            yield from self._held
-            return
-        start = 0
-        for dtype, shape in self._shapes:
-            size = dtype.itemsize * shape.numel()
-            self._file.seek(start)
-            read = np.frombuffer(bytearray(self._file.read(size)), np.uint8)
-            start += size
-            yield torch.from_numpy(read).view(dtype).reshape(shape)
-
-
-class Store:
-    """Activations made once each; the ones used last stay in memory, at most `budget` bytes of them."""
-
-    def __init__(self, budget: int) -> None:
-        self.budget, self.peak = budget, 0
-        self._known: dict[Hashable, Kept] = {}
-        self._inside: OrderedDict[Hashable, Kept] = OrderedDict()
-
-    def get(self, key: Hashable, make: Callable[[], Iterable[Tensor]]) -> Kept:
-        """Return what was kept under a name; make it at the first time."""
-        if key not in self._known:
-            kept = self._inside[key] = Kept()
-            for batch in make():
-                kept.add(batch)
-                self._shrink()
-            self._known[key] = kept
-        if key in self._inside:
-            self._inside.move_to_end(key)
-        return self._known[key]
-
-    def _shrink(self) -> None:
-        while self._inside and (held := sum(kept.held for kept in self._inside.values())) > self.budget:
-            self._inside.popitem(last=False)[1].spill()
-        self.peak = max(self.peak, held if self._inside else 0)
+        for batch in self._batches:
+            yield batch if isinstance(batch, Tensor) else self._store.read(batch)

@@ -1,0 +1,230 @@
+"""Stitch grid: every cell is what its definition says, wherever and in whatever order it ran."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from netassay.data import load_data, splits
+from netassay.inference import fisher_tail
+from netassay.patterns import pattern
+from netassay.studies.stitch_grid import stitch_grid
+from netassay.zoo import built
+from tests.reference import stitching as slow
+from tests.stitches import trained  # noqa: F401
+
+DATA, HOW = "digits:size=8", {"fit": 300, "samples": 200}
+LAYERS = ["act1", "act2", "act3"]
+
+
+@pytest.fixture(scope="module")
+def grid(trained):  # noqa: F811
+    """Two perceptrons into each other and themselves, all controls."""
+    return stitch_grid({name: trained[name] for name in "ab"}, data=DATA, **HOW)
+
+
+def loaded(spec):
+    learn, _ = splits(DATA)
+    return built(spec, learn.input_shape, learn.classes).eval()
+
+
+def sequence(model, layer):
+    """A perceptron up to a layer and behind it."""
+    names = [name for name, _ in model.named_children()]
+    at = names.index(layer) + 1
+    return torch.nn.Sequential(*list(model)[:at]), torch.nn.Sequential(*list(model)[at:])
+
+
+@torch.no_grad()
+def by_hand(sender, i, receiver, j, ridge):
+    """Accuracy, agreement, R2 of a stitch of perceptrons by numpy's least squares, from the definition."""
+    learn, test = splits(DATA)
+    (x, _), (held, y) = first(learn, 300), first(test, 200)
+    (front, _), (own, rest) = sequence(sender, i), sequence(receiver, j)
+    sent, wanted = front(x).double().numpy(), own(x).double().numpy()
+    weight, bias = slow.affine(sent, wanted, ridge)
+    stitched = torch.tensor(front(held).double().numpy() @ weight.T + bias).float()
+    answers, owns = rest(stitched).argmax(1), receiver(held).argmax(1)
+    return (
+        float((answers == y).double().mean()),
+        float((answers == owns).double().mean()),
+        slow.r2(sent, wanted, weight, bias),
+        float((owns == y).double().mean()),
+    )
+
+
+def first(data, n):
+    batches = list(data.first(n))
+    return torch.cat([one.x for one in batches]), torch.cat([one.y for one in batches])
+
+
+def test_a_cell_is_what_its_definition_says(trained):  # noqa: F811
+    """Front of one, least squares by numpy, rest of the other: the same accuracy, agreement, R2 and penalties."""
+    nets = {name: loaded(trained[name]) for name in "ab"}
+    found = stitch_grid({"a": trained["a"]}, {"b": trained["b"]}, DATA, ridge=1e-6, controls=["self"], **HOW)
+    for row in found.table("cells"):
+        if row["control"] == "none":
+            place = (nets["a"], row["sender_layer"], nets["b"], row["receiver_layer"])
+            accuracy, agreement, r2, own = by_hand(*place, 1e-6)
+            itself = by_hand(nets["b"], row["receiver_layer"], nets["b"], row["receiver_layer"], 1e-6)[0]
+            assert (row["accuracy"], row["agreement"]) == (accuracy, agreement)
+            assert row["r2"] == pytest.approx(r2, abs=1e-9)
+            assert row["penalty"] == pytest.approx(own - accuracy, abs=1e-12)
+            assert row["penalty_self"] == pytest.approx(itself - accuracy, abs=1e-12)
+            assert (row["n_fit"], row["n_test"]) == (300, 200)
+
+
+def test_a_network_is_compatible_with_itself(grid):
+    """Nothing between equal halves changes no answer; the controls are there, and far below."""
+    rows = [row for row in grid.table("cells") if row["control"] == "identity"]
+    assert len(rows) == 6
+    for row in rows:
+        assert (row["penalty"], row["agreement"], row["mse"], row["ood"]) == (0, 1, 0, 0.5)
+    accuracy = np.asarray(grid.array("accuracy"))
+    for control in ("random_sender", "random_receiver", "shuffled"):
+        beside = np.asarray(grid.array(f"accuracy/{control}"))
+        assert np.isfinite(beside).all()
+        assert np.median(accuracy - beside) > 0
+    assert np.asarray(grid.array("accuracy/shuffled")).max() < 0.4
+    assert np.asarray(grid.array("accuracy/random_receiver")).max() < 0.6
+
+
+def test_arrays_and_tables_tell_the_same(grid):
+    """A cell stands at its labels in every array; all pairs are there, networks with themselves too."""
+    labels = [f"{net}/{layer}" for net in "ab" for layer in LAYERS]
+    assert grid.array("accuracy").axes == {"sender layer": tuple(labels), "receiver layer": tuple(labels)}
+    for row in grid.table("cells"):
+        at = tuple(labels.index(f"{row[side]}/{row[f'{side}_layer']}") for side in ("sender", "receiver"))
+        if row["control"] == "none":
+            for name in ("accuracy", "penalty", "penalty_self", "agreement", "mse", "cka", "ood", "r2", "low", "high"):
+                assert grid.array(name)[at] == row[name]
+        elif f"accuracy/{row['control']}" in grid.arrays:
+            assert grid.array(f"accuracy/{row['control']}")[at] == row["accuracy"]
+        elif row["control"] == "self":
+            assert grid.array("self")[at[1]] == row["accuracy"]
+    assert {row["net"]: row["layers"] for row in grid.table("nets")} == {"a": 3, "b": 3}
+    assert {(row["sender"], row["receiver"]) for row in grid.table("capacity")} == {(a, b) for a in "ab" for b in "ab"}
+    assert [row["rank"] for row in grid.table("capacity")][:4] == [1, 2, 4, 8]
+    full = [row["accuracy"] for row in grid.table("capacity") if row["rank"] == 10]
+    assert full == [grid.array("accuracy")[1 + 3 * i, 1 + 3 * j] for j in (0, 1) for i in (0, 1)]
+
+
+def test_what_is_claimed_of_a_cell(grid):
+    """Compatible: above the highest control by Fisher's test, Holm over the cells of the pair; controls beside it."""
+    rows = {
+        tuple(row[name] for name in ("sender", "sender_layer", "receiver", "receiver_layer", "control")): row
+        for row in grid.table("cells")
+    }
+    names = ("random_sender", "noise", "shuffled", "random_receiver")
+    for pair in [(a, b) for a in "ab" for b in "ab"]:
+        cells = [key[:4] for key in rows if key[::2] == (*pair, "none")]
+        assert len(cells) == 9
+        p = {}
+        for key in cells:
+            beside = {name: rows[(*key, name)]["accuracy"] for name in names}
+            best, mine = max(beside.values()), rows[(*key, "none")]
+            p[key] = fisher_tail(round(200 * mine["accuracy"]), 200, round(200 * best), 200)
+            assert all(f"{name} {value:.3f}" in mine["claim"] for name, value in beside.items())
+            assert f"penalty {mine['penalty']:.3f}" in mine["claim"]
+        worst = 0.0
+        for rank, key in enumerate(sorted(cells, key=p.get)):
+            worst = max(worst, p[key] * (9 - rank))
+            assert rows[(*key, "none")]["claim"].startswith("compatible (") == (worst <= 0.05)
+    statements = [claim.statement for claim in grid.claims]
+    assert any("a into b: most cells are compatible beyond every control" in one for one in statements)
+    assert any("accuracy says compatible and representation distance says no" in one for one in statements)
+    assert not any("similar" in one for one in statements)
+
+
+def test_where_accuracy_and_representation_disagree_is_counted(grid):
+    """The share of compatible cells whose distances say no, by the limits in the statement."""
+    for claim in [one for one in grid.claims if "representation distance says no" in one.statement]:
+        pair = claim.statement.split(":")[0].split(" into ")
+        cells = [row for row in grid.table("cells") if row["control"] == "none"]
+        rows = [row for row in cells if [row["sender"], row["receiver"]] == pair]
+        hits = [row for row in rows if row["claim"].startswith("compatible")]
+        no = [row for row in hits if row["mse"] > 0.5 or row["cka"] < 0.5 or row["ood"] > 0.95]
+        assert (claim.n, claim.effect) == (len(hits), len(no) / len(hits))
+        assert [row for row in rows if "the representation says no" in row["note"]] == no
+
+
+def test_patterns_are_those_of_the_maps(grid):
+    """The table has what `patterns.pattern` makes of a pair's accuracies."""
+    block = np.asarray(grid.array("accuracy"))[:3, 3:]
+    told = pattern(block)
+    every = grid.table("patterns")
+    rows = [row for row in every if (row["sender"], row["receiver"], row["measure"]) == ("a", "b", "accuracy")]
+    assert [row["index"] for row in rows] == [row["index"] for row in told.rows]
+    assert {row["measure"] for row in grid.table("patterns")} == {"accuracy", "penalty"}
+
+
+def test_skips_are_refused_by_name_unless_allowed(trained):  # noqa: F811
+    """Layers inside a residual block are named as no place to cut at; allowed, the skip is the receiver's own."""
+    how = {"data": DATA, "layers": ["relu", "layer1.0.conv1", "layer2.0"], "controls": ["identity"], **HOW}
+    refused = stitch_grid({"r": trained["r"]}, **how)
+    assert refused.array("accuracy").shape == (2, 2)
+    (row,) = [row for row in refused.table("cuts") if not row["clean"]]
+    assert row["layer"] == "layer1.0.conv1"
+    assert "the skip of layer1.0 goes around it" in row["why"]
+    assert "r: no clean cut at 'layer1.0.conv1'" in refused.notes[0]
+    allowed = stitch_grid({"r": trained["r"]}, allow_skips=True, **how)
+    assert allowed.array("accuracy").shape == (3, 3)
+    same = {row["sender_layer"]: row for row in allowed.table("cells") if row["control"] == "identity"}
+    assert {(row["agreement"], row["mse"]) for row in same.values()} == {(1, 0)}
+    np.testing.assert_array_equal(allowed.array("accuracy")[::2, ::2], refused.array("accuracy"))
+
+
+def test_training_goes_on_from_the_closed_form(trained):  # noqa: F811
+    """Trained stitches cost more, are seldom worse, and have the R2 of the closed form they began at."""
+    how = {"data": DATA, "layers": "act2", "controls": False, **HOW}
+    plain, task, soft = (
+        stitch_grid({"a": trained["a"]}, {"b": trained["b"]}, matching=matching, epochs=3, lr=1e-2, **how).table(
+            "cells"
+        )[0]
+        for matching in ("closed_form", "task", "soft")
+    )
+    for row in (task, soft):
+        assert row["r2"] == plain["r2"]
+        assert row["madds"] > 3 * plain["madds"]
+        assert row["accuracy"] > plain["accuracy"] - 0.05
+        assert row["mse"] != plain["mse"]
+    scratch = stitch_grid({"r": trained["r"]}, matching="task", adapter="bn_conv_bn", **{**how, "layers": "layer*.0"})
+    assert np.isfinite(scratch.array("accuracy")).all()
+    assert np.isnan(scratch.array("r2")).all()
+
+
+def test_stitches_into_the_input_make_pictures(trained):  # noqa: F811
+    """The layer "" is the input: what arrives there is kept, in the input's shape."""
+    how = {"layers": "layer*.0", "receiver_layers": ["", "relu"], "controls": False, **HOW}
+    found = stitch_grid({"r": trained["r"]}, data=DATA, **how)
+    assert found.array("accuracy").axes["receiver layer"] == ("", "relu")
+    assert found.array("decoded/r").shape == (2, 4, 1, 8, 8)
+    assert found.array("decoded/r").axes["sender layer"] == ("layer1.0", "layer2.0")
+
+
+def test_a_stitch_that_cannot_be_made_says_why(trained):  # noqa: F811
+    """Layers of other shapes have no identity between them; the other cells are there."""
+    found = stitch_grid({"a": trained["a"]}, data=DATA, adapter="identity", controls=False, **HOW)
+    accuracy = np.asarray(found.array("accuracy"))
+    assert np.isfinite(np.diag(accuracy)).all()
+    assert np.isnan(accuracy[0, 1])
+    row = next(row for row in found.table("cells") if np.isnan(row["accuracy"]))
+    assert "from vector of 12 to vector of 10: their shapes differ" in row["note"]
+    assert row["claim"].startswith("not judged")
+    assert any("their shapes differ" in note for note in found.notes)
+
+
+@pytest.mark.slow
+def test_known_nets_give_known_numbers(shared):
+    """Two public nets of other seeds: accuracies and R2 of the closed form, made by numpy from the definition."""
+    parts = []
+    for name, n in (("train", 1000), ("test", 2000)):
+        path = shared / "cifar10-jpeg" / f"{name}.parquet"
+        parts.append(first(load_data(f"parquet:{path},normalize=cifar10,split=all", batch_size=250), n))
+    data = tuple(torch.cat(both) for both in zip(*parts, strict=True))
+    nets = {str(i): f"tiny10:weights={shared / 'tiny10' / f'tiny10-{i}.safetensors'}" for i in (0, 1)}
+    how = {"layers": ["relu1", "relu4", "relu8"], "ridge": 0, "controls": False, "fit": 1000, "samples": 2000}
+    found = stitch_grid({"0": nets["0"]}, {"1": nets["1"]}, data, **how)
+    assert np.diag(found.array("accuracy")) == pytest.approx([0.7440, 0.6115, 0.7575], abs=0.005)
+    assert np.diag(found.array("r2")) == pytest.approx([0.8178, 0.4370, 0.4268], abs=0.003)
