@@ -29,7 +29,7 @@ def stitch_grid(
     """
     draw = np.random.default_rng(seed)
     asked = (tuple(layers), tuple(below if below is not None else layers))
-    names = tuple(tuple(layer for layer in own if layer != INSIDE) for own in asked)
+    names = tuple(tuple(layer for layer in own if not layer.endswith(INSIDE)) for own in asked)
     labels = [_labels(side, own) for side, own in zip(nets, names, strict=True)]
     at = [np.tile((np.arange(len(own)) + 1) / len(own), len(side)) for side, own in zip(nets, names, strict=True)]
     values = _values(draw, at[0][:, None], at[1][None], controls)
@@ -131,7 +131,7 @@ def _itself(nets, names):
 
 
 def _cuts(net, layers):
-    clean = [layer for layer in layers if layer != INSIDE]
+    clean = [layer for layer in layers if not layer.endswith(INSIDE)]
     for layer in layers:
         why = "" if layer in clean else f"{layer}: the skip of layer1.0 goes around it, from conv1; cut at layer1.0"
         place = (clean.index(layer) + 1) / len(clean) if layer in clean else np.nan

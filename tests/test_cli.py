@@ -60,11 +60,13 @@ COMMANDS = {
     "examine": ["examine", NET, "--data", "digits", "--epochs", "1"],
     "compare": ["compare", "runs/a", "runs/b"],
     "similarity": ["similarity", NET, "mlp[8]", "--data", DATA, "--permutations", "40"],
+    "stitch": ["stitch", NET, "mlp[8]", "--data", DATA, "--train", "1", "--ranks", "2"],
 }
 FIRST = {
     "init": ("scheme", {"orthogonal", "zeros"}),
     "compare": ("table", {"made/layers"}),
     "similarity": ("of", {"a", "b"}),
+    "stitch": ("sender", {NET}),
 }
 """The first column of a command's main table, and what is in it; of the others the layers."""
 

@@ -21,6 +21,8 @@ from netassay.studies.twins import untrained
 from netassay.testing import check_quiet
 
 N = 12
+BESIDE = ("noise", "shuffled", "identity", "self", "capacity")
+"""Controls of a stitch grid that draw no network anew, which refuses buffers that nothing resets."""
 
 
 class Fuse(torch.autograd.Function):
@@ -151,6 +153,12 @@ ENTRIES = {
     ),
     "similarity_map of itself": (
         lambda net, source, loss, folder: na.similarity_map(net, data=source, twin=True, permutations=5),
+        FORWARD,
+    ),
+    "stitch_grid": (
+        lambda net, source, loss, folder: na.stitch_grid(
+            net, untrained(net)[0], source, layers=["conv", "act"], fit=6, samples=6, controls=BESIDE
+        ),
         FORWARD,
     ),
     "watch": (opened, ()),

@@ -123,13 +123,13 @@ SIZES = {
     "one layer": lambda: similar.trend({"mlp": {"mlp[4]": 1, "mlp[5]": 1}, "cnn": {"cnn": 1}}),
 }
 STITCHED = {
-    "plain": lambda: stitched.stitch_grid(nets=(("p", "q"), ("r",))),
-    "weird names": lambda: stitched.stitch_grid(ODD, nets=((WEIRD[0], "b"), (WEIRD[2],))),
-    "silent": lambda: stitched.stitch_grid(controls=(), nets=(("p", "q"), ("r",))),
+    "plain": lambda: stitched.stitch_grid(nets=(("p", "q"), ("r",)), pictures=2),
+    "weird names": lambda: stitched.stitch_grid(ODD, nets=((WEIRD[0], "b"), (WEIRD[2],)), pictures=1),
+    "silent": lambda: stitched.stitch_grid(controls=(), nets=(("p", "q"), ("r",)), pictures=2),
     "not a number": lambda: stitched.undone(
-        stitched.stitch_grid((*stitched.LAYERS, stitched.INSIDE), nets=(("p",), ("q", "r")))
+        stitched.stitch_grid((*stitched.LAYERS, stitched.INSIDE), nets=(("p",), ("q", "r")), pictures=2)
     ),
-    "one layer": lambda: stitched.stitch_grid(("fc",), nets=(("p", "q"), ("r",))),
+    "one layer": lambda: stitched.stitch_grid(("fc",), nets=(("p", "q"), ("r",)), pictures=2),
 }
 
 

@@ -18,6 +18,7 @@ from netassay.data import Data, splits
 from netassay.errors import BadInput
 from netassay.options import MADE, SHOWN, AtOnce, Made, Numbers, Patterns, Shown
 from netassay.spec import parse
+from netassay.studies.forward import tried
 from netassay.studies.stitch_grid import stitch_grid
 from netassay.zoo import build, fitted, placed
 
@@ -126,6 +127,7 @@ def _network(
     fitting = str(fitted(parse(spec), learn.input_shape, learn.classes))
     model = placed(build(fitting, weights=weights, seed=seed), made.device)
     if train and not _weighted(spec, weights):
+        tried(model, learn)
         training.train(model, learn, epochs=train, seed=seed)
     if place is None:
         return model

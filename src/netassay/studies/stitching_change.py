@@ -13,8 +13,8 @@ from netassay.studies.channel_streams import ACTIVATIONS
 from netassay.studies.similarity_change import NAMES
 from netassay.studies.stitch_grid import stitch_grid
 
-LAYERS, FIT, SAMPLES = 5, 500, 500
-"""Activations that are stitched, and samples: enough to tell most stitches from their control in a second or two."""
+LAYERS, FIT, SAMPLES = 4, 300, 360
+"""Activations that are stitched, and samples: enough to tell most stitches from their control in a few seconds."""
 CONTROLS = ("random_sender",)
 
 
