@@ -1,0 +1,136 @@
+"""Which layers of small networks are compatible: triangle or diagonal, controls and distances side by side.
+
+Digits of 16 pixels, narrow networks, three seeds of each, every ordered pair of seeds, block by block, matched in
+closed form. A triangle on the side "columns before rows" is that of Hernandez et al. 2022: a layer goes into every
+receiver's layer that is proportionally earlier, j/J <= i/I. Started again with the same folder, what is done is not run
+again; --data parquet:PATH takes images of your own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import save_model
+
+from netassay.data import splits
+from netassay.studies.stitch_grid import stitch_grid
+from netassay.training import evaluate, train
+from netassay.zoo import built
+
+RESIDUAL = ["relu", r"re:layer\d\.\d+", "avgpool"]
+DENSE = ["features.conv0", "features.denseblock?", "features.transition?", "features.norm5", "avgpool"]
+NETS = {
+    "resnet[1,1,1,1]:width=8": RESIDUAL,
+    "resnet[1,2,2,2]:width=8": RESIDUAL,
+    "resnet[2,2,2,2]:width=8": RESIDUAL,
+    "resnet[2,2,2,2]:width=8,skip=none": RESIDUAL,
+    "densenet[3,3,3]:growth=6,skip=all": DENSE,
+    "densenet[3,3,3]:growth=6,skip=end": DENSE,
+    "densenet[3,3,3]:growth=6,skip=none": DENSE,
+    "resnet[2,3,5,2]:width=8": RESIDUAL,
+}
+BESIDE = ("random_sender", "random_receiver", "noise", "shuffled")
+TRIANGLE = "columns before rows"
+
+
+def trained(folder, spec, data, seed, epochs):
+    """Train a network, or take it from where it lies; return a spec that loads it, and its accuracy."""
+    learn, test = splits(data, batch_size=64)
+    model = built(spec, learn.input_shape, learn.classes, seed=seed)
+    file = folder / f"{spec.translate(str.maketrans('[]:,=', '-----'))}-{seed}.safetensors"
+    whole = f"{spec},weights={file}"
+    if not file.exists():
+        train(model, learn, epochs=epochs, lr=3e-3, schedule="cosine", seed=seed)
+        save_model(model, str(file))
+    return whole, evaluate(built(whole, learn.input_shape, learn.classes), test).accuracy
+
+
+def told(result):
+    """Return the pattern over pairs of different networks, and what is beside it, as numbers."""
+    cells = [row for row in result.table("cells") if row["sender"] != row["receiver"]]
+    rows = [row for row in cells if row["control"] == "none"]
+    hits = [row for row in rows if row["claim"].startswith("compatible")]
+    names = ("triangle", "diagonal", "block", "flat")
+    every = [row for row in result.table("patterns") if (row["sender"], row["measure"]) == ("all", "accuracy")]
+    u = {net["net"]: net["layers"] for net in result.table("nets")}
+    place = {(cut["net"], cut["layer"]): cut["position"] for cut in result.table("cuts") if cut["clean"]}
+    early = [
+        place[row["receiver"], row["receiver_layer"]] <= place[row["sender"], row["sender_layer"]] + 1e-9
+        for row in rows
+    ]
+    accuracy = np.array([row["accuracy"] for row in rows])
+    return {
+        "layers": max(u.values()),
+        "patterns": {row["pattern"]: row for row in every if row["pattern"] in names},
+        "name": next((row["pattern"] for row in every if row["told"]), "not known"),
+        "side": next((row["side"] for row in every if row["told"]), ""),
+        "earlier": float(accuracy[early].mean()),
+        "later": float(accuracy[~np.array(early)].mean()),
+        "beside": {one: float(np.mean([row["accuracy"] for row in cells if row["control"] == one])) for one in BESIDE},
+        "means": {one: float(np.nanmean([row[one] for row in rows])) for one in ("mse", "cka", "ood", "penalty")},
+        "cells": len(rows),
+        "compatible": len(hits),
+        "against": sum("the representation says no" in row["note"] for row in hits),
+    }
+
+
+def shown(spec, accuracy, one, seconds):
+    """Print one specification."""
+    print(f"{spec}: {one['layers']} layers, accuracy {accuracy:.3f}, {one['cells']} cells, {seconds:.0f} s")
+    for name, row in one["patterns"].items():
+        mark = f"  <- {one['side'] or 'told'}" if row["told"] else ""
+        print(f"    {name:<9}{row['index']:7.3f} ({row['low']:6.3f} to {row['high']:6.3f}), p {row['p']:.3f}{mark}")
+    controls = ", ".join(f"{name} {value:.3f}" for name, value in one["beside"].items())
+    print(f"    accuracy into earlier layers {one['earlier']:.3f}, into later {one['later']:.3f}; controls: {controls}")
+    distances = ", ".join(f"{name} {value:.3f}" for name, value in one["means"].items())
+    print(f"    mean {distances}")
+    print(
+        f"    compatible {one['compatible']} of {one['cells']}; of these the representation says no at {one['against']}\n"
+    )
+
+
+def said(found):
+    """Say in one paragraph what holds."""
+    kinds = {spec: f"a {one['name']}{' (' + one['side'] + ')' if one['side'] else ''}" for spec, one in found.items()}
+    listed = "; ".join(f"{spec} {kind}" for spec, kind in kinds.items())
+    upper = sum(one["earlier"] > one["later"] for one in found.values())
+    cells, hits, no = (sum(one[name] for one in found.values()) for name in ("cells", "compatible", "against"))
+    best = max(max(one["beside"].values()) for one in found.values())
+    return (
+        f"By accuracy of closed-form stitches between seeds: {listed}. In {upper} of {len(found)} kinds of network a "
+        f"layer goes into proportionally earlier layers (j/J <= i/I) with a higher accuracy than into later ones. Of "
+        f"{cells} cells {hits} are compatible beyond every control (the highest mean of a control is {best:.3f}); at "
+        f"{no} of these the distance to what the receiver expects says no: accuracy alone would have called them "
+        f"compatible."
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("specs", nargs="*", default=list(NETS))
+    parser.add_argument("--data", default="digits:size=16")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--fit", type=int, default=500)
+    parser.add_argument("--samples", type=int, default=360)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--adapter", default="affine")
+    parser.add_argument("--matching", default="closed_form")
+    parser.add_argument("--ledgers", type=Path, help="a folder that keeps networks and what is done")
+    options = parser.parse_args()
+    folder, found = options.ledgers or Path(tempfile.mkdtemp(prefix="stitch-")), {}
+    names = ("fit", "samples", "workers", "adapter", "matching", "data")
+    how = {name: getattr(options, name) for name in names} | {"controls": list(BESIDE)}
+    print(f"{options.data}, {options.seeds} seeds, {options.epochs} epochs, {options.adapter}, {options.matching}\n")
+    for spec in options.specs:
+        made = [trained(folder, spec, options.data, seed, options.epochs) for seed in range(options.seeds)]
+        nets = {str(seed): whole for seed, (whole, _) in enumerate(made)}
+        begin, file = time.perf_counter(), folder / f"{list(NETS).index(spec)}.db"
+        result = stitch_grid(nets, layers=NETS[spec], ledger=file, **how)
+        found[spec] = told(result)
+        shown(spec, float(np.mean([accuracy for _, accuracy in made])), found[spec], time.perf_counter() - begin)
+    print(said(found))
