@@ -179,6 +179,39 @@ def test_the_second_seed_is_a_network_of_its_own_trained_alike(run):
     np.testing.assert_allclose(run.result("similarity/seed").array("cka"), wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_the_network_is_stitched_into_its_second_seed(run, monkeypatch, tmp_path):
+    """Activations beside a random sender, as by hand; the second seed is trained once for both of its studies."""
+    made = run.result("stitching/seed")
+    learn, seeds = na.load_data("digits:split=train"), {}
+    for name, seed in {"end": 0, "second seed": 1}.items():
+        seeds[name] = na.build(run.meta["model"], seed=seed)
+        training.train(seeds[name], learn, epochs=1, lr=0.05, seed=seed)
+    first, second = ({name: net} for name, net in seeds.items())
+    wanted = na.stitch_grid(first, second, "digits", controls=["random_sender"], fit=300, samples=360)
+    assert made.arrays["accuracy"].axes == wanted.arrays["accuracy"].axes
+    for name in ("accuracy", "accuracy/random_sender"):
+        np.testing.assert_allclose(made.array(name), wanted.array(name), atol=0.01)
+    assert {row["control"] for row in made.table("cells")} == {"none", "random_sender"}
+    assert made.claims[0].statement.startswith("end into second seed: ")
+    trained = []
+    monkeypatch.setattr(
+        room, "_again", lambda plan, learn, test: trained.append(plan.seed) or na.build("mlp[8]", seed=1)
+    )
+    na.examine("mlp[8]", "digits", epochs=1, out=tmp_path / "run")
+    assert trained == [0]
+
+
+def test_a_few_activations_are_stitched_or_the_layers_asked_for(tmp_path):
+    """Of eight activations four, the last among them; with layers named those, and a refusal is a note."""
+    deep = na.examine("mlp[8,8,8,8,8,8,8,8]", "digits", epochs=1, out=tmp_path / "deep").result("stitching/seed")
+    assert deep.array("accuracy").axes["sender layer"] == ("act2", "act4", "act6", "act8")
+    named = na.examine("mlp[8,8]", "digits", epochs=1, layers="fc*", out=tmp_path / "named").result("stitching/seed")
+    assert named.array("accuracy").axes["sender layer"] == ("fc1", "fc2")
+    inside = na.examine("resnet[1]:width=8", "digits", epochs=1, layers="*.bn1", out=tmp_path / "inside")
+    assert (inside.status, inside.result("stitching/seed").tables) == ("finished", {})
+    assert inside.result("stitching/seed").notes[0].startswith("no grid: no clean cut; ")
+
+
 def test_a_map_that_cannot_be_made_is_a_note(tmp_path):
     """Three samples are too few for debiased CKA; everything else is there."""
     run = na.examine(net(), (X[:3], Y[:3]), out=tmp_path / "run")

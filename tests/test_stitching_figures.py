@@ -103,6 +103,8 @@ def test_several_networks_stand_in_one_map_with_lines_between_them():
         for x, y in ((x0, y0), (x1, y1)):
             assert (x + 1) / 3 == pytest.approx((y % 6 + 1) / 6)
     assert across == (-0.5, 5.5, 2.5, 5.5)
+    into = stitched.stitch_grid(stitched.LAYERS, ("", "conv1"), nets=(("p",), ("q", "r")))
+    assert list(drawn(into, "grids").parts[0].x) == ["q/input", "q/conv1", "r/input", "r/conv1"]
 
 
 def test_the_line_of_equal_depth_passes_layers_that_are_refused():
@@ -178,16 +180,18 @@ def _farther(made):
 
 
 def test_decoded_pictures_stand_side_by_side_layer_by_layer():
-    """A map for each sender layer: its pictures from left to right, mean over channels, all on one scale."""
-    made = stitched.stitch_grid(pictures=3)
+    """A map for each sender layer: its pictures row by row, mean over channels, all on one scale."""
+    made = stitched.stitch_grid(pictures=4)
     one = drawn(made, "decoded")
     array = made.arrays["decoded/b net"]
     assert [part.title for part in one.parts] == list(stitched.LAYERS)
     shown = cells(one.parts[2])
-    assert shown.shape == (8, 24)
-    np.testing.assert_array_equal(shown[:, 8:16], array[2, 1, 0])
+    assert shown.shape == (16, 16)
+    for i, place in enumerate([(0, 0), (0, 8), (8, 0), (8, 8)]):
+        np.testing.assert_array_equal(shown[place[0] : place[0] + 8, place[1] : place[1] + 8], array[2, i, 0])
     assert {part.limits for part in one.parts} == {one.limits}
-    assert [line[0] for line in one.parts[0].lines] == [7.5, 15.5]
+    assert one.parts[0].lines == ((7.5, -0.5, 7.5, 15.5), (-0.5, 7.5, 15.5, 7.5))
+    assert cells(drawn(stitched.stitch_grid(pictures=1), "decoded").parts[0]).shape == (8, 8)
     with pytest.raises(NothingToDraw, match=r'no stitch went into the input[\s\S]*receiver_layers=\["'):
         drawn(stitched.stitch_grid(), "decoded")
     with pytest.raises(NothingToDraw, match="known: b net"):

@@ -25,6 +25,7 @@ CONTROLS: Mapping[str, str] = {
 ENDS = {"accuracy": ("none", "all"), "penalty": ("dear", "free"), "distance": ("far", "as expected")}
 """What the darkest and the brightest shade mean."""
 REFUSED = ("no stitch: something goes around the layer", "not defined")
+INPUT = "input"
 SIDES = ("sender", "receiver")
 FAR = 2.0
 """Representation distance of the darkest shade, twice that of a constant."""
@@ -120,7 +121,7 @@ class Place:
             own = own if 2 * sum(stitched) >= len(own) else [label for label in own if label in known]
             extents.append((len(labels), len(labels) + len(own) - 1))
             clean.append(np.array([len(labels) + i for i, label in enumerate(own) if label in known]))
-            labels += own
+            labels += [label if label and not label.endswith("/") else f"{label}{INPUT}" for label in own]
         self.labels.append(labels)
         self.extents.append(extents)
         self.clean.append(clean)

@@ -10,6 +10,7 @@ import numpy as np
 from netassay.errors import NothingToDraw
 from netassay.figures.figure import Figure
 from netassay.figures.layers import Results, last
+from netassay.figures.similarity import Line
 from netassay.figures.stitching import stitched
 from netassay.result import Array, Result
 
@@ -90,14 +91,15 @@ def decoded(results: Results, receiver: str | None = None) -> Figure:
 
 def _decoded(result: Result, receiver: str, array: Array) -> Figure:
     pictures = np.asarray(array, dtype=float).mean(2)
-    count = max(1, min(pictures.shape[1], PIXELS // pictures.shape[3]))
     tall, wide = pictures.shape[2:]
+    across = max(1, min(pictures.shape[1] // 2 or 1, PIXELS // wide))
+    count = across * min(2, pictures.shape[1] // across)
     low, high = np.nanquantile(pictures[:, :count], (0.01, 0.99)).tolist()
     labels = next(iter(array.axes.values()))
     more = f" The first {LAYERS} of {len(labels)} layers are drawn." if len(labels) > LAYERS else ""
     return Figure(
         name="decoded",
-        title=f"What stitches into the input of {receiver} make of the same {count} samples",
+        title=f"What stitches into the input of {receiver} make of {'the same sample' if count == 1 else f'the same {count} samples'}",
         healthy="Healthy: early layers give back the picture. A picture that is another, while the receiver still "
         "gives the right answer, is one that the stitch has made up. Mean over channels, in the units of the data; the "
         f"darkest and the brightest hundredth are cut.{more}",
@@ -116,12 +118,12 @@ def _decoded(result: Result, receiver: str, array: Array) -> Figure:
                 title=label,
                 healthy="",
                 kind="map",
-                x=[str(i) for i in range(count * wide)],
-                series={str(i): row for i, row in enumerate(np.hstack(list(one[:count])))},
+                x=[str(i) for i in range(across * wide)],
+                series={str(i): row for i, row in enumerate(_beside(one[:count], across))},
                 x_label="",
                 y_label="",
                 limits=(low, high) if high > low else (low, low + 1),
-                lines=tuple((k * wide - 0.5, -0.5, k * wide - 0.5, tall - 0.5) for k in range(1, count)),
+                lines=_parted(tall, wide, count // across, across),
                 cell="row {y}, column {x}: {value}",
                 apart=("not defined", "not defined"),
             )
@@ -129,3 +131,14 @@ def _decoded(result: Result, receiver: str, array: Array) -> Figure:
         ),
         columns=min(3, len(labels)),
     )
+
+
+def _beside(pictures: np.ndarray, across: int) -> np.ndarray:
+    """Return pictures (sample, row, column) as one, so many beside each other."""
+    return np.vstack([np.hstack(list(pictures[i : i + across])) for i in range(0, len(pictures), across)])
+
+
+def _parted(tall: int, wide: int, down: int, across: int) -> tuple[Line, ...]:
+    """Return the lines between pictures that stand beside and below each other."""
+    upright = [(k * wide - 0.5, -0.5, k * wide - 0.5, down * tall - 0.5) for k in range(1, across)]
+    return (*upright, *((-0.5, k * tall - 0.5, across * wide - 0.5, k * tall - 0.5) for k in range(1, down)))
