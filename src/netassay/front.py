@@ -37,15 +37,16 @@ def examine(
 
     A spec without weights is fitted to `data`, trained on its train split for `epochs`, and profiled on its test
     split before and after; without a model it is a small ResNet. A spec with `weights`, or a module, is compared with
-    an untrained twin. What is trained is trained a second time with the next seed, to see which layers come out alike;
-    `second=False` leaves that out. `out` is the folder of the run, by default a fresh one under `runs/`.
+    an untrained twin. What is trained is trained a second time with the next seed, to see which layers come out alike
+    and are compatible; `second=False` leaves that out. `out` is the folder of the run, by default a fresh one under
+    `runs/`.
 
     Raises `BadInput` for a spec, file, label or input that does not fit; what was measured before stays in the run.
 
     >>> import tempfile
     >>> run = examine("mlp[16]", "digits", epochs=1, out=tempfile.mkdtemp() + "/first")
     >>> run.labels, run.page.name
-    (('summary', ..., 'flow/training', 'similarity/start', 'similarity/seed', 'examine'), 'index.html')
+    (('summary', ..., 'similarity/start', 'similarity/seed', 'stitching/seed', 'examine'), 'index.html')
     """
     plan = Plan(model, data, weights, layers, objective, epochs, lr, seed, batch_size, device, second)
     folder = Path(out) if out is not None else fresh("runs", "examine")

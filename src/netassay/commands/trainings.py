@@ -38,7 +38,7 @@ def examine(
     lr
         Largest learning rate.
     second
-        Train a second seed, too, to see which layers come out alike.
+        Train a second seed, too, to see which layers come out alike and are compatible.
     """
     shown.check()
     run = front.examine(

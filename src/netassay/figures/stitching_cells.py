@@ -99,7 +99,7 @@ def _decoded(result: Result, receiver: str, array: Array) -> Figure:
     more = f" The first {LAYERS} of {len(labels)} layers are drawn." if len(labels) > LAYERS else ""
     return Figure(
         name="decoded",
-        title=f"What stitches into the input of {receiver} make of {'the same sample' if count == 1 else f'the same {count} samples'}",
+        title=f"What stitches into the input of {receiver} make of the same samples",
         healthy="Healthy: early layers give back the picture. A picture that is another, while the receiver still "
         "gives the right answer, is one that the stitch has made up. Mean over channels, in the units of the data; the "
         f"darkest and the brightest hundredth are cut.{more}",
