@@ -128,13 +128,12 @@ class _Trainer:
         with torch.enable_grad():
             loss = self.loss(self.rest, self.adapter(samples.sent), samples)
             grads = torch.autograd.grad(loss, self.parameters)
-        if math.isfinite(value := float(loss.detach())):
-            for parameter, grad in zip(self.parameters, grads, strict=True):
-                parameter.grad = grad
-            self.algorithm.step()
-            self.algorithm.zero_grad()
-            self.steps += 1
-        return value
+        for parameter, grad in zip(self.parameters, grads, strict=True):
+            parameter.grad = grad
+        self.algorithm.step()
+        self.algorithm.zero_grad()
+        self.steps += 1
+        return float(loss.detach())
 
     def hits(self, samples: Samples | None) -> int:
         """Count right answers, in eval mode."""
