@@ -16,13 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
 from safetensors.torch import save_model
 
 from netassay.data import splits
-from netassay.engine import status
 from netassay.studies.stitch_grid import stitch_grid
 from netassay.training import train
 from netassay.zoo import built
@@ -48,7 +48,9 @@ def nets(folder):
 
 def states(file):
     """What the ledger says of every cell that is done: its key, when it ended, how often it was claimed."""
-    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
+    if not file.exists():
+        return {}
+    with sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=30) as connection:
         return dict(connection.execute("SELECT key, finished_at FROM cell WHERE state = 'done'").fetchall())
 
 
@@ -64,31 +66,32 @@ def begun(folder, file):
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
-def struck(folder, file, chance, pause):
-    """Run the grid under fire; return how many workers and parents were killed, and the cells done again."""
-    process, kills, parents, again, done = begun(folder, file), 0, 0, 0, {}
+def struck(folder, file, chance, cells):
+    """Run the grid under fire; return how many workers and parents were killed, the cells done again, and its end.
+
+    Each kill comes when a random number of cells is done, and a random moment later.
+    """
     order = chance.sample(["worker"] * KILLS + ["parent"] * PARENTS, KILLS + PARENTS)
-    while order and process.poll() is None:
-        time.sleep(chance.uniform(*pause))
-        there = workers(process.pid)
-        if order[-1] == "worker" and there:
-            os.kill(chance.choice(there), signal.SIGKILL)
-            kills += 1
-        elif order[-1] == "parent":
+    moments = sorted(chance.sample(range(5, cells - 20), len(order)))
+    process, done, again, kills = begun(folder, file), {}, 0, Counter()
+    for what, moment in zip(order, moments, strict=True):
+        while len(states(file)) < moment and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(chance.uniform(0, 0.5))
+        if process.poll() is not None:
+            break
+        if what == "parent":
             process.kill()
             process.wait()
-            now = states(file)
-            again += sum(now.get(key) != at for key, at in done.items())
-            done, parents = now, parents + 1
-            process = begun(folder, file)
-        else:
-            continue
-        order.pop()
-        print(f"  {kills} workers and {parents} parents killed, {status(file).done} cells done", flush=True)
-    code = process.wait()
-    now = states(file)
-    again += sum(now.get(key) != at for key, at in done.items())
-    return kills, parents, again, code
+            process, kills[what] = begun(folder, file), kills[what] + 1
+        elif there := workers(process.pid):
+            os.kill(chance.choice(there), signal.SIGKILL)
+            kills[what] += 1
+        now = states(file)
+        again, done = again + sum(now.get(key) != at for key, at in done.items()), now
+        print(f"  {dict(kills)} killed, {len(done)} cells done", flush=True)
+    code, now = process.wait(), states(file)
+    return kills, again + sum(now.get(key) != at for key, at in done.items()), code
 
 
 def differences(one, other):
@@ -119,7 +122,6 @@ def main():
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--ledger", type=Path, help="run the grid on this ledger, and nothing else")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pause", type=float, nargs=2, default=(0.5, 4), help="seconds between two kills")
     parser.add_argument("--dask", action="store_true")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
@@ -130,14 +132,15 @@ def main():
             return
         begin = time.perf_counter()
         alone = stitch_grid(given, ledger=folder / "alone.db", **HOW)
-        print(f"{status(folder / 'alone.db').done} cells, {len(alone.tables['cells'])} stitches", flush=True)
+        print(f"{len(states(folder / 'alone.db'))} cells, {len(alone.tables['cells'])} stitches", flush=True)
         print(f"alone, in one process: {time.perf_counter() - begin:.0f} s", flush=True)
-        kills, parents, again, code = struck(folder, folder / "killed.db", random.Random(asked.seed), asked.pause)
+        total = len(states(folder / "alone.db"))
+        kills, again, code = struck(folder, folder / "killed.db", random.Random(asked.seed), total)
         with sqlite3.connect(folder / "killed.db") as connection:
             whole = connection.execute("PRAGMA integrity_check").fetchone()[0]
         same = states(folder / "killed.db").keys() == states(folder / "alone.db").keys()
         killed = stitch_grid(given, ledger=folder / "killed.db", **HOW)
-        print(f"{kills} workers and {parents} parents killed with -9; the last parent ended with {code}")
+        print(f"{dict(kills)} killed with -9; the last parent ended with {code}")
         print(f"cells the same: {same}; done again: {again}; integrity: {whole}")
         print(
             f"differing columns: {differences(killed, alone) or 'none'}; same claims: {killed.claims == alone.claims}"

@@ -88,9 +88,8 @@ def shown(spec, accuracy, one, seconds):
     print(f"    accuracy into earlier layers {one['earlier']:.3f}, into later {one['later']:.3f}; controls: {controls}")
     distances = ", ".join(f"{name} {value:.3f}" for name, value in one["means"].items())
     print(f"    mean {distances}")
-    print(
-        f"    compatible {one['compatible']} of {one['cells']}; of these the representation says no at {one['against']}\n"
-    )
+    hits = f"compatible {one['compatible']} of {one['cells']} cells"
+    print(f"    {hits}; at {one['against']} of these the representation says no\n", flush=True)
 
 
 def said(found):

@@ -62,7 +62,9 @@ def first(data, n):
 def test_a_cell_is_what_its_definition_says(trained):  # noqa: F811
     """Front of one, least squares by numpy, rest of the other: the same accuracy, agreement, R2 and penalties."""
     nets = {name: loaded(trained[name]) for name in "ab"}
-    found = stitch_grid({"a": trained["a"]}, {"b": trained["b"]}, DATA, ridge=1e-6, controls=["self"], **HOW)
+    found = stitch_grid(
+        {"a": trained["a"]}, {"b": trained["b"]}, DATA, ridge=1e-6, controls=["self", "random_receiver"], **HOW
+    )
     for row in found.table("cells"):
         if row["control"] == "none":
             place = (nets["a"], row["sender_layer"], nets["b"], row["receiver_layer"])

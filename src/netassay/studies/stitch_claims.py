@@ -41,7 +41,7 @@ def judged(grid: Grid, level: float) -> None:
         families.setdefault((row["sender"], row["receiver"]), []).append((row, p))
     for cells in families.values():
         for (row, p), adjusted in zip(cells, holm([p for _, p in cells]), strict=True):
-            word = COMPATIBLE if adjusted <= 1 - level else NOT if p >= 0.5 else OPEN
+            word = COMPATIBLE if adjusted <= 1 - level else NOT if p >= 1 else OPEN
             row["claim"] = ("not judged" if np.isnan(row["accuracy"]) else word) + row["claim"]
             if word == COMPATIBLE and (against := saying_no(row)):
                 row["note"] = f"the representation says no ({', '.join(against)}); {row['note']}"
@@ -104,10 +104,10 @@ def pattern_rows(found: Mapping[tuple[str, str, str], Pattern]) -> list[Row]:
 
 def claims(grid: Grid, found: Mapping[tuple[str, str, str], Pattern], level: float) -> Iterator[Claim]:
     """Claim of each pair how many cells are compatible, what their pattern is, and where distances say no."""
-    every = grid.of(NONE)
+    every, corrected = grid.of(NONE), 1 - (1 - level) / len(_pairs(grid))
     for one, other in _pairs(grid):
         rows = [row for row in every.values() if (row["sender"], row["receiver"]) == (one.name, other.name)]
-        yield from _pair(f"{one.name} into {other.name}", rows, level)
+        yield from _pair(f"{one.name} into {other.name}", rows, corrected, len(_pairs(grid)))
         if (one.name, other.name, "accuracy") in found:
             yield _patterned(f"{one.name} into {other.name}", found[one.name, other.name, "accuracy"], len(rows), level)
     if (ALL, ALL, "accuracy") in found:
@@ -115,7 +115,7 @@ def claims(grid: Grid, found: Mapping[tuple[str, str, str], Pattern], level: flo
         yield _patterned(f"all {told.maps} pairs of different networks", told, told.maps, level, "pairs of networks")
 
 
-def _pair(who: str, rows: list[Row], level: float) -> Iterator[Claim]:
+def _pair(who: str, rows: list[Row], level: float, pairs: int) -> Iterator[Claim]:
     judged = [row for row in rows if np.isfinite(row["accuracy"])]
     hits = [row for row in judged if compatible(row)]
     against = [row for row in hits if saying_no(row)]
@@ -138,10 +138,8 @@ def _pair(who: str, rows: list[Row], level: float) -> Iterator[Claim]:
                 "counted": "cells",
                 "unit": f"of the cells ({k})",
             }
-            correction = "Holm over the cells of a pair"
-            yield Claim.above(
-                null, statement=statement, **fields, level=level, tests=len(judged), correction=correction
-            )
+            how = {"level": level, "tests": pairs, "correction": "Bonferroni over pairs, Holm over the cells of each"}
+            yield Claim.above(null, statement=statement, **fields, **how)
 
 
 def _patterned(who: str, told: Pattern, n: int, level: float, counted: str = "cells") -> Claim:

@@ -98,7 +98,7 @@ def stitch_grid(
     )  # fmt: skip
     chosen, wanted = controls_of(controls), [layers, layers if receiver_layers is None else receiver_layers]
     with _held(memory):
-        asked["data"] = _source(data, batch_size)
+        asked["data"] = _source(data, batch_size, fit + samples)
         bench = Bench(asked, memory)
         asked["data_hash"] = _hash(bench)
         sides = named([senders, senders if receivers is None else receivers])
@@ -128,13 +128,13 @@ def _held(memory: int) -> Iterator[None]:
         leave()
 
 
-def _source(data: Any, batch_size: int) -> str:
+def _source(data: Any, batch_size: int, samples: int) -> str:
     if data is None:
         raise BadInput("stitch_grid without data", "no samples to match on", "stitch_grid(senders, receivers, data)")
     if isinstance(data, str):
         return data
     loaded = load_data(data, batch_size=batch_size)
-    token = f"<data {id(data)}: {loaded.spec}>"
+    token = f"<data {sum(map(fingerprint, loaded.first(samples))):x}: {loaded.spec}>"
     HELD[token] = loaded
     return token
 
