@@ -171,6 +171,7 @@ ENTRIES = {
 }
 """Each entry, and the failures of user code that reach it."""
 WITHOUT_MODEL = {
+    "ADAPTERS",
     "flow_study",
     "init_study",
     "Batch",

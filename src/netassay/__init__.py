@@ -11,6 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 PUBLIC = {
+    "ADAPTERS": "netassay.stitching",
     "Batch": "netassay.data.batches",
     "Claim": "netassay.result",
     "INITS": "netassay.inits",

@@ -16,6 +16,7 @@ from netassay.stitching import solving
 from netassay.stitching.forms import Arrange, Form, Shape, closed, form, opened, strides
 from netassay.stitching.solving import Map
 from netassay.stitching.sums import Sums
+from netassay.stitching.table import Adapters
 
 Solver = Callable[[Sequence[Sums], float | None], Map]
 
@@ -163,10 +164,9 @@ def tokens() -> Recipe:
     return Recipe("LayerNorm and affine map of channels", lambda a, b: Tokenwise(a.channels, b.channels))
 
 
-ADAPTERS: dict[str, Callable[..., Recipe]] = {
-    one.__name__: one for one in (identity, affine, conv, orthogonal, permutation, low_rank, bn_conv_bn, tokens)
-}
-"""Each adapter by name; calling it with options gives its recipe."""
+ADAPTERS = Adapters(
+    (one.__name__, one) for one in (identity, affine, conv, orthogonal, permutation, low_rank, bn_conv_bn, tokens)
+)
 
 
 class Adapter(nn.Module):
