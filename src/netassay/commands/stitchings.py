@@ -64,7 +64,7 @@ def stitch(
     receiver_layers
         Patterns; by default those of the sender.
     adapter
-        identity, affine, orthogonal, permutation, low_rank:rank=8, bn_conv_bn or tokens.
+        identity, affine, conv, orthogonal, permutation, low_rank:rank=8, bn_conv_bn or tokens.
     matching
         closed_form, task or soft.
     controls
