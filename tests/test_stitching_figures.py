@@ -98,6 +98,7 @@ def test_several_networks_stand_in_one_map_with_lines_between_them():
     """A line of equal depth for each pair; a network whose name begins another's keeps its own layers."""
     made = stitched.stitch_grid(stitched.LAYERS, stitched.LAYERS[:3], nets=(("p", "pp"), ("r",)))
     *slanted, across = drawn(made, "grids").parts[0].lines
+    assert len(slanted) == 8
     assert [line[2:] for line in slanted[3::4]] == [(2.0, 5.0), (2.0, 11.0)]
     for x0, y0, x1, y1 in slanted:
         for x, y in ((x0, y0), (x1, y1)):
@@ -135,6 +136,7 @@ def test_each_pair_of_networks_has_its_part_of_the_map():
     )
     np.testing.assert_array_equal(cells(one.parts[4]), made.array("accuracy")[6:, 6:12])
     assert list(one.parts[4].series) == list(stitched.LAYERS)
+    assert one.parts[4].lines == one.parts[0].lines == tuple((i, i, i + 1, i + 1) for i in range(5))
     costs = drawn(made, "pairs", quantity="penalty")
     np.testing.assert_array_equal(cells(costs.parts[4]), made.array("penalty")[6:, 6:12])
     assert (costs.limits[0] > costs.limits[1], costs.unit) == (True, "penalty")

@@ -99,16 +99,17 @@ def _decoded(result: Result, receiver: str, array: Array) -> Figure:
     more = f" The first {LAYERS} of {len(labels)} layers are drawn." if len(labels) > LAYERS else ""
     return Figure(
         name="decoded",
-        title=f"What stitches into the input of {receiver} make of the same samples",
-        healthy="Healthy: early layers give back the picture. A picture that is another, while the receiver still "
-        "gives the right answer, is one that the stitch has made up. Mean over channels, in the units of the data; the "
+        title="What stitches into an input make of the same samples",
+        healthy=f"Into the input of {receiver}. Healthy: early layers give back the picture. A picture that is "
+        "another, while the receiver still gives the right answer, is one that the stitch has made up. "
+        "Mean over channels, in the units of the data; the "
         f"darkest and the brightest hundredth are cut.{more}",
         kind="maps",
         wide=True,
         x=(),
         series={},
         x_label="",
-        y_label="",
+        y_label=f"into {receiver}",
         limits=(low, high) if high > low else (low, low + 1),
         ends=("low", "high"),
         unit="value of a pixel",

@@ -247,8 +247,8 @@
   // Points of a plane, a corner of which is set apart; each tells what it is.
   function scatter(figure, c, option, narrow) {
     const made = Object.entries(figure.series).map(([name, values]) => ({
-      name: name, type: "scatter", progressive: 0, color: colour(figure, name, c), symbolSize: narrow ? 6 : 7, itemStyle: { opacity: 0.75 },
-      data: values.map((value, j) => [figure.x[j], value === null ? "-" : value, j]), encode: { x: 0, y: 1 },
+      name: name, type: "scatter", progressive: 0, progressiveThreshold: 1e9, color: colour(figure, name, c), symbolSize: narrow ? 6 : 7, itemStyle: { opacity: 0.75 },
+      data: values.map((value, j) => [figure.x[j], value, j]).filter((point) => point[1] !== null), encode: { x: 0, y: 1 },
     }));
     if (figure.corner) {
       const [left, bottom, right, top] = figure.corner;
