@@ -9,7 +9,9 @@ import torch
 from netassay.data import load_data, splits
 from netassay.inference import fisher_tail
 from netassay.patterns import pattern
+from netassay.studies.stitch_claims import judged
 from netassay.studies.stitch_grid import stitch_grid
+from netassay.studies.stitch_tables import Grid
 from netassay.zoo import built
 from tests.reference import stitching as slow
 from tests.stitches import trained  # noqa: F401
@@ -230,3 +232,21 @@ def test_known_nets_give_known_numbers(shared):
     found = stitch_grid({"0": nets["0"]}, {"1": nets["1"]}, data, **how)
     assert np.diag(found.array("accuracy")) == pytest.approx([0.7440, 0.6115, 0.7575], abs=0.005)
     assert np.diag(found.array("r2")) == pytest.approx([0.8178, 0.4370, 0.4268], abs=0.003)
+
+
+def test_cells_are_corrected_for_each_other():
+    """What one cell by itself would be called, three together are not; equal to its control, it is not compatible."""
+
+    def words(*accuracies):
+        rows = []
+        for i, accuracy in enumerate(accuracies):
+            place = {"sender": "a", "sender_layer": str(i), "receiver": "b", "receiver_layer": "0", "n_test": 100}
+            place |= {"penalty": 0.1, "mse": 0.0, "cka": 1.0, "ood": 0.5, "note": ""}
+            rows += [{**place, "control": "none", "accuracy": accuracy}, {**place, "control": "noise", "accuracy": 0.5}]
+        judged(Grid([], [], rows, {}), 0.95)
+        return [row["claim"].split(" (")[0] for row in rows if row["control"] == "none"]
+
+    assert 0.02 < fisher_tail(63, 100, 50, 100) < 0.05
+    assert words(0.63) == ["compatible"]
+    assert words(0.63, 0.63, 0.51) == ["undecided"] * 3
+    assert words(0.9, 0.5, 0.4) == ["compatible", "not compatible", "not compatible"]
