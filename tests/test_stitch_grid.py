@@ -61,6 +61,13 @@ def first(data, n):
     return torch.cat([one.x for one in batches]), torch.cat([one.y for one in batches])
 
 
+@torch.no_grad()
+def alone(spec):
+    """The accuracy of a network by itself, on the samples judged on."""
+    x, y = first(splits(DATA)[1], HOW["samples"])
+    return float((loaded(spec)(x).argmax(1) == y).double().mean())
+
+
 def test_a_cell_is_what_its_definition_says(trained):  # noqa: F811
     """Front of one, least squares by numpy, rest of the other: the same accuracy, agreement, R2 and penalties."""
     nets = {name: loaded(trained[name]) for name in "ab"}
@@ -79,12 +86,13 @@ def test_a_cell_is_what_its_definition_says(trained):  # noqa: F811
             assert (row["n_fit"], row["n_test"]) == (300, 200)
 
 
-def test_a_network_is_compatible_with_itself(grid):
+def test_a_network_is_compatible_with_itself(grid, trained):  # noqa: F811
     """Nothing between equal halves changes no answer; the controls are there, and far below."""
     rows = [row for row in grid.table("cells") if row["control"] == "identity"]
     assert len(rows) == 6
     for row in rows:
         assert (row["penalty"], row["agreement"], row["mse"], row["ood"]) == (0, 1, 0, 0.5)
+        assert row["accuracy"] == alone(trained[row["sender"]])
     accuracy = np.asarray(grid.array("accuracy"))
     for control in ("random_sender", "random_receiver", "shuffled"):
         beside = np.asarray(grid.array(f"accuracy/{control}"))
@@ -175,7 +183,7 @@ def test_skips_are_refused_by_name_unless_allowed(trained):  # noqa: F811
     allowed = stitch_grid({"r": trained["r"]}, allow_skips=True, **how)
     assert allowed.array("accuracy").shape == (3, 3)
     same = {row["sender_layer"]: row for row in allowed.table("cells") if row["control"] == "identity"}
-    assert {(row["agreement"], row["mse"]) for row in same.values()} == {(1, 0)}
+    assert {(row["agreement"], row["mse"], row["accuracy"]) for row in same.values()} == {(1, 0, alone(trained["r"]))}
     np.testing.assert_array_equal(allowed.array("accuracy")[::2, ::2], refused.array("accuracy"))
 
 
