@@ -14,7 +14,7 @@ from netassay.report import page as written
 from netassay.report import write_page
 from netassay.report.sections import Section
 from netassay.store import create, open_run
-from tests import flowed
+from tests import flowed, similar
 from tests.exchanged import exchange
 from tests.initialised import profile, study
 from tests.pages import WEIRD, X, Y, net
@@ -47,6 +47,9 @@ holder => {
   return shown;
 }
 """
+OWN = "if (one.getTextContent && one.getTextContent()) read(one.getTextContent());"
+SAID = TEXTS.replace("(one.children ?", OWN + " (one.children ?")
+"""The same with words that belong to a point."""
 OVERFLOW = """
 () => {
   const wide = document.documentElement.clientWidth;
@@ -77,6 +80,7 @@ def pages(tmp_path_factory):
     maps["mixed"] = {"end": exchange([("fc", 70, 8, "trunk")], residual=[])}
     made = {"trained": trained.page, "weird": weird.page}
     made |= {name: stored(folder / name, results) for name, results in maps.items()}
+    made |= {name: stored(folder / name, told, "") for name, told in alike().items()}
     flows = {name: stored(folder / name, results, "") for name, results in flowing().items()}
     return made | flows | {"init": initialised(folder / "init")}
 
@@ -94,6 +98,16 @@ def flowing():
         "flow": {"flow/training": flowed.broken(), **told},
         "odd flow": {"flow/training": flowed.flow(odd, [flowed.verdict(WEIRD[1])]), **strange},
     }
+
+
+def alike():
+    """Return what two pages show: maps and a trend, and the same by odd names, of several models, with gaps."""
+    odd = similar.similarity_map(WEIRD, sides=((WEIRD[0], "b"), (WEIRD[1],)), measures=("procrustes",))
+    strange = {"similarity": similar.undefined(similar.unlike(odd), f"{WEIRD[0]}/{WEIRD[1]}")}
+    strange |= {"trend": similar.trend({WEIRD[0]: {one: 3 + i for i, one in enumerate(WEIRD)}})}
+    deep = similar.similarity_map(similar.many(60), similar.many(120), measures=("cka", "procrustes"))
+    plain = {"similarity/start": similar.similarity_map(twin=True), "similarity/seed": deep, "trend": similar.trend()}
+    return {"alike": plain, "oddly alike": strange}
 
 
 def initialised(folder):
@@ -156,7 +170,17 @@ def visit(browser, pages):
         context.close()
 
 
-CHARTS = {"trained": 26, "weird": 19, "exchange": 12, "odd": 10, "init": 5, "flow": 17, "odd flow": 17}
+CHARTS = {
+    "trained": 36,
+    "weird": 24,
+    "exchange": 12,
+    "odd": 10,
+    "init": 5,
+    "flow": 17,
+    "odd flow": 17,
+    "alike": 19,
+    "oddly alike": 9,
+}
 
 
 @pytest.mark.parametrize("name", CHARTS)
@@ -191,7 +215,7 @@ def test_colours_follow_the_reader(visit):
     seen.all_is_well()
 
 
-@pytest.mark.parametrize("name", ["trained", "exchange", "init", "flow"])
+@pytest.mark.parametrize("name", ["trained", "exchange", "init", "flow", "alike"])
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_a_page_prints(visit, colours, name):
     """On paper it is light, charts fit and are one canvas each, tables are left out; the PDF has several pages."""
@@ -390,6 +414,58 @@ def test_bars_that_lie_have_their_names_whole(visit):
         )
         == 0
     )
+
+
+MAP = """
+(holder) => {
+  const chart = echarts.getInstanceByDom(holder);
+  const [grid] = chart.getModel().queryComponents({mainType: 'grid'});
+  const {x, y, width, height} = grid.coordinateSystem.getRect();
+  return [x, y, width, height];
+}
+"""
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+def test_a_cell_of_a_map_tells_its_layers_and_its_number(visit, viewport):
+    """Over the corner of the first layer of a and the last of b; a cell that chance explains says so."""
+    made = similar.similarity_map(twin=True)
+    values = [np.asarray(made.arrays[name])[0, -1] for name in ("cka", "cka/null")]
+    seen = visit("alike", viewport=viewport)
+    for i, value in enumerate(values):
+        chart = seen.page.query_selector(f"[data-chart=similarity-map-start-{i}]")
+        chart.scroll_into_view_if_needed()
+        box, (x, y, wide, tall) = chart.bounding_box(), chart.evaluate(MAP)
+        seen.page.mouse.move(box["x"] + x + wide * 7.5 / 8, box["y"] + y + tall * 0.5 / 8)
+        seen.page.wait_for_timeout(300)
+        told = f"a: layer1.0.conv1\nb: layer4.1.conv1\n{value:.4g}"
+        assert any(told in text for text in chart.evaluate(TEXTS))
+        assert 0.95 < wide / tall < 1.05
+    odd = visit("oddly alike", viewport=viewport)
+    chart = odd.page.query_selector("[data-chart=similarity-map-2]")
+    chart.scroll_into_view_if_needed()
+    box, (x, y, wide, tall) = chart.bounding_box(), chart.evaluate(MAP)
+    for row, word in ((0, "not told from chance"), (1, "not defined")):
+        odd.page.mouse.move(box["x"] + x + wide / 2, box["y"] + y + tall * (row + 0.5) / 6)
+        odd.page.wait_for_timeout(300)
+        assert any(word in text for text in chart.evaluate(TEXTS))
+    seen.all_is_well()
+    odd.all_is_well()
+
+
+def test_a_point_tells_the_match_and_its_interval_and_sizes_their_pattern(visit):
+    """Over a layer the match with its score; above each size of a trend the pattern that is told."""
+    seen = visit("alike")
+    chart = seen.page.query_selector("[data-chart=similarity-best-start]")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    seen.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 140)
+    seen.page.wait_for_timeout(300)
+    assert re.search(r"layer\d.\d.conv1: 0\.\d+ \(0\.\d+ to 0\.\d+\), p 0.005; next", "".join(chart.evaluate(TEXTS)))
+    chart = seen.page.query_selector("[data-chart=sizes-trend-0]")
+    texts = chart.evaluate(SAID)
+    assert [text for text in texts if text in ("triangle", "diagonal")].count("triangle") == 3  # one in the legend
+    seen.all_is_well()
 
 
 def test_rows_of_a_heat_map_stand_in_their_order(visit):

@@ -59,8 +59,13 @@ COMMANDS = {
     ],
     "examine": ["examine", NET, "--data", "digits", "--epochs", "1"],
     "compare": ["compare", "runs/a", "runs/b"],
+    "similarity": ["similarity", NET, "mlp[8]", "--data", DATA, "--permutations", "40"],
 }
-FIRST = {"init": ("scheme", {"orthogonal", "zeros"}), "compare": ("table", {"made/layers"})}
+FIRST = {
+    "init": ("scheme", {"orthogonal", "zeros"}),
+    "compare": ("table", {"made/layers"}),
+    "similarity": ("of", {"a", "b"}),
+}
 """The first column of a command's main table, and what is in it; of the others the layers."""
 
 

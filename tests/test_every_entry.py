@@ -145,6 +145,14 @@ ENTRIES = {
         lambda net, source, loss, folder: na.flow_profile(net, source, objective=loss, batch_size=5),
         BACKWARD,
     ),
+    "similarity_map": (
+        lambda net, source, loss, folder: na.similarity_map(net, untrained(net)[0], source, permutations=5),
+        FORWARD,
+    ),
+    "similarity_map of itself": (
+        lambda net, source, loss, folder: na.similarity_map(net, data=source, twin=True, permutations=5),
+        FORWARD,
+    ),
     "watch": (opened, ()),
     "one_batch": (lambda net, source, loss, folder: one_batch(net, source, objective=loss), BACKWARD),
     "evaluate": (lambda net, source, loss, folder: training.evaluate(net, [source]), FORWARD),
@@ -160,6 +168,7 @@ WITHOUT_MODEL = {
     "Batch",
     "Claim",
     "INITS",
+    "MEASURES",
     "absorption",
     "emission",
     "Result",
@@ -169,6 +178,8 @@ WITHOUT_MODEL = {
     "compare",
     "load_data",
     "open_run",
+    "similarity",
+    "similarity_trend",
 }
 WRITES = {"initialize"}
 """What changes a model on request; its own tests say what it leaves alone."""

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import netassay as na
-from netassay import report
+from netassay import report, training
 from netassay.errors import BadInput
 from netassay.inference import binomial_interval, bootstrap
 from netassay.studies import examine as room
@@ -38,6 +38,8 @@ LABELS = (
     "flow/start",
     "flow/end",
     "flow/training",
+    "similarity/start",
+    "similarity/seed",
     "examine",
 )
 TRAINED = "resnet[1]:width=8,input=8,channels=1"
@@ -150,6 +152,40 @@ def test_the_start_is_the_initialisation_and_the_end_was_trained(run):
     assert (layers(run, "y_rms") != layers(run, "y_rms", "start")).all()
 
 
+def test_layers_are_held_against_the_start_and_against_a_second_seed(run, tmp_path):
+    """By the first 256 samples; of the second seed's training there is nothing else; it can be left out."""
+    for name, other in {"start": "start", "seed": "second seed"}.items():
+        made = run.result(f"similarity/{name}")
+        assert (made.provenance["samples"], made.provenance["data"]) == (256, "digits:split=test")
+        models = made.tables["layers"].columns["model"].tolist()
+        assert list(dict.fromkeys(models)) == ["end", other]
+        assert all(claim.statement.startswith(f"end against {other}: ") for claim in made.claims)
+    again = na.examine(TRAINED, "digits", epochs=1, second=False, out=tmp_path / "run")
+    assert again.labels == tuple(label for label in LABELS if label != "similarity/seed")
+    for label in again.labels[:-1]:
+        np.testing.assert_equal(again.result(label).to_dict(), run.result(label).to_dict())
+
+
+def test_the_second_seed_is_a_network_of_its_own_trained_alike(run):
+    """Its map is that of two networks trained by hand, with this seed and the next."""
+    learn = na.load_data("digits:split=train")
+    nets = []
+    for seed in (0, 1):
+        nets.append(na.build(run.meta["model"], seed=seed))
+        training.train(nets[-1], learn, epochs=1, lr=0.05, seed=seed)
+    first = next(iter(na.load_data("digits:split=test", batch_size=256)))
+    wanted = na.similarity_map(*nets, [first], permutations=5).array("cka")
+    np.testing.assert_allclose(run.result("similarity/seed").array("cka"), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_map_that_cannot_be_made_is_a_note(tmp_path):
+    """Three samples are too few for debiased CKA; everything else is there."""
+    run = na.examine(net(), (X[:3], Y[:3]), out=tmp_path / "run")
+    made = run.result("similarity/start")
+    assert (run.status, made.tables) == ("finished", {})
+    assert made.notes[0].startswith("no map: 3 samples")
+
+
 def test_a_given_module_is_compared_with_a_twin_and_not_touched(tmp_path):
     """A module is looked at as it is, beside a copy drawn anew; nothing of it changes, and nothing is trained."""
     made = net(dead=True)
@@ -200,10 +236,10 @@ def test_data_of_any_form_is_trained_on(tmp_path, data):
 def test_regression_has_no_accuracy_and_says_why(tmp_path):
     """With another objective the scores are left out, with a note; the profiles are there."""
     run = na.examine(net(), (X, X[:, :10]), objective="mse", out=tmp_path / "run")
-    assert run.labels == tuple(label for label in LABELS if label != "flow/training")
+    assert run.labels == tuple(label for label in LABELS if label not in ("flow/training", "similarity/seed"))
     assert "scores" not in run.result("examine").tables
     assert run.result("examine").notes[0].startswith("no accuracy: ")
-    assert "chance" not in " ".join(claim.statement for claim in run.claims)
+    assert not any("right more often" in claim.statement for claim in run.claims)
 
 
 @pytest.mark.parametrize(("failing", "kept"), [(0, 0), (1, 1), (2, 3)])

@@ -12,7 +12,7 @@ from netassay.errors import NothingToDraw, UnknownName
 from netassay.figures import BOX, FIGURES, SHADES, Figure, figure, figures
 from netassay.figures.window import outside, window
 from netassay.result import Result
-from tests import flowed
+from tests import flowed, similar
 from tests.exchanged import exchange
 from tests.initialised import profile, study_of_two
 from tests.pages import X, Y, net
@@ -126,6 +126,8 @@ def test_every_figure_has_a_table_of_its_numbers(profiles, study):
         "flow_study": flowed.study,
         "prescribe": flowed.prescription,
         "compare": flowed.comparison,
+        "similarity_map": similar.similarity_map,
+        "similarity_trend": similar.trend,
     }
     results = {"": made[study]()} if study in made else profiles
     assert [one.name for one in figures(results)] == list(FIGURES[study])
@@ -133,9 +135,11 @@ def test_every_figure_has_a_table_of_its_numbers(profiles, study):
         table, drawn = one.table(), one.parts or (one,)
         rows = {"heat": len(one.series), "sankey": len(one.flow.links) if one.flow else 0}
         rows["grid"] = sum(len(part.numbers) for part in one.parts)
+        rows["maps"] = sum(len(part.series) for part in one.parts)
         assert len(table) == rows.get(one.kind, sum(len(part.x) for part in drawn))
         numbers = [values for values in table.columns.values() if values.dtype.kind == "f"]
-        assert sum(map(np.size, numbers)) == sum(map(shown, drawn))
+        wide = max((len(part.x) for part in one.parts), default=0)  # maps of unlike sizes are as wide as the widest
+        assert sum(map(np.size, numbers)) == (wide * len(table) if one.kind == "maps" else sum(map(shown, drawn)))
         assert one.healthy.endswith(".")
 
 

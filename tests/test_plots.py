@@ -17,7 +17,7 @@ from netassay import plots
 from netassay.errors import UnknownName
 from netassay.figures import FIGURES, Figure, figure
 from netassay.result import Table
-from tests import flowed
+from tests import flowed, similar
 from tests.exchanged import exchange
 from tests.initialised import oddly, profile, study
 from tests.pages import WEIRD, X, Y, net
@@ -108,6 +108,20 @@ COMPARISONS = {
     "not a number": lambda: endless(flowed.comparison(("a", "b"))),
     "one layer": lambda: flowed.comparison(("fc",)),
 }
+ALIKE = {
+    "plain": lambda: similar.similarity_map(twin=True, measures=("cka", "procrustes")),
+    "weird names": lambda: similar.similarity_map(ODD, WEIRD, sides=((WEIRD[0], "b"), (WEIRD[2],))),
+    "silent": lambda: similar.unlike(similar.similarity_map()),
+    "not a number": lambda: similar.undefined(similar.similarity_map(measures=("procrustes",)), "layer1.1.conv1"),
+    "one layer": lambda: similar.similarity_map(("fc",), ("fc", "fc2")),
+}
+SIZES = {
+    "plain": similar.trend,
+    "weird names": lambda: similar.trend({ODD[0]: {ODD[1]: 2, WEIRD[1]: 4, ODD[2]: 6}}),
+    "silent": lambda: similar.trend({"mlp": {"mlp[4,4]": 2}}),
+    "not a number": lambda: oddly(similar.trend()),
+    "one layer": lambda: similar.trend({"mlp": {"mlp[4]": 1, "mlp[5]": 1}, "cnn": {"cnn": 1}}),
+}
 
 
 def endless(made):
@@ -118,6 +132,7 @@ def endless(made):
 
 
 MADE = {"flow": FLOWS, "flow_study": FACTORIALS, "prescribe": PRESCRIPTIONS, "compare": COMPARISONS}
+MADE |= {"similarity_map": ALIKE, "similarity_trend": SIZES}
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from netassay import terminal
 from netassay.result import Result, Table, Verdict
 from netassay.store import Run, create, open_run
 from netassay.terminal import findings, show_result, show_run, show_runs, to_csv
+from tests import similar
 from tests.pages import X, Y, net
 
 
@@ -100,6 +101,16 @@ def test_small_tables_and_notes_are_shown_too(capsys):
     assert ("totals" in out, "other" in out, out.splitlines()[-1]) == (True, False, "note: n")
 
 
+def test_a_map_is_shown_by_its_warnings_claims_patterns_and_the_first_matches(capsys):
+    """Warnings and claims first; of sixty layers the first matches, and how many there are more."""
+    show_result(similar.similarity_map(similar.many(60)), "best", json=False, csv=False)
+    out = capsys.readouterr().out.splitlines()
+    assert out[:2] == ["No finding.", "warning: layer1.0.conv1: one direction has 97 % of the variance"]
+    assert out[2].startswith("a and b share more than chance allows: holds")
+    assert "and 90 more rows; --csv prints all of them" in out
+    assert " ".join(next(line for line in out if line.startswith("model a")).split()).endswith("index low high p told")
+
+
 def test_nothing_is_wrapped_where_output_is_no_terminal(capsys):
     """A long layer name keeps its row on one line, whole."""
     name = "encoder." * 12 + "conv"
@@ -145,5 +156,7 @@ def test_runs_are_listed(run, capsys):
 def test_main_columns_are_columns_of_their_studies(result):
     """What the terminal picks out of a table is in that table."""
     tables = {"channel_profile": result.tables["layers"], "summary": na.summary(net(), (1, 64)).tables["layers"]}
+    tables |= {"similarity_map": similar.similarity_map().tables["best"]}
+    tables |= {"similarity_trend": similar.trend().tables["sizes"]}
     for study, table in tables.items():
         assert set(terminal.COLUMNS[study]) <= set(table.columns)

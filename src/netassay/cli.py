@@ -18,6 +18,7 @@ COMMANDS = {
     "exchange": "How much gradient every channel absorbs and emits, exactly.",
     "init": "What each initialisation does at the start, and what training makes of it.",
     "flow": "How gradient flows through a training: its law, what is sick, the cause, the remedy.",
+    "similarity": "Which layers of two networks are alike, calibrated against chance, and in what pattern.",
     "summary": "Layers, shapes, parameters, multiply-adds, memory.",
     "capture": "One batch at each layer, forward and backward.",
     "compare": "Two runs of any study beside each other, with intervals of the differences.",

@@ -31,21 +31,23 @@ def examine(
     seed: int = 0,
     batch_size: int = 128,
     device: str | None = None,
+    second: bool = True,
 ) -> Run:
     """Examine a network end to end, and return the run that was stored; its `.page` is the file to open.
 
     A spec without weights is fitted to `data`, trained on its train split for `epochs`, and profiled on its test
     split before and after; without a model it is a small ResNet. A spec with `weights`, or a module, is compared with
-    an untrained twin. `out` is the folder of the run, by default a fresh one under `runs/`.
+    an untrained twin. What is trained is trained a second time with the next seed, to see which layers come out alike;
+    `second=False` leaves that out. `out` is the folder of the run, by default a fresh one under `runs/`.
 
     Raises `BadInput` for a spec, file, label or input that does not fit; what was measured before stays in the run.
 
     >>> import tempfile
     >>> run = examine("mlp[16]", "digits", epochs=1, out=tempfile.mkdtemp() + "/first")
     >>> run.labels, run.page.name
-    (('summary', ..., 'flow/start', 'flow/end', 'flow/training', 'examine'), 'index.html')
+    (('summary', ..., 'flow/training', 'similarity/start', 'similarity/seed', 'examine'), 'index.html')
     """
-    plan = Plan(model, data, weights, layers, objective, epochs, lr, seed, batch_size, device)
+    plan = Plan(model, data, weights, layers, objective, epochs, lr, seed, batch_size, device, second)
     folder = Path(out) if out is not None else fresh("runs", "examine")
     told = {"model": _told(model), "data": _told(data), "weights": None if weights is None else str(weights)}
     with create(folder, study="examine", seed=seed, **told) as writer:

@@ -94,16 +94,33 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "diverged",
         "what",
     ),
+    "similarity_map": (
+        "of",
+        "layer_a",
+        "layer_b",
+        "measure",
+        "score",
+        "calibrated",
+        "p",
+        "second",
+        "second_score",
+        "shift",
+    ),
+    "similarity_trend": ("family", "spec", "size", "told", "diagonal", "triangle", "block", "flat"),
     "checkpoints": ("checkpoint", "channels", HEALTHY, *(state.name for state in STATES), "findings"),
 }
 """Columns that a terminal shows of a study's main table; the others are in --json and --csv."""
-CLAIMING = ("exchange_map", "init_study", "flow_study", "prescribe")
+CLAIMING = ("exchange_map", "init_study", "flow_study", "prescribe", "similarity_map", "similarity_trend")
 """Studies whose claims a terminal shows."""
-ALSO: Mapping[str, tuple[str, ...]] = {"compare": ("setup", "overview", "verdicts", "claims")}
+ALSO: Mapping[str, tuple[str, ...]] = {
+    "compare": ("setup", "overview", "verdicts", "claims"),
+    "similarity_map": ("patterns",),
+    "similarity_trend": ("trends",),
+}
 """Tables that a terminal shows of a study beside its main one."""
-LONG = ("largest",)
+LONG = ("largest", "best")
 """Tables of which a terminal shows the beginning."""
-FINDING = ("channel_profile", "checkpoints", "compare", "flow")
+FINDING = ("channel_profile", "checkpoints", "compare", "flow", "similarity_map")
 """Studies whose findings a terminal shows."""
 MOST = 30
 """Rows that a terminal shows of a table that may be long."""

@@ -19,6 +19,7 @@ def examine(
     epochs: int = 10,
     lr: float = 0.05,
     batch_size: AtOnce = 128,
+    second: bool = True,
     made: Made = MADE,
     shown: Shown = SHOWN,
 ) -> int:
@@ -36,6 +37,8 @@ def examine(
         Passes over the training data, for a model without weights.
     lr
         Largest learning rate.
+    second
+        Train a second seed, too, to see which layers come out alike.
     """
     shown.check()
     run = front.examine(
@@ -50,6 +53,7 @@ def examine(
         seed=made.seed,
         batch_size=batch_size,
         device=made.device,
+        second=second,
     )
     terminal.show_run(run, json=shown.json, csv=shown.csv)
     return code(run.verdicts, shown.fail_on)

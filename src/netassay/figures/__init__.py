@@ -35,6 +35,8 @@ from netassay.figures.loss import accuracy, loss
 from netassay.figures.remedies import before_after, chi, first_steps, ranking
 from netassay.figures.residual import sankey
 from netassay.figures.signal import backward_by_layer, correlation_by_layer, moment_by_layer
+from netassay.figures.similarity import best, best_of_b, similarity_map
+from netassay.figures.similarity_trend import maps, trend
 from netassay.figures.structure import parameters_by_layer
 
 __all__ = ["BOX", "FIGURES", "SHADES", "Figure", "Results", "figure", "figures"]
@@ -86,6 +88,8 @@ FIGURES: Mapping[str, Mapping[str, Callable[..., Figure]]] = {
         "curves": curves,
     },
     "prescribe": {"before_after": before_after, "ranking": ranking, "chi": chi, "loss": first_steps},
+    "similarity_map": {"map": similarity_map, "best": best, "best_of_b": best_of_b},
+    "similarity_trend": {"trend": trend, "maps": maps},
     "compare": {"differences": differences},
     "summary": {"structure": parameters_by_layer},
 }

@@ -33,12 +33,17 @@ class Figure:
     `tones` are the places among the colours of some series, or of bars of one series, the others of which are grey.
     `filled` lines are steps over bins, `flat` bars lie beside their names, `healthy_range` is a shaded part of the
     axis. `frames` have one part after another in time, drawn alike, each under its title.
+
+    `maps` are heat maps beside each other on one scale, each with its title: parts of kind map, whose rows go down from
+    the first, with thin `lines` (x, y, x, y in cells) over them. `limits` that fall make small numbers bright. `apart`
+    says what cells of minus infinity and NaN are. `notes` are a line about each x, `said` of lines a word for it on
+    top; their `whiskers` stand beside each other where bands would cover one another.
     """
 
     name: str
     title: str
     healthy: str
-    kind: Literal["lines", "bars", "boxes", "heat", "panel", "sankey", "grid", "density", "frames"]
+    kind: Literal["lines", "bars", "boxes", "heat", "panel", "sankey", "grid", "density", "frames", "maps", "map"]
     x: Sequence[str] | np.ndarray
     series: Mapping[str, np.ndarray]
     x_label: str
@@ -64,15 +69,23 @@ class Figure:
     flat: bool = False
     healthy_range: tuple[float, float] | None = None
     tones: Mapping[str, int] = field(default_factory=dict)
+    lines: tuple[tuple[float, float, float, float], ...] = ()
+    apart: tuple[str, str] = ("of zero", "not known")
+    notes: tuple[str, ...] = ()
+    whiskers: bool = False
 
     def table(self) -> Table:
         """Return the figure's numbers: a row for each x, row of a heat map, link of a sankey, or series of a cell."""
-        if self.kind == "heat":
+        if self.kind in ("heat", "map"):
             columns = {str(x): np.array([row[i] for row in self.series.values()]) for i, x in enumerate(self.x)}
             return Table({self.y_label: np.array(list(self.series)), **columns})
         if self.flow is not None:
             names = {"from": [link[0] for link in self.flow.links], "to": [link[1] for link in self.flow.links]}
             return Table({name: np.array(values) for name, values in names.items()} | dict(self.series))
+        if self.kind == "maps":
+            return _mapped(self)
+        if self.kind == "panel" and self.parts[0].kind == "lines":
+            return Table.stacked([{self.x_label: np.full(len(p.x), p.title), **p.table().columns} for p in self.parts])
         if self.kind == "panel":
             return _stacked(self.parts)
         if self.kind == "grid":
@@ -87,7 +100,7 @@ class Figure:
                 columns[name] = values
             for i, side in enumerate(("low", "high")[: 2 * (name in self.bands)]):
                 columns[f"{name} {side}"] = self.bands[name][i]
-        return Table(columns)
+        return Table(columns | ({"note": np.array(self.notes)} if self.notes else {}))
 
 
 def _stacked(parts: Sequence[Figure]) -> Table:
@@ -101,6 +114,18 @@ def _stacked(parts: Sequence[Figure]) -> Table:
     return Table.of(rows)
 
 
+def _mapped(one: Figure) -> Table:
+    """Return the rows of several maps, each led by its map; columns are counted where maps have not the same."""
+    alike = all(list(part.x) == list(one.parts[0].x) for part in one.parts)
+    heads = list(map(str, one.parts[0].x if alike else range(1, 1 + max(len(part.x) for part in one.parts))))
+    rows = []
+    for part in one.parts:
+        for name, values in part.series.items():
+            padded = [*map(float, values), *[np.nan] * (len(heads) - len(values))]
+            rows.append({"map": part.name, one.y_label: name, **dict(zip(heads, padded, strict=True))})
+    return Table.of(rows)
+
+
 def _celled(one: Figure) -> Table:
     """Return the numbers of a grid's cells, each row led by the heads of its row and column, and its series."""
     rows = []
@@ -108,6 +133,13 @@ def _celled(one: Figure) -> Table:
         heads = {one.y_label: part.y_label} if part.y_label else {}
         rows += [{**heads, one.x_label: part.title, "series": name, **told} for name, told in part.numbers.items()]
     return Table.of(rows)
+
+
+def oddities(one: Figure) -> list[str]:
+    """Return what the cells of maps that are set apart are, where there are any: minus infinity, and NaN."""
+    cells = np.concatenate([np.ravel(row) for part in one.parts for row in part.series.values()])
+    there = (np.isneginf(cells).any(), np.isnan(cells).any())
+    return [word for word, seen in zip(one.apart, there, strict=True) if seen]
 
 
 def base(one: Figure, name: str) -> str:

@@ -53,7 +53,8 @@ class Measure:
         if n < least:
             asked = f"{self.name} of {d} and {e} features"
             found = f"{n} samples; it tells nothing with fewer than {least}"
-            raise BadInput(asked, found, f"give at least {least} samples, or take measure='cka'")
+            instead = ", or take measure='cka'" if least > 4 else ""
+            raise BadInput(asked, found, f"give at least {least} samples{instead}")
 
 
 def inner(a: Tensor, b: Tensor, order: Tensor | None = None) -> float:

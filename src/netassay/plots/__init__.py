@@ -12,7 +12,7 @@ import numpy as np
 
 from netassay.errors import BadInput
 from netassay.figures import Figure, Results, figure
-from netassay.plots import cells, frames
+from netassay.plots import cells, frames, maps
 from netassay.plots.kinds import KINDS, LONGEST, NAMED, finish, tail
 from netassay.result import Result
 
@@ -62,6 +62,8 @@ def drawing(one: Figure) -> Canvas:
         if one.kind == "grid":
             canvas.suptitle(one.title, x=0.01, y=1 - 0.04 / tall, va="top", ha="left", fontsize=8, fontweight="bold")
             cells.grid(canvas, one)
+        elif one.kind == "maps":
+            maps.tiles(canvas, one)
         elif one.kind == "frames":
             frames.multiples(canvas, one, KINDS["lines"])
         elif one.parts:
@@ -110,11 +112,26 @@ def _panel(canvas: Canvas, one: Figure) -> None:
     for i, part in enumerate(one.parts):
         axes = canvas.add_subplot(-(-len(one.parts) // one.columns), one.columns, i + 1)
         _single(axes, part)
+        if part.kind != "boxes":
+            axes.set_title(part.title, loc="left", fontweight="bold", color="black", parse_math=False)
+            axes.set_ylabel(part.y_label if i % one.columns == 0 else "")
+            axes.margins(x=0.12)
+            if (own := axes.get_legend()) is not None:
+                own.remove()
+            continue
         axes.set_title("", loc="left")
         axes.set_title(tail(part.title) if i < one.columns else "", fontweight="bold", parse_math=False)
         axes.tick_params(axis="both", labelsize=5.5)
         axes.set_xticks(range(0, len(part.x), 2), part.x[::2], rotation=0, ha="center")
         axes.set_ylabel(f"{part.y_label}\n{one.y_label}" if i % one.columns == 0 else "")
+    if one.parts[0].kind != "boxes":
+        _common(canvas)
+
+
+def _common(canvas: Canvas) -> None:
+    """Name the series of all parts at once."""
+    handles, names = canvas.axes[0].get_legend_handles_labels()
+    canvas.legend(handles, names, loc="upper right", ncols=len(names), fontsize=6.5, borderaxespad=0.2)
 
 
 def _save(save: Callable[..., None], *arguments: Any, **options: Any) -> None:
@@ -131,6 +148,10 @@ def _height(one: Figure) -> float:
         return max(1.5, 0.8 + 0.16 * len(one.x))
     if one.kind == "heat":
         return max(1.6, 0.9 + 0.15 * len(one.series)) if one.wide else 3.0
+    if one.kind == "maps":
+        return maps.height(one)
+    if one.kind == "panel" and one.parts[0].kind == "lines":
+        return max(map(_height, one.parts)) * -(-len(one.parts) // one.columns) + 0.3
     if one.kind in HEIGHTS:
         return HEIGHTS[one.kind]
     names = 0 if isinstance(one.x, np.ndarray) else max(map(len, map(str, one.x)), default=0)

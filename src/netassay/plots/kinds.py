@@ -60,7 +60,7 @@ def _lying(axes: Axes, one: Figure) -> None:
 
 def _legend(axes: Axes, one: Figure) -> None:
     """Name the series, above or beside the figure; all predictions have one name."""
-    if any(name in one.dashed for name in one.series):
+    if any(base(one, name) != name for name in one.dashed):
         axes.plot([], [], "--", color="#5c646c", linewidth=0.9, label="predicted")
     named = len(axes.get_legend_handles_labels()[1])
     if named > MANY:
@@ -135,7 +135,15 @@ def _lines(axes: Axes, one: Figure) -> None:
         shown, colour = _shown(one, values), tones[name]
         if name in one.bands:
             low, high = (_shown(one, side) for side in one.bands[name])
-            if name in one.points:
+            if one.whiskers:
+                axes.vlines(
+                    x + 0.03 * (list(one.series).index(name) - (len(one.series) - 1) / 2),
+                    low,
+                    high,
+                    color=colour,
+                    linewidth=0.7,
+                )
+            elif name in one.points:
                 axes.vlines(x, low, high, color=colour, linewidth=0.6, alpha=0.6)
             else:
                 axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
@@ -143,15 +151,20 @@ def _lines(axes: Axes, one: Figure) -> None:
             axes.fill_between(x, shown, step="mid", color=colour, alpha=0.5, linewidth=0, label=name)
             continue
         if name in one.points:
-            axes.plot(x, shown, "o", color=colour, markersize=3.2, label=name)
+            axes.plot(x[~apart], shown[~apart], "o", color=colour, markersize=3.2, label=name)
+            axes.plot(x[apart], shown[apart], "o", color=colour, markersize=3.2, markerfacecolor="white")
             continue
         if name in one.dashed:
-            axes.plot(x, shown, "--", color=colour, linewidth=0.9)
+            own = name if base(one, name) == name else None
+            axes.plot(x, shown, "--", color=colour, linewidth=0.9, label=own)
             continue
         axes.plot(x, shown, color=colour, linewidth=0.9, label=name if name and base(one, name) == name else None)
         if few:
             axes.plot(x[~apart], shown[~apart], "o", color=colour, markersize=2.8)
             axes.plot(x[apart], shown[apart], "o", color=colour, markersize=2.8, markerfacecolor="white")
+    told: dict[str, Any] = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "va": "top"}
+    for at, word in zip(x, one.said, strict=False):
+        axes.annotate(word, (at, 1), (0, -1), ha="center", fontsize=6, fontweight="bold", parse_math=False, **told)
 
 
 def _shown(one: Figure, values: np.ndarray) -> np.ndarray:

@@ -74,8 +74,11 @@ def plain(figure: Figure) -> dict[str, Any]:
         told["fitted"] = {name: base(figure, name) for name in figure.series if base(figure, name) != name}
     if figure.ramp:
         told |= {"ramp": True, "filled": figure.filled, "range": figure.healthy_range}
-    if figure.kind == "heat":
+    if figure.notes or figure.said:
+        told |= {"notes": list(figure.notes), "said": list(figure.said), "whiskers": figure.whiskers}
+    if figure.kind in ("heat", "map"):
         told |= {"rows": list(figure.series), "wide": figure.wide, "ends": figure.ends, "cell": figure.cell}
+        told |= {"lines": figure.lines, "apart": figure.apart}
         told["zero"] = {name: np.flatnonzero(row == -np.inf).tolist() for name, row in figure.series.items()}
     return told | ({"flow": _flow(figure)} if figure.flow is not None else {})
 

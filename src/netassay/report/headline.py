@@ -77,7 +77,19 @@ def _differing(result: Result) -> str:
     return f"{counts['differ']:,} of {counts['numbers']:,} numbers differ; {beyond}. No finding in b that a has not."
 
 
-ANSWERS = {"flow_study": _answered, "prescribe": _answered, "compare": _differing}
+def _alike(result: Result) -> str:
+    """Return the first claim of a study that was decided, in words, or its last."""
+    told = sorted(result.claims, key=lambda claim: claim.decision == "undecided")
+    return f"{told[0].statement}: {told[0].decision}." if told else "Which layers are alike."
+
+
+ANSWERS = {
+    "flow_study": _answered,
+    "prescribe": _answered,
+    "compare": _differing,
+    "similarity_map": _alike,
+    "similarity_trend": _alike,
+}
 """Studies that answer a question, and what they answer."""
 SAID = {
     "exchange_map": "No finding in how its channels exchange gradient.",

@@ -24,11 +24,11 @@
   const tail = (name) => cut(name, 18);
 
   // A few letters, such as a channel's number, stand upright.
-  const upright = (figure) => figure.numeric || figure.kind === "heat" || figure.x.every((name) => name.length < 5);
+  const upright = (figure) => figure.numeric || figure.kind === "heat" || figure.kind === "map" || figure.x.every((name) => name.length < 5);
 
   // Predictions and fits share the name and colour of what they are of, and so a place in the legend.
   const owner = (figure, name) => (figure.dashed || {})[name] || (figure.fitted || {})[name] || name;
-  const named = (figure) => (figure.series && figure.kind !== "heat" ? Array.from(new Set(Object.keys(figure.series).map((name) => owner(figure, name)))) : []);
+  const named = (figure) => (figure.series && figure.kind !== "heat" && figure.kind !== "map" ? Array.from(new Set(Object.keys(figure.series).map((name) => owner(figure, name)))) : []);
   const mixed = (from, to, share) => "#" + [1, 3, 5].map((i) => {
     const [a, b] = [from, to].map((tone) => parseInt(tone.slice(i, i + 2), 16));
     return Math.round(a + (b - a) * share).toString(16).padStart(2, "0");
@@ -85,7 +85,7 @@
       type: figure.log ? "log" : "value", name: figure.yLabel, nameLocation: "end", nameGap: 12,
       nameTextStyle: Object.assign({ align: "left", padding: [0, 0, 0, narrow ? -34 : -44] }, label), scale: figure.kind !== "bars",
       min: limits[0] === null ? undefined : limits[0], max: limits[1] === null ? undefined : limits[1],
-      axisLabel: Object.assign({}, label, figure.log ? { formatter: power } : {}),
+      axisLabel: Object.assign({ showMaxLabel: limits[1] === null || Number(limits[1].toFixed(1)) === limits[1] }, label, figure.log ? { formatter: power } : {}),
       axisLine: { show: false, onZero: false }, splitLine: { lineStyle: { color: c.grid } },
     };
     if (figure.flat) Object.assign(y, { nameLocation: "middle", nameGap: 28, nameTextStyle: label });
@@ -114,7 +114,7 @@
     const made = Object.entries(figure.series).map(([name, values]) => {
       const tone = colour(figure, name, c);
       const lone = (figure.points || []).includes(name);
-      const dense = !lone && (figure.filled || values.length > 60 || name !== owner(figure, name));
+      const dense = !lone && (figure.filled || values.length > 60 || name in (figure.dashed || {}) || name !== owner(figure, name));
       const data = values.map((value, j) => {
         const point = { value: figure.numeric ? [figure.x[j], shown(value)] : shown(value) };
         if (marks.has(figure.x[j])) point.itemStyle = { color: c.card, borderColor: tone, borderWidth: 1.6 };
@@ -128,7 +128,29 @@
       };
     });
     shade(figure, made[0], c);
-    return made.concat(Object.keys(figure.bands || {}).map((name) => band(figure, name, c, shown)));
+    above(figure, made, c);
+    return made.concat(Object.keys(figure.bands || {}).map((name) => (figure.whiskers ? beside : band)(figure, name, c, shown)));
+  }
+
+  // Whiskers of several lines, a few pixels apart.
+  function beside(figure, name, c) {
+    const names = Object.keys(figure.series);
+    const off = 4 * (names.indexOf(name) - (names.length - 1) / 2);
+    const style = { stroke: colour(figure, name, c), lineWidth: 1.4, opacity: 0.75 };
+    const draw = (_, api) => {
+      const ends = [1, 2].map((i) => api.coord([api.value(0), api.value(i)]));
+      if (!ends.flat().every(Number.isFinite)) return undefined;
+      return { type: "line", shape: { x1: ends[0][0] + off, y1: ends[0][1], x2: ends[1][0] + off, y2: ends[1][1] }, style: style };
+    };
+    const data = figure.x.map((_, j) => [j, ...figure.bands[name].map((side) => (side[j] === null ? "-" : side[j]))]);
+    return { name: name, type: "custom", data: data, renderItem: draw, encode: { x: 0, y: [1, 2] }, silent: true, color: style.stroke, z: 2, clip: true };
+  }
+
+  // A word for each x, below the upper edge.
+  function above(figure, made, c) {
+    if (!figure.said || !figure.said.length) return;
+    const label = { show: true, position: "bottom", distance: 2, color: c.ink, fontSize: 11, fontWeight: 600, formatter: (p) => figure.said[p.dataIndex] };
+    made.push({ name: "", type: "line", data: figure.x.map(() => figure.limits[1]), symbol: "circle", symbolSize: 1, showSymbol: true, showAllSymbol: true, itemStyle: { color: "transparent" }, lineStyle: { width: 0 }, label: label, silent: true, tooltip: { show: false }, z: 5 });
   }
 
   // One shape for each stretch without a gap, drawn with the first point: pieces would show their seams.
@@ -210,14 +232,15 @@
   function ranged(figure) {
     const told = (name, j) => {
       const [low, high] = (figure.bands[name] || [[], []]).map((side) => side[j]);
-      const guess = Object.keys(figure.dashed).find((one) => figure.dashed[one] === name);
+      const guess = Object.keys(figure.dashed).find((one) => figure.dashed[one] === name && one !== name);
       const range = low === undefined || low === null || high === null ? "" : " (" + format(low) + " to " + format(high) + ")";
       return format(figure.series[name][j]) + range + (guess ? ", predicted " + format(figure.series[guess][j]) : "");
     };
     return (points) => {
-      const seen = new Map(points.map((point) => [point.seriesName, point]));
+      const seen = new Map(points.filter((point) => point.seriesName in figure.series).map((point) => [point.seriesName, point]));
       const rows = Array.from(seen, ([name, point]) => point.marker + name + "  " + told(name, points[0].dataIndex));
-      return [figure.numeric ? format(figure.x[points[0].dataIndex]) : figure.x[points[0].dataIndex], ...rows].join("\n");
+      const at = points[0].dataIndex;
+      return [figure.numeric ? format(figure.x[at]) : figure.x[at], ...rows, ...(figure.notes && figure.notes.length ? [figure.notes[at]] : [])].join("\n");
     };
   }
 
@@ -265,10 +288,47 @@
       inRange: { color: c.heat }, precision: 2,
     };
     option.tooltip.trigger = "item";
-    const told = (p) => ({ x: figure.x[p.value[0]], y: names[p.value[1]], value: [format(p.value[2]), "of zero", "not known"][p.value[3]] });
+    const told = (p) => ({ x: figure.x[p.value[0]], y: names[p.value[1]], value: [format(p.value[2]), ...figure.apart][p.value[3]] });
     option.tooltip.formatter = (p) => figure.cell.replace(/\{(x|y|value)\}/g, (_, key) => told(p)[key]);
     // Not a "heatmap": that one paints a canvas of its own, which Chromium leaves out on paper.
-    return [{ type: "custom", data: data, renderItem: cell([null, c.none, c.bad]), encode: { x: 0, y: 1, tooltip: 2 } }];
+    // In one go: thousands of cells painted bit by bit would have canvases of their own, too.
+    return [{ type: "custom", progressive: 0, data: data, renderItem: cell([null, c.none, c.bad]), encode: { x: 0, y: 1, tooltip: 2 } }];
+  }
+
+  // A heat map whose first row is on top, as square as its numbers of layers, with thin lines over it.
+  const edge = (names) => 12 + 5.6 * Math.min(17, Math.max(...names.map((name) => name.length)));
+  function map(figure, c, option, narrow, holder) {
+    const made = heat(figure, c, option, narrow);
+    const named = { nameLocation: "middle", nameTextStyle: { color: c.soft, fontSize: 11 } };
+    const label = { color: c.soft, fontSize: 10, formatter: (name) => cut(name, 17) };
+    const room = mapRoom(figure);
+    option.grid = { left: room.left, right: 8, top: 4, bottom: room.bottom };
+    const every = (count, pixels, step) => Math.max(0, Math.ceil((count * step) / pixels) - 1);
+    const tall = holder.clientHeight - room.bottom - 4;
+    const led = (label, pixels) => label.slice(0, 3) + cut(label.slice(3), Math.floor(pixels / 5.6));
+    Object.assign(option.yAxis, named, { name: led(figure.yLabel, tall), nameGap: edge(figure.rows) });
+    option.yAxis.axisLabel = Object.assign({ interval: (i) => (figure.rows.length - 1 - i) % (every(figure.rows.length, tall, 13) + 1) === 0 }, label);
+    Object.assign(option.xAxis, named, { name: led(figure.xLabel, holder.clientWidth - room.left), nameGap: edge(figure.x) * 0.8 + 2 });
+    option.xAxis.axisLabel = Object.assign({ interval: every(figure.x.length, holder.clientWidth - room.left, 15), rotate: 55 }, label);
+    delete option.visualMap.text;
+    option.visualMap.show = false;
+    option.visualMap.outOfRange = { color: [c.heat[0]] };
+    if (figure.limits[0] > figure.limits[1]) Object.assign(option.visualMap, { min: figure.limits[1], max: figure.limits[0], inRange: { color: c.heat.slice().reverse() } });
+    const place = (api, x, y) => {
+      const [at, size] = [api.coord([0, figure.rows.length - 1]), api.size([1, 1])];
+      return [at[0] + x * size[0], at[1] + y * size[1]];
+    };
+    const draw = (params, api) => {
+      const shapes = figure.lines.map(([x0, y0, x1, y1]) => [place(api, x0, y0), place(api, x1, y1)]);
+      const line = (style) => shapes.map(([from, to]) => ({ type: "line", shape: { x1: from[0], y1: from[1], x2: to[0], y2: to[1] }, style: style }));
+      return { type: "group", children: [...line({ stroke: c.card, lineWidth: 2.2, opacity: 0.45 }), ...line({ stroke: c.ink, lineWidth: 0.8, opacity: 0.85 })] };
+    };
+    option.visualMap.seriesIndex = 0;
+    return made.concat([{ type: "custom", data: [[0, 0]], renderItem: draw, silent: true, z: 5 }]);
+  }
+
+  function mapRoom(figure) {
+    return { left: edge(figure.rows) + (figure.yLabel ? 20 : 0), bottom: 0.82 * edge(figure.x) + (figure.xLabel ? 24 : 4) };
   }
 
   // Down the page where it is narrow, so that labels have room.
@@ -309,9 +369,14 @@
     }, margin)];
   }
 
-  const kinds = { lines: lines, bars: bars, boxes: boxes, heat: heat, sankey: sankey };
+  const kinds = { lines: lines, bars: bars, boxes: boxes, heat: heat, map: map, sankey: sankey };
 
   function height(figure, narrow, holder) {
+    if (figure.kind === "map") {
+      const room = mapRoom(figure);
+      const wide = holder.clientWidth - room.left - 8;
+      return Math.min(1.6 * wide, Math.max(0.5 * wide, (wide * figure.rows.length) / figure.x.length)) + room.bottom + 4 + "px";
+    }
     if (many(figure)) return narrow ? "calc(19rem + " + below(figure, holder.clientWidth) + "px)" : Math.max(21, 4.5 + 1.35 * named(figure).length) + "rem";
     if (figure.kind === "heat" && figure.wide) return Math.max(13, 7.5 + 1.35 * Object.keys(figure.series).length) + "rem";
     if (figure.flat) return 5 + 1.35 * figure.x.length * Math.max(1, 0.6 * named(figure).length) + "rem";

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from netassay.errors import BadInput
 from netassay.figures.density import ends
+from netassay.figures.figure import oddities
 from netassay.report.charts import cells, charts
 from netassay.report.headline import headline
 from netassay.report.notebook import cell
@@ -133,6 +134,7 @@ def _environment() -> Environment:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["cell"] = cell
     environment.filters["ends"] = ends
+    environment.filters["oddities"] = oddities
     environment.filters["json"] = _json
     environment.filters["rows"] = Table.rows
     environment.filters["short"] = lambda spec: spec.partition(":")[0] if "=" in spec else spec

@@ -26,7 +26,7 @@ ERROR = 0.05
 class Pair:
     """What every study gets: the network before and after learning, and data; `held_out` unless it was trained on.
 
-    `training` is what was seen of the training, where there was one.
+    `training` is what was seen of the training, where there was one; `second` trains another seed in the same way.
     """
 
     start: nn.Module
@@ -36,6 +36,7 @@ class Pair:
     objective: str | Objective
     held_out: bool = True
     training: Result | None = None
+    second: Callable[[], nn.Module] | None = None
 
 
 def compared(pair: Pair, results: Mapping[str, Result], how: str, seed: int) -> Result:

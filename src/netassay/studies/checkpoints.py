@@ -27,7 +27,7 @@ def over_checkpoints(
 
     Raises `BadInput` where no file matches.
     """
-    files = sorted(glob(pattern), key=_natural)
+    files = sorted(glob(pattern), key=natural)
     if not files:
         raise BadInput(f"checkpoints {pattern!r}", "no file of that name", "quote the pattern: 'run/*.safetensors'")
     rows: list[dict[str, Any]] = []
@@ -58,6 +58,6 @@ ROWS: Mapping[str, Callable[[Result], dict[str, Any]]] = {"channel_profile": _st
 """What a row says of a study's result."""
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
     """Sort step2 before step10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +29,7 @@ from netassay.studies.forward import tried
 from netassay.studies.init_profile import init_profile
 from netassay.studies.provenance import describe
 from netassay.studies.signal import signal
+from netassay.studies.similarity_change import similarity
 from netassay.studies.summary import summary
 from netassay.studies.twins import settle, untrained
 from netassay.zoo import build, built, placed
@@ -100,6 +102,7 @@ STUDIES: tuple[Callable[[Pair], Mapping[str, Result]], ...] = (
     _initialisation,
     _signal,
     _flow,
+    similarity,
 )
 """What is asked of the pair, in this order; a study joins by a line here."""
 
@@ -118,6 +121,7 @@ class Plan:
     seed: int
     batch_size: int
     device: str | None
+    second: bool = True
 
 
 def examine_into(keep: Keep, plan: Plan) -> None:
@@ -158,7 +162,8 @@ def _pair(keep: Keep, plan: Plan, learn: Data, test: Data) -> tuple[Pair, str]:
     settle(start, learn)
     with_what = f"SGD, {plan.epochs} epochs, batch {plan.batch_size}, rate {plan.lr:g}, seed {plan.seed}"
     seen = "" if learn is not test else "; it is looked at with the samples it learned from"
-    pair = Pair(start, end, *rest, held_out=learn is not test, training=watched)
+    again = partial(_again, plan, learn, test) if plan.second else None
+    pair = Pair(start, end, *rest, held_out=learn is not test, training=watched, second=again)
     return pair, f"{START}: initialised; {END}: trained on {learn.spec} ({with_what}){seen}"
 
 
@@ -180,6 +185,19 @@ def _refuse_weights(plan: Plan) -> nn.Module:
     raise BadInput(
         f"weights {str(plan.weights)!r}", "a module that has weights", "load them first, or give the model as a spec"
     )
+
+
+def _again(plan: Plan, learn: Data, test: Data) -> nn.Module:
+    """Train another seed in the same way."""
+    other = replace(plan, seed=plan.seed + 1)
+    model = _fresh(other, test)
+    with steps("train a second seed", plan.epochs * training.length(learn)) as advance:
+
+        def on_step(step: int, epoch: int, loss: float, correct: int, samples: int) -> None:
+            advance(f"epoch {epoch + 1}, loss {loss:.3f}")
+
+        training.train(model, learn, epochs=plan.epochs, lr=plan.lr, seed=other.seed, on_step=on_step)
+    return model
 
 
 def _fresh(plan: Plan, test: Data) -> nn.Module:

@@ -10,6 +10,7 @@ from netassay.report.sections.flow import comparison, flow, remedies, switches
 from netassay.report.sections.initialisation import initialisation, schemes
 from netassay.report.sections.learning import learning
 from netassay.report.sections.section import LISTED, Section
+from netassay.report.sections.similarity import similarity, sizes
 from netassay.report.sections.structure import others, structure
 from netassay.result import Result
 from netassay.store import Run
@@ -22,9 +23,11 @@ SECTIONS: tuple[Callable[[Run, Mapping[str, Result]], Section | None], ...] = (
     remedies,
     switches,
     schemes,
+    sizes,
     channels,
     flow,
     exchange,
+    similarity,
     initialisation,
     others,
     structure,

@@ -1,0 +1,129 @@
+"""Figures of a similarity trend: which pattern the map of a family of networks has, size by size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from netassay.errors import NothingToDraw
+from netassay.figures.figure import Figure
+from netassay.figures.layers import Results, last
+from netassay.figures.similarity import NEAR, diagonal, drawn
+from netassay.result import Result
+
+PATTERNS = ("diagonal", "triangle", "block", "flat")
+ACROSS = 4
+"""Maps that stand beside each other."""
+
+
+def trend(results: Results) -> Figure:
+    """Draw the index of each pattern against the size of the networks, a part for each family."""
+    result = last(results)
+    rows = _rows(result, "trend")
+    families = list(dict.fromkeys(row["family"] for row in rows))
+    parts = [_family(result, family, [row for row in rows if row["family"] == family]) for family in families]
+    return Figure(
+        name="trend",
+        title="Which pattern the map has, size by size",
+        healthy="No health here: lines that cross are a family whose pattern changes with size. Diagonal: layers match "
+        "those of equal relative depth. Triangle: a layer matches all that are relatively earlier (below 0: later). "
+        "Block: a stretch of layers is alike. Flat: no pattern explains the map; it is called so where none is told "
+        "from chance. On top the pattern that is told; whiskers are intervals over networks, cut at the edge.",
+        kind="panel",
+        wide=True,
+        x=(),
+        series={},
+        x_label="family",
+        y_label="index of the pattern",
+        parts=tuple(parts),
+        columns=min(len(parts), 2),
+    )
+
+
+def _rows(result: Result, name: str) -> list[dict[str, Any]]:
+    rows = result.table("sizes")
+    if not rows:
+        raise NothingToDraw(name, "no network was compared", "name networks: similarity_trend(specs, data)")
+    families = [row["family"] for row in rows]
+    return sorted(rows, key=lambda row: (families.index(row["family"]), row["size"]))
+
+
+def _family(result: Result, family: str, rows: Sequence[dict[str, Any]]) -> Figure:
+    names = short([row["spec"] for row in rows])
+    known = [one for one in PATTERNS if one in rows[0]]
+    return Figure(
+        name=f"trend {family}",
+        title=family,
+        healthy="",
+        kind="lines",
+        x=[f"{name} ({row['size']:.0f})" for name, row in zip(names, rows, strict=True)],
+        series={one: np.array([row[one] for row in rows], dtype=float) for one in known},
+        x_label="network (layers compared)",
+        y_label="index of the pattern",
+        limits=(-1.0 if min(row["triangle"] for row in rows) < -NEAR else 0.0, 1.15),
+        bands={one: _band(rows, one) for one in known},
+        whiskers=True,
+        said=tuple(str(row["told"]) for row in rows),
+        notes=tuple(f"told: {row['told']}" for row in rows),
+    )
+
+
+def _band(rows: Sequence[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    low, high = (np.array([row[f"{name}_{end}"] for row in rows], dtype=float) for end in ("low", "high"))
+    return np.clip(low, -1, 1), np.clip(high, -1, 1)
+
+
+def short(specs: Sequence[str]) -> list[str]:
+    """Return specs without the options that all of them share.
+
+    >>> short(["resnet[1,1]:input=8,skip=none", "resnet[1,1]:input=8"])
+    ['resnet[1,1]:skip=none', 'resnet[1,1]']
+    """
+    parted = [(name, options.split(",") if options else []) for name, _, options in (s.partition(":") for s in specs)]
+    common = set.intersection(*(set(options) for _, options in parted)) if len(parted) > 1 else set()
+    rest = [(name, ",".join(one for one in options if one not in common)) for name, options in parted]
+    return [f"{name}:{options}" if options else name for name, options in rest]
+
+
+def maps(results: Results) -> Figure:
+    """Draw the mean map of each network beside those of the others, small to large."""
+    result = last(results)
+    rows = [row for row in _rows(result, "maps") if f"map/{row['spec']}" in result.arrays]
+    if not rows:
+        raise NothingToDraw("maps", "no map was kept", "read the table: result.table('sizes')")
+    names = short([row["spec"] for row in rows])
+    parts = [_part(result, row, name) for row, name in zip(rows, names, strict=True)]
+    return Figure(
+        name="maps",
+        title="The map of each network, mean over pairs of seeds",
+        healthy="No health here: the change of pattern as a picture. Calibrated similarity of two networks that differ "
+        "in their seed only; the thin line is equal relative depth. Rows are layers of the one, columns of the other.",
+        kind="maps",
+        wide=True,
+        x=(),
+        series={},
+        x_label="layer of the second seed",
+        y_label="layer of the first seed",
+        limits=(0.0, 1.0),
+        ends=("chance", "equal"),
+        unit="calibrated similarity",
+        parts=tuple(parts),
+        columns=min(ACROSS, len(parts)),
+    )
+
+
+def _part(result: Result, row: dict[str, Any], name: str) -> Figure:
+    array = result.arrays[f"map/{row['spec']}"]
+    tall, wide = array.shape
+    return drawn(
+        array,
+        np.asarray(array, dtype=float),
+        name=name,
+        title=f"{row['told']}: {name}",
+        x_label="",
+        y_label="",
+        limits=(0.0, 1.0),
+        lines=(diagonal(0, tall - 1, 0, wide - 1),),
+    )

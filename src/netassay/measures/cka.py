@@ -1,0 +1,102 @@
+"""CKA: the cosine of two centred Gram matrices, debiased unless asked otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from netassay.errors import BadInput
+from netassay.measures.centring import above, centred, squared_distances, unit
+from netassay.measures.hsic import doubly_centred, u_centred
+from netassay.measures.measure import Invariance, Measure, inner
+from netassay.measures.reducing import about_mean
+
+ROTATIONS: frozenset[Invariance] = frozenset({"offset", "scale", "permutation", "orthogonal"})
+KORNBLITH = "Kornblith et al. 2019, arXiv 1905.00414"
+
+
+def cka() -> Measure:
+    """Linear CKA from the unbiased HSIC: 0 on average for independent features, and negative as often.
+
+    Of n samples and any d: the sum of products of two U-centred Gram matrices over their norms. Under a random order of
+    the samples its mean is 0 and its variance 2 / (n (n - 3)), whatever the features. Kornblith et al. 2019 with the
+    HSIC of Song et al. 2012, (5).
+
+    >>> x = torch.arange(12.0).reshape(6, 2) ** 2
+    >>> measure = cka()
+    >>> round(measure.compare(measure.prepare(x), measure.prepare(3 * x + 7), None), 12)
+    1.0
+    """
+    return _cka("cka", "CKA, debiased", -1.0, 4, ROTATIONS, _linear, u_centred, "Song et al. 2012, (5); " + KORNBLITH)
+
+
+def cka_biased() -> Measure:
+    """Linear CKA as first defined: d / (n + d) for independent Gaussian features, not 0.
+
+    The sum of products of two centred Gram matrices over their norms. Kornblith et al. 2019, (4).
+    """
+    return _cka("cka_biased", "CKA, biased", 0.0, 3, ROTATIONS, _linear, doubly_centred, KORNBLITH + ", (4)")
+
+
+def cka_rbf(*, bandwidth: float = 0.4, sigma: float | None = None, debiased: bool = True) -> Measure:
+    """CKA of the kernel `exp(-r^2 / (2 s^2))`, s = `bandwidth` times the median distance of two samples.
+
+    Kornblith et al. 2019, section 2.3, who took 0.2, 0.4 and 0.8 of the median. `sigma` is s itself, in units of the
+    features; nothing then makes the value independent of their scale, and of many features the kernel sees none alike.
+    """
+    if not (bandwidth if sigma is None else sigma) > 0:
+        raise BadInput("cka_rbf", "a bandwidth that is not above 0", "cka_rbf:bandwidth=0.4")
+    same = ROTATIONS if sigma is None else ROTATIONS - {"scale"}
+    title = f"CKA, RBF kernel{', debiased' if debiased else ', biased'}"
+    lowest, least, centre = (-1.0, 4, u_centred) if debiased else (0.0, 3, doubly_centred)
+
+    def kernel(x: Tensor) -> Tensor:
+        return _rbf(x, bandwidth, sigma)
+
+    return _cka("cka_rbf", title, lowest, least, same, kernel, centre, KORNBLITH + ", section 2.3")
+
+
+def _cka(
+    name: str,
+    title: str,
+    lowest: float,
+    least: int,
+    invariances: frozenset[Invariance],
+    kernel: Callable[[Tensor], Tensor],
+    centre: Callable[[Tensor], Tensor],
+    source: str,
+) -> Measure:
+    def prepare(x: Tensor) -> Tensor:
+        gram = kernel(x)
+        return unit(centre(gram), gram)
+
+    return Measure(
+        name=name,
+        title=title,
+        direction="similarity",
+        lowest=lowest,
+        highest=1.0,
+        invariances=invariances,
+        metric=False,
+        symmetric=True,
+        on="features",
+        pairwise=True,
+        prepare=prepare,
+        compare=inner,
+        smallest=lambda d, e: least,
+        source=source,
+    )
+
+
+def _linear(x: Tensor) -> Tensor:
+    x = centred(x)
+    return x @ x.T
+
+
+def _rbf(x: Tensor, bandwidth: float, sigma: float | None) -> Tensor:
+    """Return the kernel less 1, which centring takes off again: a wide kernel then keeps its digits."""
+    far = squared_distances(centred(x) if sigma is None else about_mean(x))
+    width = bandwidth * float(above(far).sqrt().median()) if sigma is None else sigma
+    return torch.expm1(-far / (2 * width**2)) if width > 0 else torch.full_like(far, torch.nan)

@@ -1,0 +1,107 @@
+"""Outputs: how often two models decide otherwise, and how far apart their probabilities are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from netassay.errors import BadInput
+from netassay.measures.measure import Invariance, Measure
+from netassay.measures.reducing import taken
+
+
+def disagreement() -> Measure:
+    """Share of the samples for which two models choose another class: 0 to 1, a metric.
+
+    Of logits or probabilities `(n, classes)`, the first of equal ones; one column is the logit of yes. NaN where an
+    output is NaN. Madani, Pennock & Flake 2004, NeurIPS 17, section 2.
+
+    >>> measure = disagreement()
+    >>> measure.compare(measure.prepare(torch.eye(4)), measure.prepare(torch.eye(4).flip(0)[:, [3, 2, 0, 1]]), None)
+    0.5
+    """
+
+    def compare(a: Tensor, b: Tensor, order: Tensor | None = None) -> float:
+        a, b = _alike("disagreement", a, taken(b, order))
+        return torch.nan if _holes(a, b) else float((a.argmax(1) != b.argmax(1)).double().mean())
+
+    source = "Madani, Pennock & Flake 2004, NeurIPS 17, section 2"
+    return _outputs("disagreement", "Disagreement", frozenset({"scale"}), True, _two_columns, compare, source)
+
+
+def jsd(*, root: bool = False) -> Measure:
+    """Jensen-Shannon divergence of the predicted probabilities, in bits, mean over samples: 0 to 1.
+
+    `H((p + q) / 2) - (H(p) + H(q)) / 2` with p, q the softmax of each sample's outputs; outputs that are probabilities
+    already are taken as they are. `root` takes each sample's square root before the mean: a metric (Endres & Schindelin
+    2003). Lin 1991, (4.1).
+    """
+
+    def compare(a: Tensor, b: Tensor, order: Tensor | None = None) -> float:
+        p, q = _alike("jsd", a, taken(b, order))
+        half = (p + q) / 2
+        # As relative entropies to the middle: a difference of entropies would lose the digits of small divergences.
+        bits = (_relative(p, half) + _relative(q, half)) / (2 * math.log(2))
+        bits = torch.where(bits < 0, 0.0, bits)
+        return float((bits.sqrt() if root else bits).mean())
+
+    source = "Lin 1991, IEEE Trans. Inf. Theory 37:145, (4.1); the root: Endres & Schindelin 2003, 49:1858"
+    title = "Jensen-Shannon divergence" + (", root" if root else "")
+    return _outputs("jsd", title, frozenset(), root, _probabilities, compare, source)
+
+
+def _outputs(
+    name: str,
+    title: str,
+    invariances: frozenset[Invariance],
+    metric: bool,
+    prepare: Callable[[Tensor], Tensor],
+    compare: Callable[[Tensor, Tensor, Tensor | None], float],
+    source: str,
+) -> Measure:
+    return Measure(
+        name=name,
+        title=title,
+        direction="distance",
+        lowest=0.0,
+        highest=1.0,
+        invariances=invariances,
+        metric=metric,
+        symmetric=True,
+        on="outputs",
+        pairwise=False,
+        prepare=prepare,
+        compare=compare,
+        smallest=lambda d, e: 1,
+        source=source,
+    )
+
+
+def _two_columns(x: Tensor) -> Tensor:
+    x = x.double()
+    return x if x.shape[1] != 1 else torch.cat([torch.zeros_like(x), x], 1)
+
+
+def _probabilities(x: Tensor) -> Tensor:
+    x = _two_columns(x)
+    known = bool((x >= 0).all()) and bool(((x.sum(1) - 1).abs() < 1e-4).all())
+    return x if known else x.softmax(1)
+
+
+def _relative(p: Tensor, half: Tensor) -> Tensor:
+    """Return the relative entropy of each row in nats; what has no probability adds nothing."""
+    return torch.xlogy(p, p / torch.where(half > 0, half, 1.0)).sum(1)
+
+
+def _holes(a: Tensor, b: Tensor) -> bool:
+    return bool((a.isnan() | b.isnan()).any())
+
+
+def _alike(name: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    if a.shape != b.shape:
+        found = f"outputs {tuple(a.shape)} and {tuple(b.shape)}"
+        raise BadInput(name, found, "compare models of the same classes on the same samples")
+    return a, b

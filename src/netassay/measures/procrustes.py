@@ -1,0 +1,104 @@
+"""Procrustes: how far two sets of features are apart after the best rotation, as a length, an angle, a cosine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from netassay.measures.measure import Invariance, Measure
+from netassay.measures.reducing import cosines, reduced, taken
+
+ROTATIONS: frozenset[Invariance] = frozenset({"offset", "permutation", "orthogonal"})
+FRAMES: frozenset[Invariance] = ROTATIONS | {"scale"}
+
+
+def procrustes(*, normalised: bool = False) -> Measure:
+    """Distance of centred features after the best rotation or reflection: `min_Q ||X - Y Q||`, Frobenius norm.
+
+    `sqrt(||X||^2 + ||Y||^2 - 2 ||X'Y||_*)`, the Bures distance of the two Gram matrices; fewer features are filled up
+    with zeros. In the features' units times `sqrt(n)`; `normalised` divides each side by its norm first, which gives 0
+    to `sqrt(2)`. A metric. Equal features are told apart by rounding: 0 up to 1e-7 of their norm. Williams et al. 2021,
+    arXiv 2110.14739, (6); Schoenemann 1966.
+
+    >>> x = torch.tensor([[1.0, 0.0], [0.0, 2.0], [-1.0, -2.0]])
+    >>> measure = procrustes()
+    >>> round(measure.compare(measure.prepare(x), measure.prepare(3 * x), None), 4)  # 2 ||X||
+    6.3246
+    """
+    prepare = _unit if normalised else reduced
+    kept = FRAMES if normalised else ROTATIONS
+    highest = math.sqrt(2) if normalised else math.inf
+    return _procrustes("procrustes", "Procrustes distance", "distance", highest, kept, prepare, _apart)
+
+
+def angular_procrustes() -> Measure:
+    """Angle between centred features after the best rotation, in radians: 0 to pi/2; its cosine is `nbs`. A metric.
+
+    Williams et al. 2021, arXiv 2110.14739, (7): the Riemannian shape distance.
+    """
+
+    def angle(a: Tensor, b: Tensor, order: Tensor | None = None) -> float:
+        # Of the chord, not by arccos: a cosine that rounding has put above 1 has no angle.
+        return 2 * math.asin(_apart(a, b, order) / 2)
+
+    return _procrustes(
+        "angular_procrustes", "Angular Procrustes distance", "distance", math.pi / 2, FRAMES, _unit, angle
+    )
+
+
+def nbs() -> Measure:
+    """Normalised Bures similarity, the cosine of the Procrustes angle: `||X'Y||_* / (||X|| ||Y||)`, 0 to 1.
+
+    Tang et al. 2020, arXiv 2007.11203; the identity: Harvey et al. 2023, arXiv 2311.11436.
+    """
+
+    def cosine(a: Tensor, b: Tensor, order: Tensor | None = None) -> float:
+        return float(cosines(a.T @ taken(b, order)).sum())
+
+    return _procrustes("nbs", "Normalised Bures similarity", "similarity", 1.0, FRAMES, _unit, cosine)
+
+
+def _procrustes(
+    name: str,
+    title: str,
+    direction: Literal["similarity", "distance"],
+    highest: float,
+    invariances: frozenset[Invariance],
+    prepare: Callable[[Tensor], Tensor],
+    compare: Callable[[Tensor, Tensor, Tensor | None], float],
+) -> Measure:
+    return Measure(
+        name=name,
+        title=title,
+        direction=direction,
+        lowest=0.0,
+        highest=highest,
+        invariances=invariances,
+        metric=direction == "distance",
+        symmetric=True,
+        on="features",
+        pairwise=False,
+        prepare=prepare,
+        compare=compare,
+        # Two centred samples lie on a line, and every line is a rotation of every other.
+        smallest=lambda d, e: 3,
+        source="Williams et al. 2021, arXiv 2110.14739; Harvey et al. 2023, arXiv 2311.11436",
+    )
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Return reduced features over their norm; NaN where no feature changes."""
+    x = reduced(x)
+    norm = torch.linalg.vector_norm(x)
+    return x.div(torch.where(norm > 0, norm, torch.nan))
+
+
+def _apart(a: Tensor, b: Tensor, order: Tensor | None = None) -> float:
+    shared = float(cosines(a.T @ taken(b, order)).sum())
+    rest = float(a.square().sum() + b.square().sum()) - 2 * shared
+    # Rounding can leave the distance of equal features just below 0; NaN stays.
+    return math.sqrt(0.0 if rest < 0 else rest)

@@ -1,0 +1,143 @@
+"""Similarity, by batches: a Gram matrix of every layer for each batch, and the ratio of their sums.
+
+Nguyen, Raghu & Kornblith 2021 (arXiv 2010.15327), section 2: the debiased HSIC of a batch has no bias, so its mean over
+batches estimates the same thing. Here the mean weighs batches by their samples. CKA is a ratio of such means; it is
+a different estimator than that of all samples at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netassay.measures import rows
+from netassay.measures.hsic import doubly_centred, u_centred
+from netassay.seeds import generator
+from netassay.studies.similarity_asked import Tap
+from netassay.studies.similarity_diagnoses import from_gram
+from netassay.studies.similarity_pairs import Pairs, reordered
+
+GROUPS, LEAST, COLUMNS, PARTS, WORD, SAFE, FAR = 20, 4, 4096, 4, 7, 1e-12, 4.0
+"""Groups of batches for the jackknife; samples below which nothing is debiased; features that fit a cache; parts of
+the samples whose products are taken apart; a word of the seed for orders within batches; the least square norm that
+float32 is trusted with; the square norm of a mean, over the variance, from which it is taken off first."""
+
+
+class Batched:
+    """Sums over batches of the debiased HSIC of every pair of layers, and of each order of samples within batches."""
+
+    def __init__(self, taps: Sequence[Tap], a: Sequence[int], b: Sequence[int], permutations: int, seed: int) -> None:
+        self.taps, self.a, self.b, self.permutations, self.seed = taps, list(a), list(b), permutations, seed
+        self.pilots: dict[int, Tensor] = {}
+        self.scales: dict[int, float] = {}
+        self.grams: dict[int, Tensor] = {}
+        self.first: dict[int, dict[str, float]] = {}
+        self.groups: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.permuted: Tensor | Any = 0
+        self.batches = self.left_out = self.samples = 0
+        self.memory: dict[Any, Tensor] = {}
+        self.far: dict[int, bool] = {}
+
+    def take(self, tap: int, x: Tensor) -> None:
+        """Make the batch's Gram matrix of a layer; about the first batch's mean, unless that is near 0 anyhow."""
+        if tap not in self.pilots:
+            self.pilots[tap] = x.mean(0, dtype=torch.promote_types(x.dtype, torch.float32))
+            self.far[tap], self.scales[tap] = x.device.type != "cpu", 1.0  # to look would make a device wait
+        if not self.far[tap]:
+            self.grams[tap] = self._gram(tap, x)
+            self.far[tap] = is_far(self.grams[tap])
+        if self.far[tap]:
+            self.grams[tap] = self._gram(tap, x)
+        if tap not in self.first:
+            self.scales[tap] = near_one(self.grams[tap], x, self.pilots[tap])
+            self.grams[tap] = self.grams[tap] if self.scales[tap] == 1 else self._gram(tap, x)
+            self.first[tap] = from_gram(doubly_centred(self.grams[tap]), x)
+
+    def _gram(self, tap: int, x: Tensor) -> Tensor:
+        pilot = self.pilots[tap]
+        at = (x.device, pilot.dtype)
+        if at not in self.memory or self.memory[at].numel() < len(x) * COLUMNS:
+            self.memory[at] = torch.empty(len(x) * COLUMNS, device=x.device, dtype=pilot.dtype)
+        return gram(x, pilot if self.far[tap] or self.scales[tap] != 1 else None, self.memory[at], self.scales[tap])
+
+    def end(self, n: int) -> None:
+        """Add a batch, weighed by its samples."""
+        if n < LEAST:
+            self.left_out += n
+            return
+        size = len(next(iter(self.grams.values())))
+        pairs = Pairs(size, symmetric=True)
+        every = {tap: pairs.packed(u_centred(one)) for tap, one in self.grams.items()}
+        a, b = (torch.stack([every[tap] for tap in side]) for side in (self.a, self.b))
+        weight = 1 / (size - 3)  # HSIC is the inner product over n(n - 3), and its weight n
+        part = (weight * (a @ b.T), weight * a.square().sum(1), weight * b.square().sum(1))
+        at = self.batches % GROUPS
+        if at == len(self.groups):
+            self.groups.append(part)
+        else:
+            x = self.groups[at]
+            self.groups[at] = (x[0] + part[0], x[1] + part[1], x[2] + part[2])
+        if self.permutations:
+            drawn = torch.rand(self.permutations, n, generator=generator(self.seed, WORD, self.batches)).argsort(1)
+            moved = [rows(order, size) for order in drawn]
+            self.permuted = self.permuted + weight * reordered(a.float(), b.float(), moved, pairs)
+        self.batches += 1
+        self.samples += n
+
+    def told(self, tap: int) -> dict[str, float]:
+        """Tell what a layer's features are like in the first batch."""
+        return self.first[tap]
+
+    def estimates(self) -> Tensor:
+        """Return the map `(A, B)` from all batches, and from all but each group of them: `(1 + G, A, B)`."""
+        whole = [sum(parts[1:], parts[0]) for parts in zip(*self.groups, strict=True)]
+        without = [[x - y for x, y in zip(whole, group, strict=True)] for group in self.groups]
+        return torch.stack([_ratio(*one) for one in [whole, *without]])
+
+    def reordered(self) -> Tensor:
+        """Return the map for each order, `(K, A, B)`."""
+        _, a, b = [sum(parts[1:], parts[0]) for parts in zip(*self.groups, strict=True)]
+        return self.permuted / torch.sqrt(torch.outer(a, b)) if self.permutations else torch.zeros(0, len(a), len(b))
+
+
+def near_one(k: Tensor, x: Tensor, pilot: Tensor) -> float:
+    """Return the power of two that makes features about 1 where their Gram matrix left float32, else 1."""
+    if SAFE < float(k.diagonal().max()) < 1 / SAFE:
+        return 1.0
+    largest = float((x - pilot).abs().max())
+    return 2.0 ** -math.frexp(largest)[1] if largest > 0 and math.isfinite(largest) else 1.0
+
+
+def is_far(k: Tensor) -> bool:
+    """Tell from a Gram matrix whether the features' mean is so far from 0 that centring it would cost digits."""
+    mean, size = float(k.mean()), float(k.diagonal().mean())
+    return not mean <= FAR * (size - mean)
+
+
+def gram(x: Tensor, pilot: Tensor | None, memory: Tensor, scale: float = 1.0) -> Tensor:
+    """Return the Gram matrix `(n, n)` of `scale (x - pilot)`, float64; products are in the dtype of `memory`.
+
+    Features go by in parts that a cache holds, shifted into `memory`. Most below the diagonal is not computed.
+    """
+    n = len(x)
+    total = torch.zeros(n, n, dtype=memory.dtype, device=x.device)
+    step = -(-n // PARTS)
+    for columns in (slice(begin, begin + COLUMNS) for begin in range(0, x.shape[1], COLUMNS)):
+        part = x[:, columns]
+        if pilot is not None:
+            part = torch.sub(part, pilot[columns], out=memory[: part.numel()].view(part.shape)).mul_(scale)
+        elif part.dtype != memory.dtype:
+            part = memory[: part.numel()].view(part.shape).copy_(part)
+        for rows_ in range(0, n, step):
+            here = slice(rows_, rows_ + step)
+            total[: rows_ + step, here].addmm_(part[: rows_ + step], part[here].T)
+    upper = total.double().triu()
+    return upper + upper.triu(1).T
+
+
+def _ratio(ab: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return ab / torch.sqrt(torch.outer(a, b))

@@ -1,0 +1,175 @@
+"""Similarity, looked at: one pass for all measures, and what each estimator makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from netassay.errors import BadInput
+from netassay.measures import Calibrated, Measure, null_moments, null_quantile, null_skewness, null_tail, orders, rows
+from netassay.studies.similarity_asked import Asked, Tap
+from netassay.studies.similarity_batches import COLUMNS, LEAST, Batched, gram
+from netassay.studies.similarity_diagnoses import from_gram
+from netassay.studies.similarity_estimators import CENTRED, Estimate, Floats, Kept, estimate, intervals
+from netassay.studies.similarity_gathering import Gathered, Policy, Sink, gather
+from netassay.studies.similarity_modes import BATCHES, FULL, SPACE, Size, Way, way
+from netassay.studies.similarity_sums import Sums
+from netassay.studies.similarity_sums import reordered as reordered_sums
+
+FAST = "cka"
+"""The measure that there are three estimators of."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """How every map of a study is made."""
+
+    policy: Policy
+    measures: Mapping[str, Measure]
+    mode: str
+    permutations: int
+    seed: int
+    level: float
+    memory: int
+
+    def without_chance(self) -> Ask:
+        """Ask the same, without orders."""
+        return replace(self, permutations=0)
+
+
+class Look:
+    """One pass over the data, and every measure's map of it."""
+
+    def __init__(self, wanted: Asked, ask: Ask, task: str = "similarity") -> None:
+        self.wanted, self.ask = wanted, ask
+        self.kept: Kept | None = None
+        self.sums: Sums | None = None
+        self.batched: Batched | None = None
+        self.gathered: Gathered = gather(wanted, ask.policy, self._sinks, task)
+        self.n = self.gathered.seen[0].samples
+        self.features: dict[Tap, Tensor] = {}
+        self.grams: dict[Tap, Tensor] = {}
+        if self.kept is not None:
+            self.features = {tap: self.kept.features(i) for i, tap in enumerate(self.gathered.taps)}
+        for measure in ask.measures.values():
+            for x, y in {(x.d, y.d) for x in self.a for y in self.b}:
+                measure.check(self.n * self.a[0].rows, x, y)
+        drawn = orders(self.n, ask.permutations, ask.seed)
+        self.found = {name: self._estimate(name, measure, drawn) for name, measure in ask.measures.items()}
+
+    def _sinks(self, taps: list[Tap]) -> list[Sink]:
+        self.a, self.b = ([tap for run in runs for tap in taps if tap.run is run] for runs in self.wanted.sides)
+        _of_one_length(self.a, self.b)
+        size = Size(self.wanted.data[0].n, self.a, self.b, self.ask.permutations)
+        self.way: Way = way(self.ask.mode, size, self.ask.memory)
+        others = [name for name in self.ask.measures if name != FAST]
+        sinks: list[Sink] = []
+        if others or (FAST in self.ask.measures and self.way.keeps):
+            sinks.append(kept := Kept(taps, self.ask.memory))
+            kept.expect(size.features)
+            self.kept = kept
+        a, b = ([taps.index(tap) for tap in side] for side in (self.a, self.b))
+        if FAST in self.ask.measures and self.way.estimator == SPACE:
+            sinks.append(sums := Sums(taps, a, b))
+            self.sums = sums
+        if FAST in self.ask.measures and self.way.estimator == BATCHES:
+            sinks.append(batched := Batched(taps, a, b, self.ask.permutations, self.ask.seed))
+            self.batched = batched
+        return sinks
+
+    def way_of(self, name: str) -> tuple[str, str]:
+        """Return the estimator of a measure, and why."""
+        if name == FAST:
+            return self.way.estimator, self.way.why
+        return FULL, "the only one of this measure; the features of all samples are kept"
+
+    def diagnosed(self) -> dict[Tap, Mapping[str, Any]]:
+        """Tell of every layer what its features are like."""
+        sink = self.sums or self.batched
+        taps = dict.fromkeys([*self.a, *self.b])
+        if self.features or sink is None:
+            return {tap: from_gram(self.gram(tap), self.features[tap]) for tap in taps}
+        return {tap: sink.told(self.gathered.taps.index(tap)) for tap in taps}
+
+    def gram(self, tap: Tap) -> Tensor:
+        """Return the Gram matrix of a tap's features about their mean, float64, made once."""
+        if tap not in self.grams:
+            x = self.features[tap]
+            mean = x.mean(0, dtype=torch.float64)
+            self.grams[tap] = gram(x, mean, mean.new_empty(len(x) * COLUMNS))
+        return self.grams[tap]
+
+    def _sides(self) -> tuple[list[Tensor], list[Tensor]]:
+        a = [self.features[tap] for tap in self.a]
+        return a, a if self.a == self.b else [self.features[tap] for tap in self.b]
+
+    def _estimate(self, name: str, measure: Measure, drawn: Sequence[Tensor]) -> Estimate:
+        if name == FAST and self.sums is not None:
+            return self._in_space(self.sums, drawn)
+        if name == FAST and self.batched is not None:
+            return self._by_batches(self.batched)
+        grams = None
+        if name in CENTRED:
+            a = [self.gram(tap) for tap in self.a]
+            grams = a, [self.gram(tap) for tap in self.b]
+        return estimate(measure, self._sides(), drawn, self.ask.level, self.ask.seed, grams)
+
+    def _by_batches(self, batched: Batched) -> Estimate:
+        if not batched.batches:
+            raise BadInput("cka by minibatch", f"batches of fewer than {LEAST} samples", "batch_size=128")
+        every = _numbers(batched.estimates())
+        low, high = intervals(every, self.ask.level)
+        told = f"cka: batches of at least {LEAST} samples; {batched.left_out} samples of smaller ones are left out"
+        permuted = _numbers(batched.reordered())
+        return Estimate(every[0], permuted, low, high, notes=(told,) if batched.left_out else ())
+
+    def _in_space(self, sums: Sums, drawn: Sequence[Tensor]) -> Estimate:
+        every = _numbers(sums.estimates())
+        low, high = intervals(every, self.ask.level)
+        none = np.zeros((0, *every[0].shape))
+        if not self.ask.permutations:
+            return Estimate(every[0], none, low, high)
+        if self.features:
+            moved = [rows(order, self.n * self.a[0].rows) for order in drawn]
+            return Estimate(every[0], _numbers(reordered_sums(*self._sides(), moved)), low, high)
+        told = "cka: chance by its exact mean and variance over all orders and a gamma law, since no features are kept"
+        return Estimate(every[0], none, low, high, self._analytic(every[0], sums), (told,))
+
+    def _analytic(self, value: Floats, sums: Sums) -> Calibrated:
+        """Judge by the law over all orders; maxima over layers by Bonferroni."""
+        mean, deviation = null_moments(self.n)
+        spectra = {tap: sums.spectrum(self.gathered.taps.index(tap)) for tap in dict.fromkeys([*self.a, *self.b])}
+        p, threshold = np.zeros(value.shape), np.zeros(value.shape)
+        for i, x in enumerate(self.a):
+            for j, y in enumerate(self.b):
+                skewness = null_skewness(spectra[x], spectra[y])
+                p[i, j] = null_tail(value[i, j], mean, deviation, skewness)
+                threshold[i, j] = null_quantile(1 - self.ask.level, mean, deviation, skewness)
+        above = np.maximum((value - threshold) / (1 - threshold), 0)
+        return bonferroni(p, threshold, above)
+
+
+def bonferroni(p: Floats, threshold: Floats, above: Floats) -> Calibrated:
+    """Judge maxima over rows, columns and the whole map by the smallest p, times how many there are."""
+    rows, columns = (np.minimum(1, np.nanmin(p, axis, initial=1) * p.shape[axis]) for axis in (1, 0))
+    return Calibrated(p, threshold, above, rows, columns, float(min(1, np.nanmin(p, initial=1) * p.size)))
+
+
+def _of_one_length(a: Sequence[Tap], b: Sequence[Tap]) -> None:
+    """Refuse sides without layers, and layers whose rows are not the same."""
+    for side in (a, b):
+        if not side:
+            raise BadInput("similarity_map", "no layer that was asked for ran", "see `netassay summary` for names")
+    odd = next((tap for tap in (*a, *b) if tap.rows != a[0].rows), None)
+    if odd is not None:
+        found = f"{a[0].rows} positions in {a[0].call.label}, {odd.rows} in {odd.call.label}"
+        raise BadInput("positions='samples'", found, "choose layers of one resolution, or positions='pool'")
+
+
+def _numbers(tensor: Tensor) -> Floats:
+    return np.asarray(tensor.cpu().to(torch.float64).numpy())

@@ -1,0 +1,162 @@
+"""Similarity, named: the maps as arrays with layers for axes, and the tables beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from netassay.measures import Calibrated, Measure, calibrate
+from netassay.result import Array, Table
+from netassay.studies.similarity_asked import Run, Tap
+from netassay.studies.similarity_estimators import Estimate
+from netassay.studies.similarity_look import Look, bonferroni
+
+A, B = "layer of a", "layer of b"
+Side = Sequence[Tap]
+
+
+def labels(side: Side) -> list[str]:
+    """Name rows or columns, in order of execution; by model too where there are several."""
+    several = len({tap.run for tap in side}) > 1
+    return [f"{tap.run.name}/{tap.call.label}" if several else tap.call.label for tap in side]
+
+
+def blocks(a: Side, b: Side) -> Iterator[tuple[Run, Run, np.ndarray, np.ndarray]]:
+    """Pass over pairs of models: both runs, their rows and their columns."""
+    for one, other in product(dict.fromkeys(tap.run for tap in a), dict.fromkeys(tap.run for tap in b)):
+        rows = np.flatnonzero([tap.run is one for tap in a])
+        yield one, other, rows, np.flatnonzero([tap.run is other for tap in b])
+
+
+def arrays(name: str, measure: Measure, found: Estimate, a: Side, b: Side, level: float) -> dict[str, Array]:
+    """Return a measure's map, and the maps that tell how much of it is chance."""
+    told = judged(measure, found, level)
+    null = found.permuted.mean(0) if len(found.permuted) else np.full(found.value.shape, np.nan)
+    if found.analytic is not None:
+        null = np.zeros(found.value.shape)
+    maps = {"": found.value, "/calibrated": told.calibrated, "/p": told.p, "/null": null, "/threshold": told.threshold}
+    maps |= {"/low": found.low, "/high": found.high}
+    return {name + key: Array(values, **{A: labels(a), B: labels(b)}) for key, values in maps.items()}
+
+
+def judged(measure: Measure, found: Estimate, level: float) -> Calibrated:
+    """Judge a map by its orders, or by its law where that is known without them."""
+    if found.analytic is not None:
+        return found.analytic
+    with np.errstate(invalid="ignore"):  # a layer and itself under few orders: best, threshold and value are one
+        return calibrate(found.value, found.permuted, measure.direction, measure.best, 1 - level)
+
+
+def part(found: Estimate, rows: np.ndarray, columns: np.ndarray, besides: bool) -> Estimate:
+    """Return what belongs to a pair of models; `besides` leaves out each layer's match with itself."""
+    pick = np.ix_(rows, columns)
+    out = np.eye(len(rows), dtype=bool) if besides else np.zeros((len(rows), len(columns)), dtype=bool)
+    value, permuted = (
+        np.where(out, np.nan, one) for one in (found.value[pick], found.permuted[:, rows][:, :, columns])
+    )
+    analytic = found.analytic
+    if analytic is not None:
+        p = np.where(out, np.nan, analytic.p[pick])
+        analytic = bonferroni(p, analytic.threshold[pick], analytic.calibrated[pick])
+    return replace(found, value=value, permuted=permuted, low=found.low[pick], high=found.high[pick], analytic=analytic)
+
+
+def positions(side: Side) -> np.ndarray:
+    """Return (i + 1) / I for each layer within its model."""
+    counts: dict[Run, int] = {}
+    places = []
+    for tap in side:
+        counts[tap.run] = counts.get(tap.run, 0) + 1
+        places.append(counts[tap.run])
+    return np.array([place / counts[tap.run] for place, tap in zip(places, side, strict=True)])
+
+
+def layer_table(sides: Mapping[str, Side], n: int, told: Mapping[Tap, Mapping[str, Any]]) -> Table:
+    """One row for each row and each column of the map."""
+    rows = []
+    for side, taps in sides.items():
+        for tap, label, place in zip(taps, labels(taps), positions(taps), strict=True):
+            rows.append(
+                {
+                    "side": side,
+                    "model": tap.run.name,
+                    "layer": label,
+                    "kind": tap.call.layer.kind,
+                    "depth": tap.call.place.depth,
+                    "position": float(place),
+                    "n": n * tap.rows,
+                    "d": tap.d,
+                    **{key: told[tap][key] for key in ("effective_rank", "first_share", "leverage", "dead")},
+                    "note": tap.how,
+                }
+            )
+    return Table.of(rows)
+
+
+def best_table(name: str, measure: Measure, found: Estimate, a: Side, b: Side, level: float) -> list[dict[str, Any]]:
+    """For each layer of each model, the most similar layer of each other model, in both directions."""
+    rows: list[dict[str, Any]] = []
+    for one, other, i, j in blocks(a, b):
+        mine = part(found, i, j, one is other)
+        told = judged(measure, mine, level)
+        taps = ([a[k] for k in i], [b[k] for k in j])
+        rows += _matches(name, measure, "a", mine.value, told.calibrated, told.p_row_max, taps)
+        rows += _matches(name, measure, "b", mine.value.T, told.calibrated.T, told.p_col_max, taps[::-1])
+    return rows
+
+
+def _matches(
+    name: str, measure: Measure, of: str, values: np.ndarray, calibrated: np.ndarray, p: np.ndarray, sides: Any
+) -> Iterator[dict[str, Any]]:
+    mine, theirs = sides
+    here, there = positions(mine), positions(theirs)
+    order = np.argsort(-values if measure.direction == "similarity" else values, axis=1, kind="stable")  # NaN last
+    for row, ranked in enumerate(order):
+        known = [int(k) for k in ranked if np.isfinite(values[row, k])]
+        if not known:
+            continue
+        k, second = known[0], known[1] if len(known) > 1 else None
+        pair = ((mine[row], here[row]), (theirs[k], there[k]))
+        (one, at), (other, to) = pair if of == "a" else pair[::-1]
+        yield {
+            "of": of,
+            "model_a": one.run.name,
+            "layer_a": one.call.label,
+            "model_b": other.run.name,
+            "layer_b": other.call.label,
+            "measure": name,
+            "score": float(values[row, k]),
+            "calibrated": float(calibrated[row, k]),
+            "p": float(p[row]),
+            "second": "" if second is None else theirs[second].call.label,
+            "second_score": float("nan") if second is None else float(values[row, second]),
+            "shift": float(to - at),
+        }
+
+
+def measure_table(look: Look) -> Table:
+    """One row for each measure: what it declares, and how it was estimated."""
+    widest = max(tap.d for tap in (*look.a, *look.b))
+    rows = []
+    for name, one in look.ask.measures.items():
+        estimator, why = look.way_of(name)
+        rows.append(
+            {
+                "measure": name,
+                "title": one.title,
+                "direction": one.direction,
+                "lowest": one.lowest,
+                "highest": one.highest,
+                "invariances": ", ".join(sorted(one.invariances)),
+                "metric": one.metric,
+                "smallest_n": one.smallest(widest, widest),
+                "estimator": estimator,
+                "why": why,
+                "source": one.source,
+            }
+        )
+    return Table.of(rows)

@@ -1,0 +1,126 @@
+"""Trend cell: the networks of one spec, one for each seed, trained and mapped against each other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import threading
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from netassay.data import Data, splits
+from netassay.engine import Payload
+from netassay.errors import BadInput
+from netassay.layers import named_layers
+from netassay.measures import named
+from netassay.studies.channel_streams import ACTIVATIONS
+from netassay.studies.flow_cell import Feed
+from netassay.studies.similarity_map import similarity_map
+from netassay.training import Diverged, evaluate, length, train
+from netassay.zoo import built
+from netassay.zoo.weights import load
+
+HOW = ("optimizer", "lr", "schedule")
+TRAINED = (*HOW, "model", "data", "epochs", "steps", "batch_size", "device", "hash")
+"""What a trained network depends on, beside its seed."""
+TRIED = 32
+"""Samples of a first map, by which what does not fit is refused."""
+ALONE = threading.Lock()
+
+
+def cell(asked: Mapping[str, Any]) -> Payload:
+    """Train a network for each seed, or take it from where it was kept, and map every pair of them.
+
+    One at a time in a process: networks may draw from torch's global generator, which threads share.
+    """
+    with ALONE:
+        learn, test = splits(asked["data"], batch_size=asked["batch_size"])
+        nets, ends, hits = {}, [], []
+        for seed in asked["seeds"]:
+            nets[str(seed)], end = kept(asked, seed, learn)
+            ends.append(end)
+            hits.append(evaluate(nets[str(seed)], test).accuracy)
+        made = mapped(nets, asked, test.first(asked["samples"]))
+        return made | {"diverged": np.array(ends), "accuracy": np.array(hits)}
+
+
+def kept(asked: Mapping[str, Any], seed: int, learn: Data) -> tuple[nn.Module, int]:
+    """Return a trained network, and the step at which it diverged (-1: it did not); keep it where asked to."""
+    model = built(asked["model"], learn.input_shape, learn.classes, seed=seed, device=asked["device"])
+    if asked["keep"] is None:
+        return model, trained(model, asked, seed, learn)
+    told = json.dumps({**{name: asked[name] for name in TRAINED}, "seed": seed}, sort_keys=True)
+    file = Path(asked["keep"]) / f"{hashlib.sha256(told.encode()).hexdigest()[:24]}.safetensors"
+    if file.is_file():
+        load(model, file)
+        return model, int(_facts(file)["diverged"])
+    end = trained(model, asked, seed, learn)
+    _keep(model, file, {"diverged": str(end), "asked": told})
+    return model, end
+
+
+def _facts(file: Path) -> dict[str, str]:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as opened:
+        return dict(opened.metadata())
+
+
+def _keep(model: nn.Module, file: Path, facts: dict[str, str]) -> None:
+    from safetensors.torch import save_model
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(f".{os.getpid()}")  # whoever is killed while it writes leaves no half of a file
+    save_model(model, str(part), metadata=facts)
+    part.replace(file)
+
+
+def trained(model: nn.Module, asked: Mapping[str, Any], seed: int, learn: Data) -> int:
+    """Train; return the step at which the loss was no longer finite, -1 where it stayed so."""
+    steps = asked["steps"] or asked["epochs"] * length(learn)
+    try:
+        train(model, Feed(learn, steps), epochs=1, seed=seed, **{name: asked[name] for name in HOW})
+    except Diverged as error:
+        return error.step
+    return -1
+
+
+def mapped(nets: Mapping[str, nn.Module], asked: Mapping[str, Any], data: Data) -> Payload:
+    """Map every pair of networks: "maps" (pair, layer, layer), more is nearer; "calibrated"; "pairs"; "layers"."""
+    names, measure = list(nets), asked["measure"]
+    layers = asked["layers"] or activations(nets[names[0]])
+    how = {name: asked[name] for name in ("positions", "tokens", "permutations", "level", "batch_size")}
+    found = similarity_map(dict(nets), None, data, layers=layers, measures=[measure], **how)
+    whole, fair = (np.asarray(found.array(name)) for name in (measure, f"{measure}/calibrated"))
+    size = len(whole) // len(names)
+    labels = [row["layer"].removeprefix(f"{names[0]}/") for row in found.table("layers")[:size]]
+    places = list(combinations(range(len(names)), 2))
+    cut = [(slice(a * size, (a + 1) * size), slice(b * size, (b + 1) * size)) for a, b in places]
+    sign = 1.0 if named(measure).direction == "similarity" else -1.0
+    return {
+        "maps": sign * np.array([whole[one] for one in cut]).reshape(-1, size, size),
+        "calibrated": np.array([fair[one] for one in cut]).reshape(-1, size, size),
+        "pairs": np.array([[int(names[a]), int(names[b])] for a, b in places]).reshape(-1, 2),
+        "layers": np.array(labels),
+    }
+
+
+def activations(model: nn.Module) -> list[str]:
+    """Return patterns of all activations of a network; what is compared unless layers are named."""
+    names = [layer.name for layer in named_layers(model) if isinstance(layer.module, ACTIVATIONS)]
+    if not names:
+        found = "no module of it is an activation"
+        raise BadInput(f"the activations of {type(model).__name__}", found, "name layers: layers='type:Conv2d'")
+    return [f"re:{re.escape(name)}" for name in names]
+
+
+def fitting(asked: Mapping[str, Any]) -> int:
+    """Return how many samples a first map takes."""
+    return min(int(asked["samples"]), TRIED)

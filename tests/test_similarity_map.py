@@ -1,0 +1,354 @@
+"""Similarity map: the right layers under the right names, whatever the networks, their modes and their data do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import netassay as na
+from netassay.errors import BadInput, UnknownName
+from netassay.studies.similarity_map import similarity_map
+from netassay.testing import check_quiet
+from tests.reference import maps as twin
+
+N = 14
+IMAGES = torch.randn(N, 3, 6, 6, generator=torch.Generator().manual_seed(0)) + 2
+QUICK = {"permutations": 9}
+
+
+def conv(inplace=False, seed=0):
+    torch.manual_seed(seed)
+    layers = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace), nn.Conv2d(4, 5, 3), nn.ReLU(inplace)]
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(20, 3))
+    model[1].running_mean.normal_()
+    return model.eval()
+
+
+def steps(model, x):
+    """What each layer of a sequence makes, copied."""
+    made = {}
+    for name, layer in model.named_children():
+        x = layer(x)
+        made[name] = x.detach().flatten(1).double().numpy().copy()
+    return made
+
+
+class Shared(nn.Module):
+    """Defined in another order than it runs in, one activation used twice, one layer not at all."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.second, self.first = nn.Linear(5, 3), nn.Linear(6, 5), nn.Linear(4, 6)
+        self.act, self.unused = nn.Tanh(), nn.Linear(2, 2)
+
+    def forward(self, x):
+        return {"logits": self.head(self.act(self.second(self.act(self.first(x))))), "hidden": [x]}
+
+
+def values(result, name="cka"):
+    return np.asarray(result.array(name))
+
+
+@pytest.mark.parametrize("mode", ["full Gram", "feature space", "minibatch"])
+def test_a_layer_before_an_activation_in_place_is_itself(mode):
+    """Rows of a norm are those of the norm, not of the ReLU that overwrites it, in every mode (peers: 0.18 off)."""
+    plain, inplace = conv(), conv(inplace=True)
+    names = list("0123456")
+    found = similarity_map(inplace, conv(seed=1), IMAGES, layers="*", mode=mode, batch_size=N, **QUICK)
+    made, other = steps(plain, IMAGES), steps(conv(seed=1), IMAGES)
+    assert found.array("cka").axes == {"layer of a": tuple(names), "layer of b": tuple(names)}
+    wanted = [[twin.cka(made[i], other[j]) for j in names] for i in names]
+    np.testing.assert_allclose(values(found), wanted, rtol=0, atol=1e-5)
+
+
+def test_labels_are_in_order_of_execution_and_calls_of_a_shared_module_apart():
+    """Rows are filled and named in one order, a module called twice has two, an unused one is told and has none."""
+    model, x = Shared(), torch.randn(N, 4)
+    found = similarity_map(model, data=x, layers="*", **QUICK)
+    labels = ("first", "act#0", "second", "act#1", "head")
+    assert found.array("cka").axes["layer of a"] == labels
+    assert found.notes[1:-1] == ("asked for but never ran: unused of Shared",)
+    made = [model.first(x)]
+    for step in (torch.tanh, model.second, torch.tanh, model.head):
+        made.append(step(made[-1]))
+    made = [one.detach().double().numpy() for one in made]
+    np.testing.assert_allclose(values(found), [[twin.cka(a, b) for b in made] for a in made], atol=1e-6)
+    assert [row["depth"] for row in found.table("layers")[:5]] == [1, 1, 2, 2, 3]
+    assert [row["position"] for row in found.table("layers")[:5]] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert np.isfinite(values(found)).all()
+
+
+def test_containers_are_rows_of_their_own():
+    """Layers inside and around one another keep their own names and numbers."""
+    model = nn.Sequential(nn.Sequential(nn.Linear(4, 5), nn.Tanh()), nn.Linear(5, 3))
+    found = similarity_map(model, data=torch.randn(N, 4), layers="*", **QUICK)
+    assert found.array("cka").axes["layer of a"] == ("0.0", "0.1", "0", "1")
+    assert values(found)[1, 2] == pytest.approx(1)
+    assert values(found)[0, 2] != pytest.approx(1, abs=1e-4)
+
+
+def test_equal_names_do_not_make_channels_samples():
+    """A copy whose channels are permuted, under the same layer names, is as similar as can be."""
+    model, other = conv(), conv()
+    order = torch.tensor([2, 0, 3, 1])
+    for name in ("weight", "bias"):
+        getattr(other[0], name).data = getattr(other[0], name).data[order]
+        getattr(other[1], name).data = getattr(other[1], name).data[order]
+    other[1].running_mean, other[1].running_var = other[1].running_mean[order], other[1].running_var[order]
+    found = similarity_map(model, other, IMAGES, layers=["0", "1", "2"], **QUICK)
+    np.testing.assert_allclose(np.diag(values(found)), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["full Gram", "minibatch"])
+def test_memory_format_does_not_matter(mode):
+    """Channels last on one side: the same numbers."""
+    model = conv()
+    found = similarity_map(model, conv().to(memory_format=torch.channels_last), IMAGES, layers="*", mode=mode, **QUICK)
+    np.testing.assert_allclose(np.diag(values(found)), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [(5, 5, 4), (6, 6, 2), (13, 1)])
+def test_minibatch_of_a_net_with_itself_is_one_for_any_batches(sizes):
+    """Not 2 and not 0.5, tails of three or fewer left out and told."""
+    batches = list(IMAGES.split(sizes))
+    found = similarity_map(conv(), data=batches, mode="minibatch", **QUICK)
+    np.testing.assert_allclose(np.diag(values(found)), 1, atol=1e-6)
+    least = sizes[-1] if sizes[-1] < 4 else 0
+    assert any(f"{least} samples of smaller ones are left out" in note for note in found.notes) == bool(least)
+
+
+def test_only_batches_too_small_are_refused():
+    """Three samples a batch give nothing to take off."""
+    with pytest.raises(BadInput, match="fewer than 4 samples"):
+        similarity_map(conv(), data=IMAGES, mode="minibatch", batch_size=3, **QUICK)
+    with pytest.raises(BadInput, match="tells nothing with fewer than 4"):
+        similarity_map(conv(), data=IMAGES[:3], **QUICK)
+
+
+def test_networks_in_training_mode_are_measured_in_eval_mode_and_left_as_they_were():
+    """Norms do not drift, dropout drops nothing, no hook, gradient or random state is touched."""
+    models = [nn.Sequential(conv(seed=i).train(), nn.Dropout(0.5)) for i in (0, 1)]
+    models[0](IMAGES).sum().backward()
+    with check_quiet(models[0]), check_quiet(models[1]):
+        first = similarity_map(*models, IMAGES, twin=True, measures=["cka", "cka_biased"], **QUICK)
+    second = similarity_map(*[model.eval() for model in models], IMAGES, **QUICK)
+    np.testing.assert_array_equal(values(first), values(second))
+    wrong = torch.randn(N, 2, 6, 6)
+    with check_quiet(models[0]), pytest.raises(BadInput, match="forward pass"):
+        similarity_map(models[0], data=wrong, **QUICK)
+
+
+def test_a_loader_that_shuffles_is_paired():
+    """Both sides see one pass: a net and itself agree exactly (a peer: -0.078)."""
+    model, data = conv(), TensorDataset(IMAGES, torch.arange(N))
+    loader = DataLoader(data, batch_size=5, shuffle=True)
+    for mode in ("full Gram", "minibatch"):
+        np.testing.assert_allclose(np.diag(values(similarity_map(model, model, loader, mode=mode, **QUICK))), 1)
+    with pytest.raises(BadInput, match="the loader shuffles"):
+        similarity_map(model, data=loader, data_b=loader, **QUICK)
+
+
+def test_two_data_sets_go_through_one_model_row_by_row():
+    """Columns are layers on the second data set; rows that are not the same samples are refused by their ids."""
+    model, noisy = conv(), IMAGES + torch.randn(IMAGES.shape)
+    found = similarity_map(model, data=IMAGES, data_b=noisy, layers="*", **QUICK)
+    made, other = steps(model, IMAGES), steps(model, noisy)
+    wanted = [[twin.cka(made[i], other[j]) for j in other] for i in made]
+    np.testing.assert_allclose(values(found), wanted, atol=1e-6)
+    ids = torch.arange(N)
+    pairs = [(IMAGES, ids, None, ids), (noisy, ids, None, ids.flip(0))]
+    with pytest.raises(BadInput, match="the same samples in another order"):
+        similarity_map(model, data=pairs[0], data_b=pairs[1], **QUICK)
+    with pytest.raises(BadInput, match="batch 0 holds 14 samples of the one and 9 of the other"):
+        similarity_map(model, data=IMAGES, data_b=noisy[:9], **QUICK)
+
+
+def test_classes_that_lie_together_are_warned_of():
+    """Sorted labels, and a single class; none for a random order."""
+    x, y = torch.randn(60, 3, 6, 6), torch.arange(60) % 3
+
+    def rules(labels):
+        verdicts = similarity_map(conv(), data=(x, labels), positions="pool", **QUICK).verdicts
+        return {verdict.rule for verdict in verdicts}
+
+    assert "sorted classes" in rules(y.sort().values)
+    assert "one class only" in rules(torch.zeros(60, dtype=torch.int64))
+    assert not {"sorted classes", "one class only"} & rules(y[torch.randperm(60)])
+
+
+def test_a_layer_that_never_changes_is_nan_with_a_reason():
+    """Dead features have no similarity; the verdict names the layer, and others keep their numbers."""
+    model = conv()
+    model[3].bias.data.fill_(-100)
+    for mode in ("full Gram", "feature space", "minibatch"):
+        found = similarity_map(model, conv(seed=1), IMAGES, mode=mode, batch_size=7, **QUICK)
+        rows = dict(zip(found.array("cka").axes["layer of a"], values(found), strict=True))
+        assert np.isnan(rows["4"]).all()
+        assert np.isfinite(rows["3"]).all()
+        assert {verdict.layer for verdict in found.verdicts if verdict.rule == "dead layer"} >= {"4"}
+        assert "4" not in {row["layer_a"] for row in found.table("best")}
+
+
+def test_several_networks_are_named_and_matched_pair_by_pair():
+    """Labels begin with the model where a side holds several; best matches never cross models, nor are oneself."""
+    models = {"x": conv(), "y": conv(seed=1)}
+    found = similarity_map(models, data=IMAGES, **QUICK)
+    labels = found.array("cka").axes["layer of b"]
+    assert labels[:2] == ("x/0", "x/2")
+    assert labels[-1] == "y/6"
+    both = similarity_map(models["x"], models["y"], IMAGES, **QUICK)
+    half = len(labels) // 2
+    np.testing.assert_allclose(values(found)[:half, half:], values(both), rtol=0, atol=1e-14)
+    own = [row for row in found.table("best") if row["model_a"] == row["model_b"]]
+    assert own
+    assert all(row["layer_a"] != row["layer_b"] for row in own)
+    one = next(row for row in found.table("best") if (row["model_a"], row["model_b"]) == ("x", "y"))
+    assert one["score"] == pytest.approx(values(both)[0].max())
+    assert {(row["model_a"], row["model_b"]) for row in found.table("patterns")} == {("x", "x"), ("x", "y"), ("y", "y")}
+
+
+def test_a_folder_of_checkpoints_is_a_side(tmp_path):
+    """A pattern in a spec's weights: one model a file, step2 before step10, named by the files."""
+    from safetensors.torch import save_file
+
+    for step in (10, 2):
+        save_file(na.build("mlp[8]", seed=step).state_dict(), tmp_path / f"step{step}.safetensors")
+    found = similarity_map(f"mlp[8]:weights={tmp_path}/*.safetensors", "mlp[8]", torch.randn(N, 64), **QUICK)
+    assert found.array("cka").axes["layer of a"][::3] == ("step2/fc1", "step10/fc1")
+    with pytest.raises(BadInput, match="no file of that name"):
+        similarity_map(f"mlp[8]:weights={tmp_path}/*.nothing", "mlp[8]", torch.randn(N, 64))
+
+
+def test_the_best_match_is_the_largest_of_its_row_with_its_own_chance():
+    """Both directions, the runner-up, the shift in depth, and p of a maximum that is no smaller than that of one."""
+    found = similarity_map(conv(), conv(seed=1), IMAGES, permutations=49)
+    map, p = values(found), np.asarray(found.array("cka/p"))
+    for of, axis in (("a", 0), ("b", 1)):
+        rows = [row for row in found.table("best") if row["of"] == of]
+        labels = found.array("cka").axes[f"layer of {of}"]
+        assert [row[f"layer_{of}"] for row in rows] == list(labels)
+        for k, row in enumerate(rows):
+            line = np.sort(map.take(k, axis))[::-1]
+            assert (row["score"], row["second_score"]) == (line[0], line[1])
+            assert row["p"] >= p.take(k, axis)[map.take(k, axis).argmax()]
+    first = found.table("best")[0]
+    assert first["shift"] == pytest.approx((labels.index(first["layer_b"]) + 1) / 5 - 0.2)
+
+
+def test_distances_have_their_best_match_where_they_are_smallest():
+    """A measure that is a distance is read from below, in the table of best matches and in the claims."""
+    found = similarity_map(
+        conv(), data=IMAGES, b=conv(), positions="pool", measures="procrustes:normalised=true", **QUICK
+    )
+    rows = found.table("best")
+    assert all(row["layer_a"] == row["layer_b"] and row["score"] < 1e-5 for row in rows)
+    assert found.claims[0].effect < 1e-5
+    assert found.claims[1].effect == 1
+
+
+def test_related_layers_are_told_from_chance_and_unrelated_ones_are_not():
+    """Two nets on the same images share more than chance; on independent noise for each they do not."""
+    x = torch.randn(60, 3, 6, 6)
+    shared = similarity_map(conv(), conv(seed=1), x, permutations=99)
+    assert shared.claims[0].decision == "holds"
+    assert shared.array("cka/p")[0, 0] == pytest.approx(0.01)
+    held = 0
+    for mode in ("full Gram", "feature space", "minibatch"):
+        for _ in range(4):
+            sides = {"data": torch.randn(60, 3, 6, 6), "data_b": torch.randn(60, 3, 6, 6)}
+            ask = {"positions": "pool", "mode": mode, "batch_size": 30, "permutations": 99}
+            noise = similarity_map(conv(), conv(seed=1), **sides, **ask)
+            held += noise.claims[0].decision == "holds"
+            assert np.abs(np.asarray(noise.array("cka/null"))).max() < 0.1
+            assert (np.asarray(noise.array("cka/calibrated")) == 0).mean() > 0.5
+    assert held <= 2
+
+
+def test_chance_without_features_is_what_orders_say():
+    """In feature space beyond the budget: the law over all orders, near what 400 orders give."""
+    x = torch.randn(80, 3, 6, 6)
+    ask = {"positions": "pool", "mode": "feature space"}
+    shuffled = similarity_map(conv(), conv(seed=1), x, permutations=400, **ask)
+    known = similarity_map(conv(), conv(seed=1), x, memory=10_000, **ask)
+    assert "gamma law" in known.notes[-1]
+    assert "gamma law" not in shuffled.notes[-1]
+    near = np.asarray(known.array("cka/threshold")), np.asarray(shuffled.array("cka/threshold"))
+    np.testing.assert_allclose(near[0], near[1], rtol=0.35)
+    assert known.claims[0].decision == "holds"
+
+
+def test_the_untrained_twin_stands_beside():
+    """Drawn anew, of both networks, under the same labels; not the networks themselves."""
+    models = na.build("mlp[8]", seed=5), na.build("mlp[8]", seed=6)
+    found = similarity_map(*models, torch.randn(N, 64), twin=True, **QUICK)
+    assert found.array("cka/untrained").axes == found.array("cka").axes
+    assert not np.allclose(values(found, "cka/untrained"), values(found))
+    assert "untrained" in found.notes[-1]
+
+
+def test_the_same_seed_gives_the_same_bits():
+    """Everything, the null included; another seed gives another null and the same map."""
+    one, two, three = (similarity_map(conv(), conv(seed=1), IMAGES, seed=seed, **QUICK) for seed in (3, 3, 4))
+    assert one.to_dict() == two.to_dict()
+    np.testing.assert_array_equal(values(one), values(three))
+    assert not np.array_equal(values(one, "cka/null"), values(three, "cka/null"))
+
+
+def test_positions_as_samples_move_with_their_sample():
+    """Layers of one resolution: every position is a row; layers of several are refused."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Tanh(), nn.Conv2d(4, 5, 3))
+    found = similarity_map(model, data=IMAGES, layers=["0", "1"], positions="samples", **QUICK)
+    made = [
+        one.detach().flatten(2).transpose(1, 2).flatten(0, 1).numpy() for one in (model[0](IMAGES), model[:2](IMAGES))
+    ]
+    small = [one[:40] for one in made]
+    again = similarity_map(model, data=IMAGES[:1], layers=["0", "1"], positions="samples", **QUICK)
+    assert values(again)[0, 1] == pytest.approx(twin.cka(small[0][:36], small[1][:36]), abs=1e-6)
+    assert found.table("layers")[0]["n"] == N * 36
+    with pytest.raises(BadInput, match="36 positions in 0, 16 in 2"):
+        similarity_map(model, data=IMAGES, positions="samples", **QUICK)
+
+
+def test_what_is_asked_is_checked():
+    """Sentences for no data, no network, an unknown measure, mode and layer, and a layer without samples."""
+    with pytest.raises(BadInput, match="without data"):
+        similarity_map(conv())
+    with pytest.raises(BadInput, match="no network"):
+        similarity_map([], data=IMAGES)
+    with pytest.raises(UnknownName, match="closest: 'cka"):
+        similarity_map(conv(), data=IMAGES, measures=["ckaa"])
+    with pytest.raises(UnknownName, match="mode 'fast'"):
+        similarity_map(conv(), data=IMAGES, mode="fast")
+    with pytest.raises(BadInput, match="layer 'conv9'"):
+        similarity_map(conv(), data=IMAGES, layers="conv9")
+    with pytest.raises(BadInput, match="no layer that was asked for ran"):
+        similarity_map(Shared(), data=torch.randn(N, 4), layers="unused")
+
+
+def test_a_map_says_how_it_was_made():
+    """Policies, the estimator and why, in notes and table; what a minibatch estimates is said to be something else."""
+    found = similarity_map(conv(), conv(seed=1), IMAGES, memory=1000, positions="pool", tokens="cls", **QUICK)
+    assert found.notes[0].startswith("positions='pool', tokens='cls'")
+    row = found.table("measures")[0]
+    assert row["estimator"] == "minibatch"
+    assert "a different estimator" in row["why"]
+    assert row["why"] in found.notes[1]
+    assert found.table("layers")[0]["note"] == "mean over 4 x 4 positions of 4 channels"
+    assert found.provenance["positions"] == "pool"
+    assert found.provenance["samples"] == N
+
+
+def test_tokens_are_read_by_their_policy():
+    """Transformers' outputs (N, T, C): the first token, or the mean of those that the mask keeps."""
+    model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 5))
+    x = torch.randint(9, (N, 6))
+    mask = torch.arange(6) < torch.randint(1, 7, (N, 1))
+    y = model[0](x).detach().double(), model(x).detach().double()
+    cls = [one[:, 0].numpy() for one in y]
+    mean = [((one * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)).numpy() for one in y]
+    for tokens, made in (("cls", cls), ("masked", mean)):
+        found = similarity_map(model, data=(x, torch.zeros(N), mask), layers="*", tokens=tokens, **QUICK)
+        assert values(found)[0, 1] == pytest.approx(twin.cka(*made), abs=1e-6)
