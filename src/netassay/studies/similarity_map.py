@@ -46,8 +46,8 @@ def similarity_map(
     `mode` is how "cka" is estimated: "full Gram" or "feature space" of all samples, which agree, or "minibatch", which
     is another estimator; by default whichever of the first two takes less counted work and fits into `memory` (bytes),
     else minibatch. Other measures keep the features of all samples. Chance: the map under `permutations` orders of one
-    side's samples, the same for all layers; `level` is that of intervals (jackknife) and of tests. `twin` maps untrained
-    twins, too.
+    side's samples, the same for all layers; `level` is that of intervals (jackknife) and of tests. `twin` maps
+    untrained twins, too.
 
     Arrays (layer of a, layer of b) for each measure: itself, "/calibrated" (0 at what chance gives, 1 best), "/p",
     "/null", "/threshold", "/low", "/high", and "/untrained". Tables "layers", "best" (the best match of each layer, p
