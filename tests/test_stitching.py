@@ -49,15 +49,28 @@ def test_images_are_resized_as_stated(sender, receiver):
     np.testing.assert_allclose(found.numpy(), reference.resized(y.numpy(), receiver[1:]), atol=1e-6)
 
 
-@pytest.mark.parametrize(("sender", "grid"), [((3, 8, 8), (4, 4)), ((2, 7, 6), (3, 3)), ((4, 3, 3), (1, 1))])
+@pytest.mark.parametrize(("sender", "grid"), [((3, 8, 8), (4, 4)), ((2, 6, 9), (3, 3)), ((4, 3, 3), (1, 1))])
 def test_patches_are_what_a_convolution_looks_at(sender, grid):
     """An affine map of patches is a convolution whose stride is the ratio of sizes."""
     made, y = adapter("conv", sender, (5, *grid)), drawn(2, *sender)
     weight = made.core.weight.detach().double().numpy()
-    kernel = [sender[1 + i] - (grid[i] - 1) * (sender[1 + i] // grid[i]) for i in (0, 1)]
+    kernel = [sender[1 + i] // grid[i] for i in (0, 1)]
     weight = weight.reshape(5, sender[0], *kernel)
     wanted = reference.convolved(y.double().numpy(), weight, made.core.bias.detach().numpy(), grid)
     np.testing.assert_allclose(made(y).detach().numpy(), wanted, atol=1e-5)
+
+
+def test_patches_have_a_largest_number_of_values():
+    """Means come first where a layer is wide, or sizes do not divide; upwards and beside class tokens none are kept."""
+    arrange = Arrange(form((200, 8, 8)), form((3, 2, 4)), patches=True)
+    assert (arrange.kernel, arrange.channels) == ((1, 2), 400)
+    y = drawn(2, 200, 8, 8)
+    means = torch.from_numpy(reference.resized(y.double().numpy(), (2, 8))).float()
+    wanted = torch.stack([means[..., ::2], means[..., 1::2]], 2).flatten(1, 2)
+    torch.testing.assert_close(arrange(y), wanted)
+    assert arrange.told.endswith("means of equal blocks, patches of 1 x 2 values")
+    assert Arrange(form((3, 7, 2)), form((3, 3, 4)), patches=True).kernel == (2, 1)
+    assert Arrange(form((17, 3)), form((3, 2, 2)), patches=True).kernel == (1, 1)
 
 
 def test_a_vector_is_an_image_of_one_position():

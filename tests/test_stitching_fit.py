@@ -169,6 +169,8 @@ def test_the_weights_with_most_hits_are_kept():
     wrong = Samples(held.sent, torch.full_like(held.y, 7))
     assert fit(made, rest, samples, epochs=2, validation=wrong).kept == 0
     assert torch.equal(made.core.weight, before)
+    impatient = fit(made, rest, samples, epochs=9, validation=wrong, patience=2)
+    assert (impatient.kept, len(impatient.losses), impatient.steps) == (0, 2, 4)
 
 
 def test_multiply_adds_are_those_of_all_that_ran():
@@ -214,7 +216,7 @@ def test_a_loss_that_is_not_finite_leaves_the_adapter_as_it_was():
     samples.sent[7] = math.inf
     made = adapter("bn_conv_bn", (5, 3, 3), (4, 3, 3))
     before = {name: one.clone() for name, one in made.state_dict().items()}
-    with pytest.raises(BadInput, match=r"(?s)lr=0.001.*loss is nan in epoch 0.*lr=0.0001"):
+    with pytest.raises(BadInput, match=r"(?s)lr=0.005.*loss is nan in epoch 0.*lr=0.0005"):
         fit(made, receiver(), samples, batch=4)
     assert all(torch.equal(one, before[name]) for name, one in made.state_dict().items())
     assert not made.training

@@ -50,8 +50,8 @@ class Affine(nn.Module):
 
     def load(self, found: Map) -> None:
         """Take over a map."""
-        _copy(self.weight, found.weight)
-        _copy(self.bias, found.bias)
+        self.weight.data.copy_(found.weight)
+        self.bias.data.copy_(found.bias)
 
 
 class LowRank(nn.Module):
@@ -70,9 +70,9 @@ class LowRank(nn.Module):
         """Take over a map of that rank."""
         u, s, v = torch.linalg.svd(found.weight, full_matrices=False)
         rank = self.down.out_channels
-        _copy(self.down.weight, (s[:rank].sqrt()[:, None] * v[:rank])[:, :, None, None])
-        _copy(self.up.weight, u[:, :rank] * s[:rank].sqrt())
-        _copy(self.up.bias, found.bias)
+        self.down.weight.data.copy_((s[:rank].sqrt()[:, None] * v[:rank])[:, :, None, None])
+        self.up.weight.data.copy_(u[:, :rank] * s[:rank].sqrt())
+        self.up.bias.data.copy_(found.bias)
 
 
 class Same(nn.Module):
@@ -119,7 +119,7 @@ def affine() -> Recipe:
 def conv() -> Recipe:
     """A k x k convolution of stride k downwards, k the ratio of sizes; `affine` where nothing is made smaller.
 
-    In closed form, too: its rows are patches, of C k^2 values each.
+    In closed form, too: its rows are patches. Wide layers are made smaller by means first (see `Arrange`).
     """
     return replace(affine(), title="affine map of patches", patches=True)
 
@@ -248,7 +248,3 @@ def _bn_conv_bn(sender: Form, receiver: Form) -> nn.Module:
 
 def _image(at: Form) -> Form:
     return Form("image", at.channels, at.grid)
-
-
-def _copy(parameter: Tensor, values: Tensor) -> None:
-    parameter.data.copy_(values)

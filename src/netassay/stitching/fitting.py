@@ -61,11 +61,12 @@ def fit(
     *,
     loss: str = "task",
     later: Later | None = None,
-    epochs: int = 2,
-    lr: float = 1e-3,
+    epochs: int = 3,
+    lr: float = 5e-3,
     batch: int = 32,
     seed: int = 0,
     validation: Samples | None = None,
+    patience: int | None = None,
 ) -> Fit:
     """Train an adapter by Adam, from the weights it has, on what the receiver's `rest` makes of its output.
 
@@ -75,7 +76,7 @@ def fit(
     (Athanasiadis et al. 2025, arXiv 2505.20142). The last two need `data.own`. Adam: Kingma & Ba 2015, arXiv 1412.6980,
     with a constant `lr`. Batches have `batch` samples or fewer, in sizes as equal as can be, in an order that `seed`
     draws for each epoch. With a `validation` part the weights with most hits there are kept, those before the first
-    epoch among them, the earliest among equals.
+    epoch among them, the earliest among equals; it ends after `patience` epochs without more hits.
 
     Gradients are those of the adapter only: no `.grad` is written, and no weight gradient of the receiver computed.
     `rest` must be in eval mode, as the half of a cut is: a module that is not gives `BadInput`. So does a loss that is
@@ -93,6 +94,8 @@ def fit(
             hits.append(trainer.hits(validation))
             if validation is None or hits[-1] > max(hits[:-1]):
                 kept, best = epoch + 1, _weights(adapter)
+            if patience is not None and epoch + 1 - kept >= patience:
+                break
     finite = math.isfinite(losses[-1])
     adapter.load_state_dict(best)
     adapter.eval()
@@ -125,13 +128,12 @@ class _Trainer:
         with torch.enable_grad():
             loss = self.loss(self.rest, self.adapter(samples.sent), samples)
             grads = torch.autograd.grad(loss, self.parameters)
-        if math.isfinite(value := float(loss.detach())):
-            for parameter, grad in zip(self.parameters, grads, strict=True):
-                parameter.grad = grad
-            self.algorithm.step()
-            self.algorithm.zero_grad()
-            self.steps += 1
-        return value
+        for parameter, grad in zip(self.parameters, grads, strict=True):
+            parameter.grad = grad
+        self.algorithm.step()
+        self.algorithm.zero_grad()
+        self.steps += 1
+        return float(loss.detach())
 
     def hits(self, samples: Samples | None) -> int:
         """Count right answers, in eval mode."""

@@ -14,6 +14,8 @@ from netassay.errors import BadInput
 
 Kind = Literal["image", "tokens", "vector"]
 Shape: TypeAlias = tuple[int, ...]
+MOST = 512
+"""Values of a position that patches keep: closed forms take their square in memory, and their cube in time."""
 KINDS: dict[int, Kind] = {1: "vector", 2: "tokens", 3: "image"}
 
 
@@ -79,9 +81,10 @@ class Arrange(nn.Module):
     A class token goes to a class token; it is left out where the receiver has none, and where the sender has none it
     is the mean over all positions. Tokens in equal numbers stay as they are. Without parameters.
 
-    `patches` keeps downwards, in the place of means, every value of a block as a channel of its own (channels slowest):
-    what a convolution whose kernel is its stride looks at. Where sizes do not divide, blocks overlap: the stride is
-    the whole part of their ratio. `channels` says how many there are then.
+    `patches` keeps, downwards, several values of a block as channels of their own (channels slowest): what a
+    convolution whose kernel is its stride looks at. In each dimension as many as fit into the ratio of sizes, halved
+    until a position has `MOST` values at most; the sender is resized to that multiple of the receiver first.
+    `channels` says how many there are then.
 
     >>> Arrange(form((3, 8, 8)), form((5, 4, 4)))(torch.ones(2, 3, 8, 8)).shape
     torch.Size([2, 3, 4, 4])
@@ -90,7 +93,7 @@ class Arrange(nn.Module):
     def __init__(self, sender: Form, receiver: Form, *, patches: bool = False) -> None:
         super().__init__()
         self.sender, self.receiver = sender, receiver
-        self.kernel, self.stride = strides(sender, receiver) if patches else ((1, 1), (1, 1))
+        self.kernel = _kernel(sender, receiver) if patches else (1, 1)
         same = sender.places == receiver.places
         if not same and sender.row != receiver.row and "vector" not in (sender.kind, receiver.kind):
             asked, found = f"{sender} into {receiver}", "a sequence has no place in a picture"
@@ -103,10 +106,10 @@ class Arrange(nn.Module):
             return x
         first, x = (x[:, :, :1], x[:, :, 1:]) if self.sender.first else (None, x)
         x = x.reshape(*x.shape[:2], *self.sender.grid)
+        (h, w), (a, b) = self.receiver.grid, self.kernel
+        x = resized(x, (h * a, w * b))
         if self.kernel != (1, 1):
-            x = functional.unfold(x, self.kernel, stride=self.stride)
-            return x.reshape(*x.shape[:2], *self.receiver.grid)
-        x = resized(x, self.receiver.grid)
+            return functional.unfold(x, self.kernel, stride=self.kernel).reshape(len(x), -1, h, w)
         if not self.receiver.first:
             return x
         first = x.mean((2, 3))[:, :, None, None] if first is None else first
@@ -123,11 +126,10 @@ class Arrange(nn.Module):
         sender, receiver = self.sender, self.receiver
         if sender.places == receiver.places:
             return "positions as they are"
+        grid = [size * many for size, many in zip(receiver.grid, self.kernel, strict=True)]
+        ways = sorted({_way(a, b) for a, b in zip(sender.grid, grid, strict=True)} - {""})
         if self.kernel != (1, 1):
-            return (
-                f"{sender} to the positions of {receiver}: each value of {self.kernel[0]} x {self.kernel[1]} a channel"
-            )
-        ways = sorted({_way(a, b) for a, b in zip(sender.grid, receiver.grid, strict=True)} - {""})
+            ways.append(f"patches of {self.kernel[0]} x {self.kernel[1]} values")
         if receiver.first != sender.first:
             ways.append("class token left out" if sender.first else "class token made as the mean over positions")
         return f"{sender} to the positions of {receiver}: " + ", ".join(ways)
@@ -140,6 +142,16 @@ def strides(sender: Form, receiver: Form) -> tuple[tuple[int, int], tuple[int, i
         return (1, 1), (1, 1)
     (h, w), stride = receiver.grid, (pairs[0][0] // pairs[0][1], pairs[1][0] // pairs[1][1])
     return (sender.grid[0] - (h - 1) * stride[0], sender.grid[1] - (w - 1) * stride[1]), stride
+
+
+def _kernel(sender: Form, receiver: Form) -> tuple[int, int]:
+    """Return how many values of a block are kept in each dimension; 1 upwards, and where there is a class token."""
+    if sender.first or receiver.first:
+        return 1, 1
+    a, b = (max(1, size // to) for size, to in zip(sender.grid, receiver.grid, strict=True))
+    while a * b > 1 and sender.channels * a * b > MOST:
+        a, b = (a // 2, b) if a >= b else (a, b // 2)
+    return a, b
 
 
 def opened(y: Tensor, at: Form) -> Tensor:

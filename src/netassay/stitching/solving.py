@@ -17,8 +17,9 @@ RIDGES = tuple(10.0**k for k in range(-8, 3))
 """Penalties tried besides 0, in units of the mean variance of the sender's channels."""
 RANK = 1e-10
 """A share of the largest variance below which a direction of the sender is rounding: float32 squared, and room."""
-EIGEN = 4.5
-"""Multiply-adds of an eigendecomposition or SVD, in cubes of its size (Golub & Van Loan 2013, section 8.3)."""
+EIGEN, CHOLESKY = 4.5, 1 / 6
+"""Multiply-adds of an eigendecomposition and of a Cholesky factorisation, in cubes of the size (Golub & Van Loan 2013,
+sections 8.3 and 4.2)."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,13 @@ def affine(folds: Sequence[Sums], ridge: float | None = None) -> Map:
     total, cv, madds = together(tuple(folds)), math.nan, 0
     if ridge is None:
         ridge, cv = _validated(folds)
-        madds = len(folds) * _work(total)
-    decomposed = Decomposed.of(total)
-    return _map(total, decomposed.weight(ridge), cv=cv, ridge=ridge, madds=madds + _work(total))
+        madds = len(folds) * _work(total, EIGEN + 2)
+    if not ridge:
+        return _map(total, Decomposed.of(total).weight(), cv=cv, ridge=0.0, madds=madds + _work(total, EIGEN))
+    _finite(total)
+    damped = total.xx + total.n * ridge * _variance(total) * torch.eye(len(total.xx)).to(total.xx)
+    weight = torch.cholesky_solve(total.xy, torch.linalg.cholesky(damped)).T
+    return _map(total, weight, cv=cv, ridge=ridge, madds=madds + _work(total, CHOLESKY))
 
 
 def low_rank(folds: Sequence[Sums], rank: int, ridge: float | None = None) -> Map:
@@ -129,8 +134,7 @@ class Decomposed:
     @classmethod
     def of(cls, sums: Sums) -> Decomposed:
         """Decompose; refuse what is not finite."""
-        if not all(bool(torch.isfinite(part).all()) for part in (sums.xx, sums.xy)):
-            raise BadInput("a match in closed form", "activations with NaN or Inf", "cut at another layer")
+        _finite(sums)
         s, v = torch.linalg.eigh(sums.xx / sums.n)
         return cls(v, s.clamp(min=0), v.T @ sums.xy / sums.n)
 
@@ -143,9 +147,9 @@ class Decomposed:
         """Return the factors `1 / (s + ridge)`, 0 along what does not vary."""
         return torch.where(self.s > RANK * self.s.amax(), 1 / (self.s + ridge * self.s.mean()), 0.0)
 
-    def weight(self, ridge: float) -> Tensor:
-        """Return the map `(D, C)` for a penalty."""
-        return (self.v @ (self.shrink(ridge)[:, None] * self.a)).T
+    def weight(self) -> Tensor:
+        """Return the least map `(D, C)` of the best ones."""
+        return (self.v @ (self.shrink(0.0)[:, None] * self.a)).T
 
 
 def _validated(folds: Sequence[Sums]) -> tuple[float, float]:
@@ -183,7 +187,12 @@ def _variance(sums: Sums) -> Tensor:
     return sums.xx.diagonal().mean() / sums.n
 
 
-def _work(sums: Sums) -> int:
-    """Count the multiply-adds of one decomposition, and of the errors and maps that come from it."""
+def _finite(sums: Sums) -> None:
+    if not all(bool(torch.isfinite(part).all()) for part in (sums.xx, sums.xy)):
+        raise BadInput("a match in closed form", "activations with NaN or Inf", "cut at another layer")
+
+
+def _work(sums: Sums, cubes: float) -> int:
+    """Count the multiply-adds of one factorisation, and of the errors and maps that come from it."""
     C, D = sums.xy.shape
-    return round((EIGEN + 2) * C**3 + 4 * C * C * D)
+    return round(cubes * C**3 + 4 * C * C * D)
