@@ -20,6 +20,7 @@ DIRECTIONS = {
     "seeds": "errors",
     "spec": "errors",
     "progress": "",
+    "counting": "",
     "streams": "errors",
     "shape": "errors streams",
     "rules": "errors",
@@ -36,6 +37,7 @@ DIRECTIONS = {
     "capturing": "errors hooks layers records",
     "inits": "capturing errors layers quiet records result seeds",
     "axes": "errors records",
+    "cutting": "axes capturing counting errors hooks layers quiet records seeds",
     "watching": "axes capturing errors flow hooks layers reactions records result shape verdicts",
     "measures": "errors inference result seeds spec",
     "patterns": "errors inference",
@@ -44,8 +46,9 @@ DIRECTIONS = {
     "zoo": "errors seeds spec",
     "data": "errors seeds spec",
     "engine": "errors progress",
-    "studies": "axes capturing data engine errors exchange flow hooks inference inits layers meanfield measures "
-    "objectives patterns progress quiet records result rules seeds shape spec streams training verdicts watching zoo",
+    "studies": "axes capturing counting data engine errors exchange flow hooks inference inits layers meanfield "
+    "measures objectives patterns progress quiet records result rules seeds shape spec streams training verdicts "
+    "watching zoo",
     "store": "errors result",
     "comparing": "errors inference result store",
     "figures": "errors result",

@@ -26,6 +26,7 @@ from netassay.reactions import (
     Passed,
     Read,
     Reset,
+    Swap,
     Took,
     Total,
     keep_from_compilers,
@@ -223,6 +224,11 @@ def at_layers(layers: Sequence[Layer], reader: Any) -> list[Any]:
 def at_inputs(modules: Sequence[nn.Module], reader: Any) -> list[Any]:
     """Show a reader what modules take."""
     return [module.register_forward_pre_hook(Took(reader)) for module in modules]
+
+
+def at_outputs(layers: Sequence[Layer], swapper: Any) -> list[Any]:
+    """Let a swapper stop the pass, or put something else, where a layer and the hooks before have made an output."""
+    return [one.module.register_forward_hook(Swap(swapper, one)) for one in layers]
 
 
 def at_gradient(tensor: Tensor, reader: Any, subject: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -51,3 +52,17 @@ def quiet(model: nn.Module, *, training: bool | None = False) -> Iterator[None]:
                 if buffer.shape != copy.shape:
                     buffer.resize_(copy.shape)
                 buffer.data.copy_(copy)
+
+
+def state_hash(model: nn.Module) -> str:
+    """Hash names, dtypes, shapes and bytes of a model's parameters and buffers; the first 16 hex digits of SHA-256.
+
+    >>> state_hash(nn.ReLU())
+    'e3b0c44298fc1c14'
+    """
+    digest = hashlib.sha256()
+    for name, value in {**model.state_dict(), **dict(model.named_buffers())}.items():
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -141,6 +141,13 @@ class Took(Hook):
             self.watch.guard("graph", self.watch.took, module, args)
 
 
+class Swap(Hook):
+    """After a layer: what the watch gives takes the place of what the layer made; None leaves it."""
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        return self.watch.swap(self.subject, output)
+
+
 class Back(Hook):
     """On an output: the gradient that arrives there, in a thread of autograd's choice."""
 

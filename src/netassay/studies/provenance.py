@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from torch import nn
 
 from netassay.data import Batch, Data
 from netassay.data.fingerprint import MODULUS, fingerprint
+from netassay.quiet import state_hash as state_hash
 
 SCALING = "gradients of the objective's sum over samples; a mean loss over N samples gives 1/N of them"
 
@@ -64,17 +64,3 @@ def joined(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
     data = a["data"] if a["data"] == b["data"] else f"{a['data']} + {b['data']}"
     both = (int(a["data_hash"], 16) + int(b["data_hash"], 16)) % MODULUS
     return {**a, "data": data, "data_hash": f"{both:016x}", "samples": a["samples"] + b["samples"]}
-
-
-def state_hash(model: nn.Module) -> str:
-    """Hash names, dtypes, shapes and bytes of a model's state; the first 16 hex digits of SHA-256.
-
-    >>> state_hash(nn.ReLU())
-    'e3b0c44298fc1c14'
-    """
-    digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        if isinstance(value, torch.Tensor):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from netassay.capturing import visit
+from netassay.counting import counting
 from netassay.errors import BadInput
 from netassay.layers import Layer, Place, named_layers, shaped
 from netassay.quiet import quiet
@@ -87,15 +85,12 @@ def _run(
         seen[record.key] = _shapes(record)
 
     leaf = x.detach().requires_grad_() if x.is_floating_point() else x
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.mkldnn_rnn_layer: _recurrent})
     with (
         quiet(model),
         torch.inference_mode(False),
         torch.enable_grad(),
-        # Attention as plain products: the fused kernels for CPUs have no entry in the counter and would be 0.
-        sdpa_kernel(SDPBackend.MATH),
         visit(model, layers, on_forward=note) as watch,
-        counter,
+        counting() as counter,
     ):
         begin = leaf.clone()
         try:
@@ -110,11 +105,6 @@ def _run(
         calls = [(watch.label(record), seen[record.key]) for record in watch.forward]
     counts = {name.partition(".")[2]: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
     return calls, places, {**counts, "": counter.get_total_flops() // 2}
-
-
-def _recurrent(x: Sequence[int], w_x: Sequence[int], w_h: Sequence[int], *_: Any, **__: Any) -> int:
-    """Count oneDNN's fused recurrent layer: at each step of each sample, both weight matrices, two operations each."""
-    return 2 * x[0] * x[1] * (math.prod(w_x) + math.prod(w_h))
 
 
 def _shapes(record: Record) -> dict[str, Any]:
