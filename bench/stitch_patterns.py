@@ -1,6 +1,6 @@
 """Which layers of small networks are compatible: triangle or diagonal, controls and distances side by side.
 
-Digits of 16 pixels, narrow networks, three seeds of each, every ordered pair of seeds, block by block, matched in
+Digits of 16 pixels, narrow networks, three seeds of each, each seed into the next, block by block, matched in
 closed form. A triangle on the side "columns before rows" is that of Hernandez et al. 2022: a layer goes into every
 receiver's layer that is proportionally earlier, j/J <= i/I. Started again with the same folder, what is done is not run
 again; --data parquet:PATH takes images of your own.
@@ -17,6 +17,7 @@ import numpy as np
 from safetensors.torch import save_model
 
 from netassay.data import splits
+from netassay.patterns import pattern
 from netassay.studies.stitch_grid import stitch_grid
 from netassay.training import evaluate, train
 from netassay.zoo import built
@@ -49,28 +50,24 @@ def trained(folder, spec, data, seed, epochs):
     return whole, evaluate(built(whole, learn.input_shape, learn.classes), test).accuracy
 
 
-def told(result):
-    """Return the pattern over pairs of different networks, and what is beside it, as numbers."""
-    cells = [row for row in result.table("cells") if row["sender"] != row["receiver"]]
+def told(results, pairs):
+    """Return the pattern over pairs of seeds, and what is beside it, as numbers."""
+    cells = [row for result in results for row in result.table("cells")]
     rows = [row for row in cells if row["control"] == "none"]
     hits = [row for row in rows if row["claim"].startswith("compatible")]
-    names = ("triangle", "diagonal", "block", "flat")
-    every = [row for row in result.table("patterns") if (row["sender"], row["measure"]) == ("all", "accuracy")]
-    u = {net["net"]: net["layers"] for net in result.table("nets")}
-    place = {(cut["net"], cut["layer"]): cut["position"] for cut in result.table("cuts") if cut["clean"]}
-    early = [
-        place[row["receiver"], row["receiver_layer"]] <= place[row["sender"], row["sender_layer"]] + 1e-9
-        for row in rows
-    ]
-    accuracy = np.array([row["accuracy"] for row in rows])
+    maps = [np.asarray(result.array("accuracy")) for result in results]
+    found = pattern(maps, pairs=pairs)
+    u = (np.arange(len(maps[0])) + 1) / len(maps[0])
+    early = u[None, :] <= u[:, None]
     return {
-        "layers": max(u.values()),
-        "patterns": {row["pattern"]: row for row in every if row["pattern"] in names},
-        "name": next((row["pattern"] for row in every if row["told"]), "not known"),
-        "side": next((row["side"] for row in every if row["told"]), ""),
-        "earlier": float(accuracy[early].mean()),
-        "later": float(accuracy[~np.array(early)].mean()),
-        "beside": {one: float(np.mean([row["accuracy"] for row in cells if row["control"] == one])) for one in BESIDE},
+        "layers": len(u),
+        "patterns": found.rows,
+        "name": found.name,
+        "side": found.side,
+        "earlier": float(np.mean([one[early] for one in maps])),
+        "later": float(np.mean([one[~early] for one in maps])),
+        "map": np.mean(maps, 0),
+        "beside": {name: mean(cells, name) for name in BESIDE},
         "means": {one: float(np.nanmean([row[one] for row in rows])) for one in ("mse", "cka", "ood", "penalty")},
         "cells": len(rows),
         "compatible": len(hits),
@@ -78,12 +75,18 @@ def told(result):
     }
 
 
+def mean(cells, control):
+    return float(np.mean([row["accuracy"] for row in cells if row["control"] == control]))
+
+
 def shown(spec, accuracy, one, seconds):
     """Print one specification."""
     print(f"{spec}: {one['layers']} layers, accuracy {accuracy:.3f}, {one['cells']} cells, {seconds:.0f} s")
-    for name, row in one["patterns"].items():
+    print(*("    " + " ".join(f"{value:.2f}" for value in row) for row in one["map"]), sep="\n")
+    for row in one["patterns"]:
         mark = f"  <- {one['side'] or 'told'}" if row["told"] else ""
-        print(f"    {name:<9}{row['index']:7.3f} ({row['low']:6.3f} to {row['high']:6.3f}), p {row['p']:.3f}{mark}")
+        interval = f"{row['index']:7.3f} ({row['low']:6.3f} to {row['high']:6.3f})"
+        print(f"    {row['pattern']:<9}{interval}, p {row['p']:.3f}{mark}")
     controls = ", ".join(f"{name} {value:.3f}" for name, value in one["beside"].items())
     print(f"    accuracy into earlier layers {one['earlier']:.3f}, into later {one['later']:.3f}; controls: {controls}")
     distances = ", ".join(f"{name} {value:.3f}" for name, value in one["means"].items())
@@ -127,9 +130,10 @@ if __name__ == "__main__":
     print(f"{options.data}, {options.seeds} seeds, {options.epochs} epochs, {options.adapter}, {options.matching}\n")
     for spec in options.specs:
         made = [trained(folder, spec, options.data, seed, options.epochs) for seed in range(options.seeds)]
-        nets = {str(seed): whole for seed, (whole, _) in enumerate(made)}
         begin, file = time.perf_counter(), folder / f"{list(NETS).index(spec)}.db"
-        result = stitch_grid(nets, layers=NETS[spec], ledger=file, **how)
-        found[spec] = told(result)
+        nets = [{str(seed): whole} for seed, (whole, _) in enumerate(made)]
+        pairs = [(seed, (seed + 1) % options.seeds) for seed in range(options.seeds)]
+        grids = [stitch_grid(nets[a], nets[b], layers=NETS[spec], ledger=file, **how) for a, b in pairs]
+        found[spec] = told(grids, pairs)
         shown(spec, float(np.mean([accuracy for _, accuracy in made])), found[spec], time.perf_counter() - begin)
     print(said(found))

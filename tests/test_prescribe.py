@@ -347,6 +347,7 @@ def test_one_network_has_its_own_weights_as_it_is():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_deep_net_without_skips_and_norms_is_cured():
     """ResNet-50's shape, narrow: gradient that vanishes by 19 decades; one remedy keeps it and lets the loss fall."""
     net = "resnet[3,4,6,3]:block=bottleneck,input=32,width=8,skip=none,norm=none,init=default,classes=10,channels=1"

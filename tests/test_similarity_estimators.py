@@ -170,6 +170,8 @@ def test_orders_of_a_minibatch_stay_within_it():
     assert not np.allclose(alone.reordered().numpy(), null)
     again = passed(Batched(taps(), A, B, 40, 3), layers, [12, 12])
     np.testing.assert_array_equal(again.reordered().numpy(), null)
+    other = passed(Batched(taps(), A, B, 40, 4), layers, [12, 12])
+    assert not np.allclose(other.reordered().numpy(), null)
 
 
 def test_reordering_goes_through_every_part():

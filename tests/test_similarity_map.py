@@ -282,7 +282,8 @@ def test_chance_without_features_is_what_orders_say():
 
 def test_the_untrained_twin_stands_beside():
     """Drawn anew, of both networks, under the same labels; not the networks themselves."""
-    found = similarity_map(conv(), conv(seed=1), IMAGES, twin=True, **QUICK)
+    models = na.build("mlp[8]", seed=5), na.build("mlp[8]", seed=6)
+    found = similarity_map(*models, torch.randn(N, 64), twin=True, **QUICK)
     assert found.array("cka/untrained").axes == found.array("cka").axes
     assert not np.allclose(values(found, "cka/untrained"), values(found))
     assert "untrained" in found.notes[-1]

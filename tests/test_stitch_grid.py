@@ -9,7 +9,9 @@ import torch
 from netassay.data import load_data, splits
 from netassay.inference import fisher_tail
 from netassay.patterns import pattern
+from netassay.studies.stitch_claims import judged
 from netassay.studies.stitch_grid import stitch_grid
+from netassay.studies.stitch_tables import Grid
 from netassay.zoo import built
 from tests.reference import stitching as slow
 from tests.stitches import trained  # noqa: F401
@@ -59,6 +61,13 @@ def first(data, n):
     return torch.cat([one.x for one in batches]), torch.cat([one.y for one in batches])
 
 
+@torch.no_grad()
+def alone(spec):
+    """The accuracy of a network by itself, on the samples judged on."""
+    x, y = first(splits(DATA)[1], HOW["samples"])
+    return float((loaded(spec)(x).argmax(1) == y).double().mean())
+
+
 def test_a_cell_is_what_its_definition_says(trained):  # noqa: F811
     """Front of one, least squares by numpy, rest of the other: the same accuracy, agreement, R2 and penalties."""
     nets = {name: loaded(trained[name]) for name in "ab"}
@@ -77,12 +86,13 @@ def test_a_cell_is_what_its_definition_says(trained):  # noqa: F811
             assert (row["n_fit"], row["n_test"]) == (300, 200)
 
 
-def test_a_network_is_compatible_with_itself(grid):
+def test_a_network_is_compatible_with_itself(grid, trained):  # noqa: F811
     """Nothing between equal halves changes no answer; the controls are there, and far below."""
     rows = [row for row in grid.table("cells") if row["control"] == "identity"]
     assert len(rows) == 6
     for row in rows:
         assert (row["penalty"], row["agreement"], row["mse"], row["ood"]) == (0, 1, 0, 0.5)
+        assert row["accuracy"] == alone(trained[row["sender"]])
     accuracy = np.asarray(grid.array("accuracy"))
     for control in ("random_sender", "random_receiver", "shuffled"):
         beside = np.asarray(grid.array(f"accuracy/{control}"))
@@ -173,7 +183,7 @@ def test_skips_are_refused_by_name_unless_allowed(trained):  # noqa: F811
     allowed = stitch_grid({"r": trained["r"]}, allow_skips=True, **how)
     assert allowed.array("accuracy").shape == (3, 3)
     same = {row["sender_layer"]: row for row in allowed.table("cells") if row["control"] == "identity"}
-    assert {(row["agreement"], row["mse"]) for row in same.values()} == {(1, 0)}
+    assert {(row["agreement"], row["mse"], row["accuracy"]) for row in same.values()} == {(1, 0, alone(trained["r"]))}
     np.testing.assert_array_equal(allowed.array("accuracy")[::2, ::2], refused.array("accuracy"))
 
 
@@ -230,3 +240,21 @@ def test_known_nets_give_known_numbers(shared):
     found = stitch_grid({"0": nets["0"]}, {"1": nets["1"]}, data, **how)
     assert np.diag(found.array("accuracy")) == pytest.approx([0.7440, 0.6115, 0.7575], abs=0.005)
     assert np.diag(found.array("r2")) == pytest.approx([0.8178, 0.4370, 0.4268], abs=0.003)
+
+
+def test_cells_are_corrected_for_each_other():
+    """What one cell by itself would be called, three together are not; equal to its control, it is not compatible."""
+
+    def words(*accuracies):
+        rows = []
+        for i, accuracy in enumerate(accuracies):
+            place = {"sender": "a", "sender_layer": str(i), "receiver": "b", "receiver_layer": "0", "n_test": 100}
+            place |= {"penalty": 0.1, "mse": 0.0, "cka": 1.0, "ood": 0.5, "note": ""}
+            rows += [{**place, "control": "none", "accuracy": accuracy}, {**place, "control": "noise", "accuracy": 0.5}]
+        judged(Grid([], [], rows, {}), 0.95)
+        return [row["claim"].split(" (")[0] for row in rows if row["control"] == "none"]
+
+    assert 0.02 < fisher_tail(63, 100, 50, 100) < 0.05
+    assert words(0.63) == ["compatible"]
+    assert words(0.63, 0.63, 0.51) == ["undecided"] * 3
+    assert words(0.9, 0.5, 0.4) == ["compatible", "not compatible", "not compatible"]

@@ -21,10 +21,12 @@ from netassay.studies.similarity_asked import Tap
 from netassay.studies.similarity_diagnoses import from_gram
 from netassay.studies.similarity_pairs import Pairs, reordered
 
-GROUPS, LEAST, COLUMNS, PARTS, WORD, SAFE, FAR = 20, 4, 4096, 4, 7, 1e-12, 4.0
+GROUPS, LEAST, COLUMNS, PARTS, WORD, SAFE, FAR = 20, 4, 8192, 4, 7, 1e-12, 32.0
 """Groups of batches for the jackknife; samples below which nothing is debiased; features that fit a cache; parts of
 the samples whose products are taken apart; a word of the seed for orders within batches; the least square norm that
-float32 is trusted with; the square norm of a mean, over the variance, from which it is taken off first."""
+float32 is trusted with; the square norm of a mean, over the variance, from which it is taken off first: one digit."""
+PROBED = 256
+"""Features by which that is foretold, so that few Gram matrices are made twice."""
 
 
 class Batched:
@@ -44,25 +46,27 @@ class Batched:
 
     def take(self, tap: int, x: Tensor) -> None:
         """Make the batch's Gram matrix of a layer; about the first batch's mean, unless that is near 0 anyhow."""
-        if tap not in self.pilots:
-            self.pilots[tap] = x.mean(0, dtype=torch.promote_types(x.dtype, torch.float32))
-            self.far[tap], self.scales[tap] = x.device.type != "cpu", 1.0  # to look would make a device wait
+        if tap not in self.far:
+            on_cpu = x.device.type == "cpu"  # to look would make another device wait
+            self.far[tap], self.scales[tap] = not on_cpu or seems_far(x), 1.0
         if not self.far[tap]:
             self.grams[tap] = self._gram(tap, x)
             self.far[tap] = is_far(self.grams[tap])
         if self.far[tap]:
             self.grams[tap] = self._gram(tap, x)
         if tap not in self.first:
-            self.scales[tap] = near_one(self.grams[tap], x, self.pilots[tap])
+            self.scales[tap] = near_one(self.grams[tap], x)
             self.grams[tap] = self.grams[tap] if self.scales[tap] == 1 else self._gram(tap, x)
             self.first[tap] = from_gram(doubly_centred(self.grams[tap]), x)
 
     def _gram(self, tap: int, x: Tensor) -> Tensor:
-        pilot = self.pilots[tap]
-        at = (x.device, pilot.dtype)
+        at = (x.device, torch.promote_types(x.dtype, torch.float32))
         if at not in self.memory or self.memory[at].numel() < len(x) * COLUMNS:
-            self.memory[at] = torch.empty(len(x) * COLUMNS, device=x.device, dtype=pilot.dtype)
-        return gram(x, pilot if self.far[tap] or self.scales[tap] != 1 else None, self.memory[at], self.scales[tap])
+            self.memory[at] = torch.empty(len(x) * COLUMNS, device=x.device, dtype=at[1])
+        pilot = None
+        if self.far[tap] or self.scales[tap] != 1:
+            pilot = self.pilots[tap] = self.pilots[tap] if tap in self.pilots else x.mean(0, dtype=at[1])
+        return gram(x, pilot, self.memory[at], self.scales[tap])
 
     def end(self, n: int) -> None:
         """Add a batch, weighed by its samples."""
@@ -104,12 +108,18 @@ class Batched:
         return self.permuted / torch.sqrt(torch.outer(a, b)) if self.permutations else torch.zeros(0, len(a), len(b))
 
 
-def near_one(k: Tensor, x: Tensor, pilot: Tensor) -> float:
+def near_one(k: Tensor, x: Tensor) -> float:
     """Return the power of two that makes features about 1 where their Gram matrix left float32, else 1."""
     if SAFE < float(k.diagonal().max()) < 1 / SAFE:
         return 1.0
-    largest = float((x - pilot).abs().max())
+    largest = float((x - x.mean(0)).abs().max())
     return 2.0 ** -math.frexp(largest)[1] if largest > 0 and math.isfinite(largest) else 1.0
+
+
+def seems_far(x: Tensor) -> bool:
+    """Tell the same from a few features, for half the limit."""
+    few = x[:, :: max(1, x.shape[1] // PROBED)].double()
+    return not float(few.mean(0).square().sum()) <= FAR / 2 * float(few.var(0, correction=0).sum())
 
 
 def is_far(k: Tensor) -> bool:
@@ -125,11 +135,12 @@ def gram(x: Tensor, pilot: Tensor | None, memory: Tensor, scale: float = 1.0) ->
     """
     n = len(x)
     total = torch.zeros(n, n, dtype=memory.dtype, device=x.device)
-    step = -(-n // PARTS)
-    for columns in (slice(begin, begin + COLUMNS) for begin in range(0, x.shape[1], COLUMNS)):
+    step, wide = -(-n // PARTS), memory.numel() // n
+    for columns in (slice(begin, begin + wide) for begin in range(0, x.shape[1], wide)):
         part = x[:, columns]
         if pilot is not None:
-            part = torch.sub(part, pilot[columns], out=memory[: part.numel()].view(part.shape)).mul_(scale)
+            part = torch.sub(part, pilot[columns], out=memory[: part.numel()].view(part.shape))
+            part = part if scale == 1 else part.mul_(scale)
         elif part.dtype != memory.dtype:
             part = memory[: part.numel()].view(part.shape).copy_(part)
         for rows_ in range(0, n, step):

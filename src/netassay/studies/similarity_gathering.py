@@ -25,7 +25,7 @@ from netassay.studies.similarity_asked import Asked, Run, Tap
 from netassay.studies.similarity_diagnoses import paired
 from netassay.studies.survey import Call, Key, survey
 
-FEW = 3
+FEW = 2
 """Samples that are enough to learn order, places and axes of every layer."""
 
 
