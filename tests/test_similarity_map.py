@@ -10,6 +10,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import netassay as na
 from netassay.errors import BadInput, UnknownName
+from netassay.measures import similarity
+from netassay.studies.similarity_asked import asked, twins
 from netassay.studies.similarity_map import similarity_map
 from netassay.testing import check_quiet
 from tests.reference import maps as twin
@@ -192,6 +194,23 @@ def test_a_layer_that_never_changes_is_nan_with_a_reason():
         assert "4" not in {row["layer_a"] for row in found.table("best")}
 
 
+def test_layers_that_correspond_are_counted_where_both_have_a_value():
+    """A dead layer is no hit and no miss, rows alone are trials, and pairs of networks share the level."""
+    dead, again = conv(), conv()
+    for one in (dead, again):
+        one[3].weight.data.zero_()
+
+    def told(*sides, layers=("0", "1", "3", "6")):
+        every = similarity_map(*sides, IMAGES, layers=list(layers), **QUICK).claims
+        return [one for one in every if "relative depth" in one.statement]
+
+    (one,) = told(dead, again)
+    assert (one.effect, one.n, one.counted, one.tests) == (1, 2, "layers of a", 1)
+    assert told(dead, conv(), layers=("3", "6")) == []
+    three = told([conv(), conv(seed=1), conv(seed=2)], None)
+    assert [(one.tests, one.level, one.n) for one in three] == 3 * [(3, pytest.approx(1 - 0.05 / 3), 4)]
+
+
 def test_several_networks_are_named_and_matched_pair_by_pair():
     """Labels begin with the model where a side holds several; best matches never cross models, nor are oneself."""
     models = {"x": conv(), "y": conv(seed=1)}
@@ -218,6 +237,12 @@ def test_a_folder_of_checkpoints_is_a_side(tmp_path):
         save_file(na.build("mlp[8]", seed=step).state_dict(), tmp_path / f"step{step}.safetensors")
     found = similarity_map(f"mlp[8]:weights={tmp_path}/*.safetensors", "mlp[8]", torch.randn(N, 64), **QUICK)
     assert found.array("cka").axes["layer of a"][::3] == ("step2/fc1", "step10/fc1")
+    for step in (10, 2):
+        (tmp_path / f"run{step}").mkdir()
+        (tmp_path / f"step{step}.safetensors").rename(tmp_path / f"run{step}" / "last.safetensors")
+    runs = similarity_map(f"mlp[8]:weights={tmp_path}/run*/last.safetensors", "mlp[8]", torch.randn(N, 64), **QUICK)
+    names = [f"{tmp_path}/run{step}/last.safetensors/fc1" for step in (2, 10)]
+    assert list(runs.array("cka").axes["layer of a"][::3]) == names
     with pytest.raises(BadInput, match="no file of that name"):
         similarity_map(f"mlp[8]:weights={tmp_path}/*.nothing", "mlp[8]", torch.randn(N, 64))
 
@@ -297,19 +322,50 @@ def test_the_same_seed_gives_the_same_bits():
     assert not np.array_equal(values(one, "cka/null"), values(three, "cka/null"))
 
 
-def test_positions_as_samples_move_with_their_sample():
-    """Layers of one resolution: every position is a row; layers of several are refused."""
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Tanh(), nn.Conv2d(4, 5, 3))
-    found = similarity_map(model, data=IMAGES, layers=["0", "1"], positions="samples", **QUICK)
-    made = [
-        one.detach().flatten(2).transpose(1, 2).flatten(0, 1).numpy() for one in (model[0](IMAGES), model[:2](IMAGES))
-    ]
-    small = [one[:40] for one in made]
-    again = similarity_map(model, data=IMAGES[:1], layers=["0", "1"], positions="samples", **QUICK)
-    assert values(again)[0, 1] == pytest.approx(twin.cka(small[0][:36], small[1][:36]), abs=1e-6)
-    assert found.table("layers")[0]["n"] == N * 36
-    with pytest.raises(BadInput, match="36 positions in 0, 16 in 2"):
-        similarity_map(model, data=IMAGES, positions="samples", **QUICK)
+@pytest.mark.parametrize("name", ["cka", "cka_biased", "mutual_knn:k=1", "rsa", "nbs"])
+@pytest.mark.parametrize("positions", ["flatten", "samples"])
+def test_a_map_of_two_layers_is_their_similarity(name, positions):
+    """Value, p and interval: ties are seen, and orders and the jackknife move whole samples, not their positions."""
+    model, (x, y) = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Tanh()), torch.randn(2, 30, 3, 2, 2)
+    other = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Tanh())
+    ask = {"positions": positions, "permutations": 39 if name == "nbs" else 199}
+    found = similarity_map(model, other, x, data_b=y, measures=name, layers=["0", "1"], mode="full Gram", **ask)
+    first, second = model(x).detach(), other(y).detach()
+    alone = similarity(first, second, name, **ask)
+    told = [found.array(name + key)[1, 1] for key in ("", "/p", "/low", "/high")]
+    np.testing.assert_allclose(told, [float(alone), alone.p, *alone.interval], rtol=1e-6, atol=1e-6)
+    assert told[1] == alone.p
+
+
+def test_minibatches_see_ties_in_single_precision():
+    """Two samples of five are alike, and so are the rest: one order in ten gives the value back, in other digits."""
+    model, x = nn.Sequential(nn.Identity(), nn.Tanh()), torch.zeros(5, 3)
+    for mode in ("full Gram", "minibatch"):
+        for x[:2] in torch.rand(5, 3):
+            p = np.asarray(similarity_map(model, data=x, mode=mode, layers="*", permutations=199).array("cka/p"))
+            assert np.ptp(p) == 0
+            assert 0.04 < p.mean() < 0.18
+
+
+def test_twins_are_settled_on_the_data_of_their_side():
+    """Norms of a twin of b see what b sees, though a takes images of another kind."""
+    other = nn.Sequential(nn.BatchNorm2d(1))
+    wanted = asked(conv(), other, IMAGES, IMAGES[:, :1] + 7, "*", N)
+    found = twins(wanted, "*").b[0].model[0]
+    assert float(found.running_mean) == pytest.approx(float(IMAGES[:, :1].mean()) + 7, rel=1e-5)
+
+
+def test_positions_as_samples_need_layers_of_one_resolution():
+    """Every position is a row; without kept features chance is not known; layers of several sizes are refused."""
+    found = similarity_map(conv(), data=IMAGES, layers=["0", "1"], positions="samples", **QUICK)
+    assert found.table("layers")[0]["n"] == N * 16
+    space = {"mode": "feature space", "memory": 1000, "positions": "samples"}
+    known = similarity_map(conv(), data=IMAGES, layers=["0", "1"], **space, **QUICK)
+    np.testing.assert_allclose(values(known), values(found), atol=1e-6)
+    assert np.isnan(np.asarray(known.array("cka/p"))).all()
+    assert any("positions of a sample depend on each other" in note for note in known.notes)
+    with pytest.raises(BadInput, match="16 positions in 0, 4 in 3"):
+        similarity_map(conv(), data=IMAGES, positions="samples", **QUICK)
 
 
 def test_what_is_asked_is_checked():

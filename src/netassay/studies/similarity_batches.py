@@ -103,9 +103,11 @@ class Batched:
         return torch.stack([_ratio(*one) for one in [whole, *without]])
 
     def reordered(self) -> Tensor:
-        """Return the map for each order, `(K, A, B)`."""
+        """Return the map for each order, `(K, A, B)`, in the precision of its products."""
         _, a, b = [sum(parts[1:], parts[0]) for parts in zip(*self.groups, strict=True)]
-        return self.permuted / torch.sqrt(torch.outer(a, b)) if self.permutations else torch.zeros(0, len(a), len(b))
+        if not self.permutations:
+            return torch.zeros(0, len(a), len(b))
+        return (self.permuted / torch.sqrt(torch.outer(a, b))).float()
 
 
 def near_one(k: Tensor, x: Tensor) -> float:

@@ -22,6 +22,8 @@ from netassay.studies.similarity_pairs import Pairs, reordered
 Floats = npt.NDArray[np.float64]
 Features = Sequence[Tensor]
 
+NOTHING = 1e-12
+"""A square norm below this share of that of all samples is none: rounding of what the one sample left out had."""
 GROUPS = 20
 """Random groups of samples, each of which the jackknife leaves out once where there is no closed form."""
 FEWER = 39
@@ -88,15 +90,17 @@ def estimate(
     level: float,
     seed: int,
     grams: tuple[Features, Features] | None = None,
+    per: int = 1,
 ) -> Estimate:
     """Estimate a measure's map from all features of each layer; `drawn` are orders of the samples, not of the rows.
 
+    A sample has `per` rows, next to each other: what an interval leaves out are samples, too.
     `grams` are Gram matrices about the mean, for the measures that need nothing else.
     """
     a, b = sides
     moved = [rows(order, len(a[0])) for order in drawn]
     if not measure.pairwise:
-        return _by_pairs(measure, sides, moved, level, seed)
+        return _by_pairs(measure, sides, moved, level, seed, per)
     centre = CENTRED.get(measure.name)
     if centre is None or grams is None:
         first, second = (_prepared(measure, side) for side in sides) if a is not b else 2 * (_prepared(measure, a),)
@@ -104,15 +108,15 @@ def estimate(
         first = torch.stack([unit(centre(k), k) for k in grams[0]])
         second = first if a is b else torch.stack([unit(centre(k), k) for k in grams[1]])
     value = (first.flatten(1) @ second.flatten(1).T).cpu().numpy()
-    if measure.name in DELETED and len(first[0]) > 4:
+    if per == 1 and measure.name in DELETED and len(first[0]) > 4:
         left = _without_each(first, second, DELETED[measure.name])
     else:
-        left = _grouped(measure, a, b, value, seed, from_pairwise)
+        left = _grouped(measure, a, b, value, seed, from_pairwise, per)
     return Estimate(value, _reordered(first, second, moved), *intervals(left, level))
 
 
 def _by_pairs(
-    measure: Measure, sides: tuple[Features, Features], moved: Sequence[Tensor], level: float, seed: int
+    measure: Measure, sides: tuple[Features, Features], moved: Sequence[Tensor], level: float, seed: int, per: int
 ) -> Estimate:
     """Estimate pair by pair: with few orders, and without an interval where there are many pairs."""
     few, notes = moved[:FEWER], []
@@ -122,7 +126,7 @@ def _by_pairs(
         notes.append(f"{measure.name}: {told}")
     if value.size > PAIRS:
         notes.append(f"{measure.name}: no intervals, being computed pair by pair for {value.size} pairs")
-    left = value[None] if value.size > PAIRS else _grouped(measure, *sides, value, seed, one_by_one)
+    left = value[None] if value.size > PAIRS else _grouped(measure, *sides, value, seed, one_by_one, per)
     return Estimate(value, permuted, *intervals(left, level), notes=tuple(notes))
 
 
@@ -161,13 +165,13 @@ def _prepared(measure: Measure, features: Features) -> Tensor:
 
 
 def _reordered(first: Tensor, second: Tensor, drawn: Sequence[Tensor]) -> Floats:
-    """Return the inner products under each order, `(K, A, B)`; single precision is enough for chance."""
+    """Return the inner products under each order, `(K, A, B)`; in double precision, as ties are to be seen."""
     if not drawn:
         return np.zeros((0, len(first), len(second)))
     stacks = (first,) if first is second else (first, second)
     symmetric = all(torch.allclose(one, one.mT, rtol=0, atol=1e-12, equal_nan=True) for one in stacks)
     pairs = Pairs(first.shape[-1], symmetric=symmetric, device=first.device)
-    packed = [pairs.packed(one).float() for one in stacks]
+    packed = [pairs.packed(one) for one in stacks]
     return np.asarray(reordered(packed[0], packed[-1], drawn, pairs).cpu().numpy())
 
 
@@ -176,6 +180,7 @@ def _without_each(first: Tensor, second: Tensor, left: Callable[[Tensor, Tensor]
     a, b = first.transpose(0, 1), second.transpose(0, 1)  # (n, A, n)
     across = left(a @ b.mT, first.diagonal(0, 1, 2).T[:, :, None] * second.diagonal(0, 1, 2).T[:, None])
     own = [left(side.square().sum(2), side.diagonal(0, 0, 2).T.square()) for side in (a, b)]
+    own = [torch.where(one > NOTHING, one, torch.nan) for one in own]
     return np.asarray((across / torch.sqrt(own[0][:, :, None] * own[1][:, None])).cpu().numpy())
 
 
@@ -203,14 +208,15 @@ CENTRED: dict[str, Callable[[Tensor], Tensor]] = {"cka": u_centred, "cka_biased"
 Mapped = Callable[[Measure, Features, Features, Sequence[Tensor]], tuple[Floats, Floats]]
 
 
-def _grouped(measure: Measure, a: Features, b: Features, value: Floats, seed: int, mapped: Mapped) -> Floats:
+def _grouped(measure: Measure, a: Features, b: Features, value: Floats, seed: int, mapped: Mapped, per: int) -> Floats:
     """Return the map from all samples and from all but each random group, `(1 + G, A, B)`."""
-    n = len(a[0])
+    n = len(a[0]) // per
     widest = max(x.shape[1] for x in (*a, *b))
     out = [value]
     for group in torch.randperm(n, generator=generator(seed)).tensor_split(min(GROUPS, n)):
         keep = torch.ones(n, dtype=torch.bool)
         keep[group] = False
+        keep = keep.repeat_interleave(per)
         if int(keep.sum()) < measure.smallest(widest, widest):
             return np.stack([value])
         first = [x[keep.to(x.device)] for x in a]

@@ -117,7 +117,7 @@ class Look:
         if name in CENTRED:
             a = [self.gram(tap) for tap in self.a]
             grams = a, [self.gram(tap) for tap in self.b]
-        return estimate(measure, self._sides(), drawn, self.ask.level, self.ask.seed, grams)
+        return estimate(measure, self._sides(), drawn, self.ask.level, self.ask.seed, grams, self.a[0].rows)
 
     def _by_batches(self, batched: Batched) -> Estimate:
         if not batched.batches:
@@ -125,7 +125,7 @@ class Look:
         every = _numbers(batched.estimates())
         low, high = intervals(every, self.ask.level)
         told = f"cka: batches of at least {LEAST} samples; {batched.left_out} samples of smaller ones are left out"
-        permuted = _numbers(batched.reordered())
+        permuted = batched.reordered().cpu().numpy()
         return Estimate(every[0], permuted, low, high, notes=(told,) if batched.left_out else ())
 
     def _in_space(self, sums: Sums, drawn: Sequence[Tensor]) -> Estimate:
@@ -137,6 +137,9 @@ class Look:
         if self.features:
             moved = [rows(order, self.n * self.a[0].rows) for order in drawn]
             return Estimate(every[0], _numbers(reordered_sums(*self._sides(), moved)), low, high)
+        if self.a[0].rows > 1:
+            told = "cka: no chance, since no features are kept and the positions of a sample depend on each other"
+            return Estimate(every[0], none, low, high, notes=(told,))
         told = "cka: chance by its exact mean and variance over all orders and a gamma law, since no features are kept"
         return Estimate(every[0], none, low, high, self._analytic(every[0], sums), (told,))
 
