@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netassay.measures import rows
+from netassay.measures import diagnose, rows
 from netassay.measures.hsic import doubly_centred, u_centred
 from netassay.seeds import generator
 from netassay.studies.similarity_asked import Tap
-from netassay.studies.similarity_diagnoses import from_gram
 from netassay.studies.similarity_pairs import Pairs, reordered
 
 GROUPS, LEAST, COLUMNS, PARTS, WORD, SAFE, FAR = 20, 4, 8192, 4, 7, 1e-12, 32.0
@@ -57,7 +56,7 @@ class Batched:
         if tap not in self.first:
             self.scales[tap] = near_one(self.grams[tap], x)
             self.grams[tap] = self.grams[tap] if self.scales[tap] == 1 else self._gram(tap, x)
-            self.first[tap] = from_gram(doubly_centred(self.grams[tap]), x)
+            self.first[tap] = diagnose(x, doubly_centred(self.grams[tap]))
 
     def _gram(self, tap: int, x: Tensor) -> Tensor:
         at = (x.device, torch.promote_types(x.dtype, torch.float32))
