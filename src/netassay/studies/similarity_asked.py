@@ -93,12 +93,12 @@ def asked(a: Any, b: Any, data: Any, data_b: Any, layers: Patterns, batch_size: 
 
 def twins(asked: Asked, layers: Patterns) -> Asked:
     """Return the same map of untrained twins; networks that differ get twins that differ."""
-    models = list({id(run.model): run.model for run in asked.runs}.values())
+    firsts = list({id(run.model): run for run in reversed(asked.runs)}.values())[::-1]
     notes, made = [], {}
-    for i, model in enumerate(models):
-        twin, told = untrained(model, 1 + i)
-        settle(twin, asked.data[0])
-        made[id(model)] = twin
+    for i, run in enumerate(firsts):
+        twin, told = untrained(run.model, 1 + i)
+        settle(twin, asked.data[run.data])
+        made[id(run.model)] = twin
         notes.append(told)
     again = {
         run: Run(run.name, made[id(run.model)], run.data, chosen(made[id(run.model)], layers)) for run in asked.runs
@@ -144,7 +144,13 @@ def _checkpoints(text: str) -> dict[str, nn.Module]:
     files = sorted(glob(pattern), key=natural)
     if not files:
         raise BadInput(f"checkpoints {pattern!r}", "no file of that name", "weights='run/*.safetensors'")
-    return {Path(file).stem: build(str(spec.without("weights").including(weights=file))) for file in files}
+    stems = {Path(file).stem for file in files}
+    return {
+        Path(file).stem if len(stems) == len(files) else file: build(
+            str(spec.without("weights").including(weights=file))
+        )
+        for file in files
+    }
 
 
 def _model(one: Any) -> nn.Module:
