@@ -105,7 +105,7 @@ def said(found):
     return (
         f"By accuracy of closed-form stitches between seeds: {listed}. In {upper} of {len(found)} kinds of network a "
         f"layer goes into proportionally earlier layers (j/J <= i/I) with a higher accuracy than into later ones. Of "
-        f"{cells} cells {hits} are compatible beyond every control (the highest mean of a control is {best:.3f}); at "
+        f"{cells} cells {hits} are compatible beyond the random controls (the highest mean of any is {best:.3f}); at "
         f"{no} of these the distance to what the receiver expects says no: accuracy alone would have called them "
         f"compatible."
     )

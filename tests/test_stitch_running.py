@@ -44,6 +44,7 @@ def test_a_store_gives_what_was_put_in(budget):
                 assert torch.equal(one, other)
             for k, batch in enumerate(kept):
                 assert torch.equal(batch.double(), torch.full((4, 3), i + k / 4).double())
+            next(iter(store.get(0, lambda: batches(0))))  # what is written next must not lie where this was read
     assert made == list(range(10))
     assert store.peak <= budget
 

@@ -26,15 +26,18 @@ ALL = "all"
 def judged(grid: Grid, level: float) -> None:
     """Write into each row what is claimed of it, its controls beside it: compatible, not compatible, or undecided.
 
-    Compatible: its accuracy is above the highest of the controls' at the same place, by Fisher's exact test of the two
-    shares (conservative: they are of the same samples), corrected by Holm over the cells of a pair of networks. Not
-    compatible: not above it at all.
+    Compatible: its accuracy is above the highest of the random and shuffled controls' at the same place, by Fisher's
+    exact test of the two shares (conservative: they are of the same samples), corrected by Holm over the cells of a
+    pair of networks. Not compatible: not above it at all. Noise knows the label, and is no chance: where it reaches as
+    much, the note says so.
     """
     beside = {control: grid.of(control) for control in BESIDE}
+    noise = {key: row["accuracy"] for key, row in beside["noise"].items()}
     families: dict[tuple[str, str], list[tuple[Row, float]]] = {}
     for key, row in grid.of(NONE).items():
         controls = {name: rows[key]["accuracy"] for name, rows in beside.items() if key in rows}
-        best = max(controls, key=lambda name: controls[name], default=None)
+        chance = {name: accuracy for name, accuracy in controls.items() if name != "noise"}
+        best = max(chance, key=lambda name: chance[name], default=None)
         p = np.nan if best is None else _chance(row, controls[best])
         told = ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in controls.items())
         row["claim"] = f" (penalty {row['penalty']:.3f}; {told or 'no control'})"
@@ -45,6 +48,12 @@ def judged(grid: Grid, level: float) -> None:
             row["claim"] = ("not judged" if np.isnan(row["accuracy"]) else word) + row["claim"]
             if word == COMPATIBLE and (against := saying_no(row)):
                 row["note"] = f"the representation says no ({', '.join(against)}); {row['note']}"
+            if word == COMPATIBLE and row["accuracy"] <= noise.get(_key(row), -1.0):
+                row["note"] = f"noise that knows the label reaches as much; {row['note']}"
+
+
+def _key(row: Row) -> tuple[str, str, str, str]:
+    return row["sender"], row["sender_layer"], row["receiver"], row["receiver_layer"]
 
 
 def saying_no(row: Mapping[str, Any]) -> list[str]:
@@ -121,7 +130,7 @@ def _pair(who: str, rows: list[Row], level: float, pairs: int) -> Iterator[Claim
     against = [row for row in hits if saying_no(row)]
     limits = ", ".join(f"{name} {'>' if sign > 0 else '<'} {limit}" for name, (limit, sign) in LIMITS.items())
     statements = {
-        f"{who}: most cells are compatible beyond every control": (len(hits), len(judged), 0.5),
+        f"{who}: most cells are compatible beyond the random controls": (len(hits), len(judged), 0.5),
         f"{who}: accuracy says compatible and representation distance says no ({limits})": (
             len(against),
             len(hits),

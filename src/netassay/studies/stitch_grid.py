@@ -67,7 +67,8 @@ def stitch_grid(
     norms settled on the fit samples), "noise" (sends random centres of the samples' own classes, and noise), "shuffled"
     (matched to the activations, and labels, of other samples), "identity" (a network with itself, nothing between),
     "self" (with itself through the adapter) and "capacity" (the middle layer through `ranks` channels). A cell is
-    compatible where its accuracy is above the highest control's (Fisher's exact test, Holm over the cells of a pair).
+    compatible where its accuracy is above that of the random and shuffled controls (Fisher's exact test, Holm over the
+    cells of a pair); noise knows the labels, and stands beside.
 
     `memory` bytes of activations are kept by each process, more of them on disk (`TMPDIR`). `ledger`, `executor` and
     `workers` as in `init_study`: models and data in memory need workers=0, or threads. Numbers are the same, bit for
