@@ -192,6 +192,24 @@ def test_a_layer_that_never_changes_is_nan_with_a_reason():
         assert "4" not in {row["layer_a"] for row in found.table("best")}
 
 
+def test_a_layer_that_overflows_is_nan_and_the_others_keep_their_numbers():
+    """Where no features are kept, too: neither its map nor its chance is told, and nothing is raised."""
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight.data.fill_(1e38)
+    found = similarity_map(model, None, 9 * torch.randn(40, 4), mode="feature space", memory=1000)
+    assert np.isnan(values(found)[1]).all()
+    assert np.isnan(np.asarray(found.array("cka/p"))[1]).all()
+    assert found.array("cka")[0, 0] == pytest.approx(1)
+
+
+def test_few_batches_have_no_interval_and_a_note():
+    """Of four batches nothing is said; of five, with Student's t, it is."""
+    for batches, told in ((4, True), (5, False)):
+        found = similarity_map(conv(), None, IMAGES.repeat(2, 1, 1, 1)[: 5 * batches], mode="minibatch", batch_size=5)
+        assert bool(np.isnan(np.asarray(found.array("cka/low"))[0, 1])) == told
+        assert any("no intervals, which take 5 batches or more; there are 4" in note for note in found.notes) == told
+
+
 def test_several_networks_are_named_and_matched_pair_by_pair():
     """Labels begin with the model where a side holds several; best matches never cross models, nor are oneself."""
     models = {"x": conv(), "y": conv(seed=1)}
