@@ -64,12 +64,13 @@ def test_leaving_a_fold_out_is_as_if_it_had_not_been():
 
 
 def test_jackknife_is_the_textbooks():
-    """Of a mean of groups its error is the standard error; nothing is said of one group."""
+    """Of a mean of groups its error is the standard error; nothing is said of four groups."""
     values = np.random.default_rng(0).normal(size=40)
     estimate, low, high = jackknife([values.mean(), *((values.sum() - values) / 39)], level=0.9)
-    error = 1.6449 * values.std(ddof=1) / np.sqrt(40)
+    error = 1.6849 * values.std(ddof=1) / np.sqrt(40)  # Student's t at 39 degrees of freedom
     assert (estimate, high - estimate, estimate - low) == pytest.approx((values.mean(), error, error), rel=1e-3)
-    assert np.isnan(jackknife([1.0, 2.0])[1:]).all()
+    assert np.isnan(jackknife([1.0, 2.0, 1.0, 3.0, 2.0])[1:]).all()
+    assert np.isfinite(jackknife([1.0, 2.0, 1.0, 3.0, 2.0, 1.0])[1:]).all()
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netassay.errors import BadInput
-from netassay.measures import named
+from netassay.errors import BadInput, NetassayError
+from netassay.measures import MEASURES, named
 from netassay.measures.hsic import doubly_centred
 from netassay.measures.measure import inner
 from tests.reference import pairwise as twin
@@ -304,3 +304,51 @@ def test_a_bandwidth_of_0_is_refused():
     """A kernel without width sees nothing."""
     with pytest.raises(BadInput, match=r"(?s)not above 0.*cka_rbf:bandwidth=0.4"):
         named("cka_rbf:bandwidth=0")
+
+
+@pytest.mark.parametrize("far", [1e4, 1e6, 1e8])
+def test_neighbours_of_the_others_do_not_change_with_one_sample_far_away(far):
+    """What is near to what is decided by the digits of the samples themselves."""
+    source = torch.Generator().manual_seed(3)
+    x = torch.randn(40, 6, generator=source, dtype=torch.float64)
+    y = x + torch.randn(40, 6, generator=source, dtype=torch.float64)
+    others = torch.arange(40) != 3
+    shares = {}
+    for where in (1e2, far):
+        x[3], y[3] = where, where
+        a, b = (named("mutual_knn").prepare(one)[others] for one in (x, y))
+        shares[where] = float((a * b).sum())
+    assert shares[far] == pytest.approx(shares[1e2], abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_probabilities_of_any_precision_are_probabilities(dtype):
+    """Rounding of half precision, or a single row that is off, does not make them logits; `of` decides."""
+    source = torch.Generator().manual_seed(4)
+    logits = [3 * torch.randn(200, 10, generator=source, dtype=torch.float64) for _ in range(2)]
+
+    def value(sides, spec="jsd"):
+        measure = named(spec)
+        return measure.compare(*(measure.prepare(one.double()) for one in sides), None)
+
+    rounded = [one.softmax(1).to(dtype) for one in logits]
+    assert value(rounded) == pytest.approx(value(logits), rel=0.02)
+    rounded[0][0] *= 1.05
+    assert value(rounded) == pytest.approx(value(logits), rel=0.02)
+    assert value(rounded, "jsd:of=logits") < value(logits) / 2
+    assert value([one.softmax(1) for one in logits], "jsd:of=probabilities") == pytest.approx(value(logits))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("mutual_knn", {"k": 0}, "no neighbour"),
+        ("rsa", {"dissimilarity": "foo"}, "foo"),
+        ("rsa", {"comparator": "foo"}, "foo"),
+        ("jsd", {"of": "foo"}, "foo"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(name, options, told):
+    """With a sentence, also where a measure is called by hand."""
+    with pytest.raises(NetassayError, match=told):
+        MEASURES[name](**options)

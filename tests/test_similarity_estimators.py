@@ -130,6 +130,85 @@ def test_minibatch_of_tiny_features_does_not_vanish():
     np.testing.assert_allclose(found[1].numpy(), found[0].numpy(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("constant", [0.1, 1 / 3, 1234.567])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("apart", [0.0, 1.0])
+def test_minibatch_of_a_constant_layer_is_undefined(constant, dtype, apart):
+    """Equal samples are not alike to anything: nor where batches differ, nor without one batch, nor in any order."""
+    layers = drawn(60, 6, 0.0, dtype)
+    steps = apart * torch.arange(3).repeat_interleave(20)[:, None]
+    layers[0] = ((constant + steps) * torch.linspace(0.3, 2.0, 3)).to(dtype)
+    sink = passed(Batched(taps(), A, B, 5, 0), layers, [20, 20, 20])
+    for found in (sink.estimates(), sink.reordered()):
+        assert bool(found[:, 0].isnan().all())
+        assert bool(found[:, 1].isfinite().all())
+
+
+def test_minibatch_without_a_strong_batch_is_what_the_others_say():
+    """Where one batch is 1e9 times the others, the rest of the jackknife is no rounding of it."""
+    layers = drawn(60, 6)
+    layers[0][:20] *= 1e9
+    found = passed(Batched(taps(), A, B, 0, 0), layers, [20, 20, 20]).estimates()
+    rest = [x[20:] for x in layers]
+    np.testing.assert_allclose(found[1], table(lambda x, y: twin.by_batches(x, y, [20, 20]), rest), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scales", [(0, 1, 1), (1e-20, 1, 1), (1, 0, 1e15), (1e-25, 1e-25, 1e-20), (0, 1e-25, 1e-25)])
+def test_minibatch_finds_a_scale_whichever_batch_comes_first(scales, dtype):
+    """A first batch of zeros, or tiny beside the others, changes nothing but its own share."""
+    layers = drawn(60, 7, 0.0, dtype)
+    factor = torch.tensor(scales, dtype=torch.float64).repeat_interleave(20)[:, None]
+    layers[0] = (factor * layers[0].double()).to(dtype)
+    sink = passed(Batched(taps(), A, B, 4, 0), layers, [20, 20, 20])
+    same = [layers[0].double() / max(scales), *(x.double() for x in layers[1:])]
+    wanted = table(lambda x, y: twin.by_batches(x, y, [20, 20, 20]), same)
+    np.testing.assert_allclose(sink.estimates()[0].numpy(), wanted, rtol=0, atol=1e-5)
+    assert bool(sink.reordered().isfinite().all())
+
+
+@pytest.mark.parametrize("times", [1e3, 1e5, 1e6])
+def test_feature_space_with_one_strong_sample_keeps_its_digits(times):
+    """All samples, and all but any group of them: the definition, to what float64 has left."""
+    layers = [x.clone() for x in drawn(40, 8)]
+    for x in layers[:2]:
+        x[3] *= times
+    found = passed(Sums(taps(), A, B), layers, [16, 24]).estimates().numpy()
+    np.testing.assert_allclose(found[0], full(layers).value, rtol=0, atol=1e-16 * times**2)
+    for g in range(10):
+        left = [x[torch.arange(40) % 10 != g] for x in layers]
+        np.testing.assert_allclose(found[1 + g], full(left).value, rtol=0, atol=1e-16 * times**2)
+
+
+def test_feature_space_is_undefined_where_no_digit_is_left():
+    """A sample 1e9 times the others leaves rounding in the place of what it covers: NaN, not a number beyond 1."""
+    layers = [x.clone() for x in drawn(40, 8)]
+    layers[0][3] *= 1e9
+    found = passed(Sums(taps(), A, B), layers, [16, 24]).estimates()
+    assert bool(found[0, 0].isnan().all())
+    assert bool(found[4].isfinite().all())  # without that sample
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e100])
+def test_feature_space_does_not_leave_the_range_of_float64(scale):
+    """Fourth powers of features are within it whatever their unit."""
+    layers = drawn(23, 1)
+    found = [passed(Sums(taps(), A, B), [s * x for x in layers], [7, 16]).estimates() for s in (1, scale)]
+    np.testing.assert_allclose(found[1].numpy(), found[0].numpy(), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("hole", [float("nan"), float("inf")])
+def test_feature_space_of_a_layer_with_a_hole_leaves_the_others_whole(hole):
+    """Its eigenvalues are NaN, and so is its row; nothing is raised."""
+    layers = [x.clone() for x in drawn(23, 1)]
+    layers[0][20, 1] = hole
+    sink = passed(Sums(taps(), A, B), layers, [7, 16])
+    assert np.isnan(sink.spectrum(0)).all()
+    assert np.isfinite(sink.spectrum(1)).all()
+    assert bool(sink.estimates()[0, 0].isnan().all())
+    assert bool(sink.estimates()[:, 1].isfinite().all())
+
+
 @pytest.mark.parametrize("n", [4, 5, 12])
 @pytest.mark.parametrize("d", [1, 7, 9001])
 def test_a_gram_matrix_in_parts_is_the_whole(n, d):
@@ -198,7 +277,7 @@ def test_the_interval_is_the_jackknife_over_samples(name):
                 keep = torch.arange(14) != k
                 values.append(measure.compare(measure.prepare(layers[i][keep]), measure.prepare(layers[j][keep]), None))
             error = np.sqrt(13 / 14 * np.square(values - np.mean(values)).sum())
-            assert found.high[row, column] - found.low[row, column] == pytest.approx(2 * 1.959964 * error, rel=1e-5)
+            assert found.high[row, column] - found.low[row, column] == pytest.approx(2 * 2.160369 * error, rel=1e-5)
 
 
 def test_another_measure_is_compared_pair_by_pair():

@@ -214,6 +214,65 @@ def test_layers_that_correspond_are_counted_where_both_have_a_value():
     assert [(one.tests, one.level, one.n) for one in three] == 3 * [(3, pytest.approx(1 - 0.05 / 3), 4)]
 
 
+def test_a_layer_that_overflows_is_nan_and_the_others_keep_their_numbers():
+    """Where no features are kept, too: neither its map nor its chance is told, and nothing is raised."""
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight.data.fill_(1e38)
+    found = similarity_map(model, None, 9 * torch.randn(40, 4), mode="feature space", memory=1000)
+    assert np.isnan(values(found)[1]).all()
+    assert np.isnan(np.asarray(found.array("cka/p"))[1]).all()
+    assert found.array("cka")[0, 0] == pytest.approx(1)
+
+
+def test_few_batches_have_no_interval_and_a_note():
+    """Of four batches nothing is said; of five, with Student's t, it is."""
+    for batches, told in ((4, True), (5, False)):
+        found = similarity_map(conv(), None, IMAGES.repeat(2, 1, 1, 1)[: 5 * batches], mode="minibatch", batch_size=5)
+        assert bool(np.isnan(np.asarray(found.array("cka/low"))[0, 1])) == told
+        assert any("no intervals, which take 5 batches or more; there are 4" in note for note in found.notes) == told
+
+
+class Varying(nn.Module):
+    """As many positions as the input has, and a layer called as often."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.again = nn.Conv1d(2, 3, 1), nn.Linear(3, 3)
+
+    def forward(self, x):
+        y = self.conv(x)
+        for _ in range(x.shape[-1]):
+            y = y + self.again(y.mean(2))[:, :, None]
+        return y
+
+
+@pytest.mark.parametrize("mode", ["full Gram", "feature space", "minibatch"])
+def test_a_batch_of_other_sizes_is_refused_and_calls_beyond_the_first_batch_are_counted(mode):
+    """Features of another number cannot be compared; pooled they can, and what is dropped is told."""
+    batches = [torch.randn(8, 2, 4), torch.randn(8, 2, 6)]
+    with pytest.raises(BadInput, match="batch 1 gives 18 features where the first gave 12"):
+        similarity_map(Varying(), None, batches, layers="conv", mode=mode, **QUICK)
+    found = similarity_map(Varying(), None, batches, layers="*", positions="pool", mode=mode, **QUICK)
+    assert any(note.startswith("left out: 2 calls of again of Varying beyond") for note in found.notes)
+
+
+def test_one_network_under_two_names_keeps_both():
+    """Rows and columns are named as asked for."""
+    model = conv()
+    found = similarity_map({"x": model, "y": model}, {"z": model}, IMAGES, layers="0", **QUICK)
+    assert list(found.array("cka").axes["layer of a"]) == ["x/0", "y/0"]
+    assert {row["model"] for row in found.table("layers")} == {"x", "y", "z"}
+    assert values(found) == pytest.approx(1)
+
+
+def test_a_policy_that_there_is_not_is_refused_where_no_layer_asks_for_it():
+    """A slip of the pen in tokens= is no policy, though the network has none; positions do not concern tokens."""
+    with pytest.raises(UnknownName, match="mena"):
+        similarity_map(conv(), None, IMAGES, tokens="mena")
+    found = similarity_map(nn.Sequential(nn.Linear(4, 3)), None, torch.randn(9, 5, 4), positions="samples", **QUICK)
+    assert any("positions='samples' does not concern tokens" in str(row) for row in found.table("layers"))
+
+
 def test_several_networks_are_named_and_matched_pair_by_pair():
     """Labels begin with the model where a side holds several; best matches never cross models, nor are oneself."""
     models = {"x": conv(), "y": conv(seed=1)}

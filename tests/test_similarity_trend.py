@@ -137,9 +137,7 @@ def size(spec, layers, values, name, family="f"):
         for one, mean in zip(PATTERNS, means, strict=True)
     ]
     made = {"accuracy": np.full(len(values), 0.9), "diverged": np.full(len(values), -1)}
-    return Size(
-        family, spec, layers, 3, Pattern(name, "", tuple(rows), 3, "3 networks", tuple(map(tuple, values))), made
-    )
+    return Size(family, spec, layers, 3, Pattern(name, "", tuple(rows), "3 networks", tuple(map(tuple, values))), made)
 
 
 def test_slopes_are_those_of_the_definition():
@@ -208,9 +206,45 @@ def test_two_seeds_decide_nothing():
     assert found.notes[0] == "fewer than 3 seeds: nothing is decided"
 
 
+def test_a_network_that_collapsed_has_a_row_without_a_pattern(monkeypatch):
+    """The others keep theirs; the trend is over them, and a note says which is left out."""
+    monkeypatch.setattr(cells, "activations", activations)
+    found = similarity_trend([*SPECS, "mlp[12,12,12,12,12]"], "digits", **HOW)
+    rows = found.table("sizes")
+    assert [row["told"] == "none" for row in rows] == [False, True, False]
+    assert all(math.isnan(rows[1][name]) and math.isnan(rows[1][f"{name}_low"]) for name in PATTERNS)
+    assert "mlp[12,12,12,12]: no pattern, a map has too few numbers" in found.notes
+    assert all(math.isfinite(row["slope"]) for row in found.table("trends"))
+
+
+def activations(model):
+    """All of them; those of the network of four hidden layers are made to say nothing before."""
+    names = [f"act{i + 1}" for i in range(len([one for one, _ in model.named_children() if one.startswith("act")]))]
+    if len(names) == 4:
+        model.fc1.weight.data.zero_()
+    return names
+
+
+def test_a_kept_file_that_was_cut_off_is_made_again(tmp_path):
+    """Trained again and written over; the result is the same."""
+    how = {**HOW, "ledger": tmp_path / "one.db"}
+    first = similarity_trend(SPECS[:1], "digits", **how)
+    (tmp_path / "one.db").unlink()
+    kept = sorted((tmp_path / "one.db.nets").iterdir())
+    whole = kept[0].read_bytes()
+    kept[0].write_bytes(whole[:100])
+    kept[1].write_bytes(b"")
+    again = similarity_trend(SPECS[:1], "digits", **how)
+    assert len(kept[0].read_bytes()) == len(whole)
+    assert again.table("sizes") == first.table("sizes")
+
+
 @pytest.mark.parametrize(
     ("specs", "how", "error", "told"),
     [
+        (SPECS, {"level": 1.5}, BadInput, "level=1.5"),
+        (SPECS, {"seed": -1}, BadInput, "-1"),
+        (SPECS, {"tokens": "tals"}, UnknownName, "tals"),
         (SPECS, {"seeds": 1}, BadInput, "one network of each"),
         (["mlp[8,8]"], {}, BadInput, "2 of the layers asked for run in it"),
         ([], {}, BadInput, "nothing to do"),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from netassay.errors import UnknownName
 from netassay.measures.centring import above, centred, directions, squared_distances, unit
 from netassay.measures.measure import Invariance, Measure, inner
 from netassay.measures.ranking import ranks, tau_a
@@ -27,6 +28,10 @@ def rsa(*, dissimilarity: Dissimilarity = "euclidean", comparator: Comparator = 
     equal features. `correlation` and `cosine` look at each sample's own features and are taken before centring.
     Kriegeskorte et al. 2008, Front. Syst. Neurosci. 2:4; Schütt et al. 2023, eLife 12:e82566 (rho_a).
     """
+    if dissimilarity not in DISSIMILARITIES:
+        raise UnknownName("dissimilarity", dissimilarity, DISSIMILARITIES)
+    if comparator not in COMPARATORS:
+        raise UnknownName("comparator", comparator, COMPARATORS)
     far, same = DISSIMILARITIES[dissimilarity]
     prepare, compare = COMPARATORS[comparator]
     return Measure(

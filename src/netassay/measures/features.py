@@ -77,11 +77,19 @@ def told(
     many = " x ".join(map(str, y.shape[2:])) if kind == "positions" else str(y.shape[1])
     of = f"{many} {kind} of {y.shape[1 if kind == 'positions' else 2]} channels"
     if kind == "tokens":
-        return _chosen("tokens", tokens, _OF_TOKENS)[1].format(
-            of=of, padded=", padding among them" * (mask is not None)
-        )
+        how = _chosen("tokens", tokens, _OF_TOKENS)[1].format(of=of, padded=", padding among them" * (mask is not None))
+        return how + "; positions='samples' does not concern tokens" * (positions == "samples")
     name, size = _size(positions)
     return _chosen("positions", name, _OF_POSITIONS)[1].format(of=of, k=size)
+
+
+def policies(positions: str, tokens: str) -> None:
+    """Refuse names of policies that there are not.
+
+    >>> policies("resize:4", "cls")
+    """
+    _chosen("positions", _size(positions)[0], _OF_POSITIONS)
+    _chosen("tokens", tokens, _OF_TOKENS)
 
 
 def rows(order: Tensor, n: int) -> Tensor:

@@ -8,11 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from netassay.measures.centring import centred, directions, squared_distances
+from netassay.errors import BadInput
+from netassay.measures.centring import directions, scaled, squared_distances
 from netassay.measures.measure import Invariance, Measure, inner
 
 TIED = 1e-12
-"""Squared distances nearer to each other than this share of the largest are tied: so much is rounding."""
+"""Squared distances nearer to each other than this share of both samples' squares are tied: so much is rounding."""
 ROWS = 1024
 SAME: frozenset[Invariance] = frozenset({"offset", "scale", "permutation", "orthogonal"})
 
@@ -23,8 +24,10 @@ def mutual_knn(*, k: int = 10, dissimilarity: Literal["euclidean", "cosine"] = "
     In [0, 1]; k / (n - 1) on average for independent features and under a random order, whatever they are. Samples tied
     for the last places share them, so that the value is the mean over all ways of breaking ties, and stays below 1 for
     equal features that have some. `cosine` is Huh et al. 2024 (arXiv 2405.07987), not centred; `euclidean`, about the
-    mean, does not depend on an offset.
+    median, does not depend on an offset.
     """
+    if k < 1:
+        raise BadInput(f"mutual_knn with k={k}", "no neighbour", "give 1 or more, e.g. k=10")
     same = SAME if dissimilarity == "euclidean" else SAME - {"offset"}
     return Measure(
         name="mutual_knn",
@@ -37,26 +40,33 @@ def mutual_knn(*, k: int = 10, dissimilarity: Literal["euclidean", "cosine"] = "
         symmetric=True,
         on="features",
         pairwise=True,
-        prepare=lambda x: _neighbours(centred(x) if dissimilarity == "euclidean" else directions(x), k),
+        prepare=lambda x: _neighbours(_about_median(x) if dissimilarity == "euclidean" else directions(x), k),
         compare=inner,
         smallest=lambda d, e: k + 2,
         source="Huh et al. 2024, arXiv 2405.07987",
     )
 
 
+def _about_median(x: Tensor) -> Tensor:
+    """Return features about what one sample far away does not pull along, so that the others keep their digits."""
+    x = x.double()
+    return scaled(x - x.median(0).values)
+
+
 def _neighbours(x: Tensor, k: int) -> Tensor:
     """Return the share each sample has in the k places of each other, over sqrt(k n), `(n, n)`."""
     n = len(x)
+    squares = x.square().sum(1)
     shares = torch.empty(n, n, dtype=torch.float64, device=x.device)
     for start in range(0, n, ROWS):
         rows = slice(start, start + ROWS)
-        shares[rows] = _shares(squared_distances(x, rows), k, start)
+        shares[rows] = _shares(squared_distances(x, rows), squares[rows, None] + squares, k, start)
     # Where no sample differs from another there is nothing to be near to; a NaN is no difference either.
     return shares / (math.sqrt(k * n) if bool((x - x[0]).abs().max() > 0) else math.nan)
 
 
-def _shares(far: Tensor, k: int, first: int) -> Tensor:
-    tied = TIED * far.max()
+def _shares(far: Tensor, squares: Tensor, k: int, first: int) -> Tensor:
+    tied = TIED * squares
     far.diagonal(first).fill_(torch.inf)
     last = far.kthvalue(k, dim=1, keepdim=True).values
     near = far < last - tied

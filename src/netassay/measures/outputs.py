@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from netassay.errors import BadInput
+from netassay.errors import BadInput, UnknownName
 from netassay.measures.measure import Invariance, Measure
 from netassay.measures.reducing import taken
+
+Outputs = Literal["auto", "logits", "probabilities"]
+OUTPUTS = get_args(Outputs)
+SUMS = 0.01
+"""By how much probabilities may fail to sum to 1; bfloat16 has steps of 0.4 %."""
 
 
 def disagreement() -> Measure:
@@ -32,12 +39,13 @@ def disagreement() -> Measure:
     return _outputs("disagreement", "Disagreement", frozenset({"scale"}), True, _two_columns, compare, source)
 
 
-def jsd(*, root: bool = False) -> Measure:
+def jsd(*, root: bool = False, of: Outputs = "auto") -> Measure:
     """Jensen-Shannon divergence of the predicted probabilities, in bits, mean over samples: 0 to 1.
 
-    `H((p + q) / 2) - (H(p) + H(q)) / 2` with p, q the softmax of each sample's outputs; outputs that are probabilities
-    already are taken as they are. `root` takes each sample's square root before the mean: a metric (Endres & Schindelin
-    2003). Lin 1991, (4.1).
+    `H((p + q) / 2) - (H(p) + H(q)) / 2` with p, q the softmax of each sample's outputs, where they are logits, or the
+    outputs over their sum, where they are probabilities; `of` says which. By default they are probabilities where none
+    is below 0 and most rows sum to 1 within 1 %, which half precision keeps. `root` takes each sample's square root
+    before the mean: a metric (Endres & Schindelin 2003). Lin 1991, (4.1).
     """
 
     def compare(a: Tensor, b: Tensor, order: Tensor | None = None) -> float:
@@ -49,8 +57,10 @@ def jsd(*, root: bool = False) -> Measure:
         return float((bits.sqrt() if root else bits).mean())
 
     source = "Lin 1991, IEEE Trans. Inf. Theory 37:145, (4.1); the root: Endres & Schindelin 2003, 49:1858"
-    title = "Jensen-Shannon divergence" + (", root" if root else "")
-    return _outputs("jsd", title, frozenset(), root, _probabilities, compare, source)
+    if of not in OUTPUTS:
+        raise UnknownName("of", of, OUTPUTS)
+    title = "Jensen-Shannon divergence" + ", root" * root + f", of {of}" * (of != "auto")
+    return _outputs("jsd", title, frozenset(), root, partial(_probabilities, of=of), compare, source)
 
 
 def _outputs(
@@ -85,10 +95,13 @@ def _two_columns(x: Tensor) -> Tensor:
     return x if x.shape[1] != 1 else torch.cat([torch.zeros_like(x), x], 1)
 
 
-def _probabilities(x: Tensor) -> Tensor:
+def _probabilities(x: Tensor, of: Outputs) -> Tensor:
+    if of == "probabilities" and x.shape[1] == 1:
+        x = torch.cat([1 - x.double(), x.double()], 1)
     x = _two_columns(x)
-    known = bool((x >= 0).all()) and bool(((x.sum(1) - 1).abs() < 1e-4).all())
-    return x if known else x.softmax(1)
+    sums = x.sum(1, keepdim=True)
+    seem = bool((x >= 0).all()) and float((sums - 1).abs().median()) < SUMS
+    return x / sums if of == "probabilities" or (of == "auto" and seem) else x.softmax(1)
 
 
 def _relative(p: Tensor, half: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def similarity(
 
     >>> x, y = np.random.default_rng(1).normal(size=(2, 60, 500))  # independent noise
     >>> similarity(x, y, "cka_biased")
-    0.8952 (cka_biased of 60 samples; interval 0.8853 to 0.9052 at 95%; p = 0.129; by chance 0.8922)
+    0.8952 (cka_biased of 60 samples; interval 0.8851 to 0.9054 at 95%; p = 0.129; by chance 0.8922)
     """
     chosen = named(measure) if isinstance(measure, str) else measure
     given = [_tensor(side) for side in (x, y)]

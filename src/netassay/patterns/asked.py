@@ -15,7 +15,7 @@ Pairs = Sequence[tuple[Hashable, Hashable]] | None
 Positions = tuple[npt.ArrayLike, npt.ArrayLike] | None
 
 LEAST = 3
-"""Fewest rows and columns: with two, all patterns are one number."""
+"""Fewest rows and columns: with two, all patterns are one number; one more without the diagonal."""
 
 
 def several(maps: Any) -> list[Any]:
@@ -24,16 +24,16 @@ def several(maps: Any) -> list[Any]:
     return list(maps) if many else [maps]
 
 
-def checked(maps: Sequence[Floats], pairs: Pairs, permutations: int, level: float) -> None:
+def checked(maps: Sequence[Floats], pairs: Pairs, permutations: int, level: float, least: int = LEAST) -> None:
     """Refuse maps that are too small, pairs that are not theirs, and a test that is none."""
     if not maps:
         raise BadInput("a pattern", "no map", "give one")
     for map in maps:
-        if map.ndim != 2 or min(map.shape) < LEAST:
+        if map.ndim != 2 or min(map.shape) < least:
             found = f"a map of {' x '.join(str(size) for size in map.shape)} cells"
-            raise BadInput("a pattern", found, f"give {LEAST} rows and {LEAST} columns or more")
-        if min(np.isfinite(map).any(axis).sum() for axis in (0, 1)) < LEAST:
-            raise BadInput("a pattern", f"fewer than {LEAST} rows or columns with a number", "leave fewer cells NaN")
+            raise BadInput("a pattern", found, f"give {least} rows and {least} columns or more")
+        if min(np.isfinite(map).any(axis).sum() for axis in (0, 1)) < least:
+            raise BadInput("a pattern", f"fewer than {least} rows or columns with a number", "leave fewer cells NaN")
     if pairs is not None and len(pairs) != len(maps):
         raise BadInput("a pattern over pairs", f"{len(pairs)} pairs for {len(maps)} maps", "give a pair for each map")
     if permutations < 1 or not 0 < level < 1:

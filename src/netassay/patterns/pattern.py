@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from netassay.patterns.asked import Pairs, Positions, checked, gridded, several
+from netassay.patterns.asked import LEAST, Pairs, Positions, checked, gridded, several
 from netassay.patterns.fitting import indices
 from netassay.patterns.intervals import Spread, independent, spread
 from netassay.patterns.null import fields
@@ -26,14 +26,13 @@ class Pattern:
     """What a map is: its `name`, and a row for each pattern: "pattern", "index", "low", "high", "p", "told".
 
     `side` says where a triangle is high: "columns before rows" (j/J <= i/I) or "rows before columns"; "" where the
-    name is another. `maps` are how many were given, `how` says what the intervals come from. `values` are the
-    jackknife's pseudo-values of the four indices for each network, or each map; their mean is the index.
+    name is another. `how` says what the intervals come from. `values` are the jackknife's pseudo-values of the four
+    indices for each network, or each map; their mean is the index.
     """
 
     name: str
     side: str
     rows: tuple[dict[str, Any], ...]
-    maps: int
     how: str
     values: tuple[tuple[float, ...], ...] = ()
 
@@ -77,16 +76,16 @@ def pattern(
     Interval: of several maps the mean index is given, with Student's t over the jackknife's pseudo-values, leaving out
     each network (`pairs`) or each map (Tukey 1958, Ann. Math. Statist. 29:614); NaN below three networks or two maps.
     Of a single map, a jackknife over groups of neighbouring positions, rows and columns together: it tells how even the
-    pattern is, not how another network would do.
+    pattern is, not how another network would do; NaN below five groups. Intervals are cut at the bounds of an index.
 
-    Raises `BadInput` for maps below 3 x 3, and where pairs or positions do not fit.
+    Raises `BadInput` for maps below 3 x 3, 4 x 4 with `itself`, and where pairs or positions do not fit.
 
     >>> u = (np.arange(8) + 0.5) / 8
     >>> pattern(-abs(u[:, None] - u)).name, pattern(1.0 * (u <= u[:, None])).side
     ('diagonal', 'columns before rows')
     """
     given = [np.array(one, dtype=np.float64) for one in several(maps)]
-    checked(given, pairs, permutations, level)
+    checked(given, pairs, permutations, level, LEAST + itself)
     grids = [gridded(one, positions, itself) for one in given]
     each = np.concatenate([indices(grid, grid.cells) for grid in grids])
     generator = np.random.default_rng(seed)
@@ -96,7 +95,7 @@ def pattern(
         null += indices(grid, drawn)[:, : len(FAMILIES)] / len(given)
     wider = np.sqrt(len(given) / independent(len(given), pairs))
     p = adjusted(each.mean(0)[: len(FAMILIES)], null.mean(0) + wider * (null - null.mean(0)))
-    return _told(each.mean(0), spread(each, grids, pairs, level), p, len(given), level)
+    return _told(each.mean(0), spread(each, grids, pairs, level), p, level)
 
 
 def adjusted(seen: Floats, null: Floats) -> Floats:
@@ -108,7 +107,7 @@ def adjusted(seen: Floats, null: Floats) -> Floats:
     return np.asarray((p.min(1)[:, None] <= p[0] + TIE).mean(0))
 
 
-def _told(means: Floats, known: Spread, p: Floats, maps: int, level: float) -> Pattern:
+def _told(means: Floats, known: Spread, p: Floats, level: float) -> Pattern:
     size = np.where(p <= 1 - level + TIE, np.abs(means[: len(FAMILIES)]), 0.0)
     name = PATTERNS[int(size.argmax())] if size.any() else "flat"
     rows = [
@@ -116,4 +115,4 @@ def _told(means: Floats, known: Spread, p: Floats, maps: int, level: float) -> P
         for one, index, (low, high), chance in zip(PATTERNS, means, known.intervals, [*p, p.min()], strict=True)
     ]
     side = SIDES[int(means[TRIANGLE] < 0)] if name == "triangle" else ""
-    return Pattern(name, side, tuple(rows), maps, known.how, known.values)
+    return Pattern(name, side, tuple(rows), known.how, known.values)

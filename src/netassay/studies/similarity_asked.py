@@ -80,12 +80,12 @@ def asked(a: Any, b: Any, data: Any, data_b: Any, layers: Patterns, batch_size: 
     loaded = [load_data(one, batch_size=batch_size) for one in (data, data_b) if one is not None]
     first, second = _models(a), _models(a if b is None else b)
     where = len(loaded) - 1
-    known: dict[tuple[int, int], Run] = {}
+    known: dict[tuple[int, int, str], Run] = {}
     sides = []
     for models, number in ((first, 0), (second, where)):
         side = []
         for name, model in models.items():
-            key = (id(model), number)
+            key = (id(model), number, name)
             side.append(known.setdefault(key, Run(name, model, number, chosen(model, layers))))
         sides.append(side)
     return Asked(sides[0], sides[1], loaded, [])

@@ -7,7 +7,6 @@ a different estimator than that of all samples at once.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from netassay.measures import diagnose, rows
 from netassay.measures.hsic import doubly_centred, u_centred
 from netassay.seeds import generator
 from netassay.studies.similarity_asked import Tap
-from netassay.studies.similarity_pairs import Pairs, reordered
+from netassay.studies.similarity_pairs import Pairs, power, reordered
 
 GROUPS, LEAST, COLUMNS, PARTS, WORD, SAFE, FAR = 20, 4, 8192, 4, 7, 1e-12, 32.0
 """Groups of batches for the jackknife; samples below which nothing is debiased; features that fit a cache; parts of
@@ -26,6 +25,10 @@ the samples whose products are taken apart; a word of the seed for orders within
 float32 is trusted with; the square norm of a mean, over the variance, from which it is taken off first: one digit."""
 PROBED = 256
 """Features by which that is foretold, so that few Gram matrices are made twice."""
+
+
+Sums = tuple[Tensor, Tensor, Tensor]
+"""Of products of each pair of layers `(A, B)`, and of each layer's own, `(A,)` and `(B,)`."""
 
 
 class Batched:
@@ -37,11 +40,13 @@ class Batched:
         self.scales: dict[int, float] = {}
         self.grams: dict[int, Tensor] = {}
         self.first: dict[int, dict[str, float]] = {}
-        self.groups: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.groups: list[Sums] = []
         self.permuted: Tensor | Any = 0
         self.batches = self.left_out = self.samples = 0
         self.memory: dict[Any, Tensor] = {}
         self.far: dict[int, bool] = {}
+        self.scaled: set[int] = set()
+        self.eps: dict[int, float] = {}
 
     def take(self, tap: int, x: Tensor) -> None:
         """Make the batch's Gram matrix of a layer; about the first batch's mean, unless that is near 0 anyhow."""
@@ -53,18 +58,38 @@ class Batched:
             self.far[tap] = is_far(self.grams[tap])
         if self.far[tap]:
             self.grams[tap] = self._gram(tap, x)
+        self._keep_in_range(tap, x)
         if tap not in self.first:
-            self.scales[tap] = near_one(self.grams[tap], x)
-            self.grams[tap] = self.grams[tap] if self.scales[tap] == 1 else self._gram(tap, x)
             self.first[tap] = diagnose(x, doubly_centred(self.grams[tap]))
+
+    def _keep_in_range(self, tap: int, x: Tensor) -> None:
+        """Choose another scale where the batch left float32; of tiny features only while there were no others."""
+        largest = float(self.grams[tap].diagonal().max())
+        if largest <= 1 / SAFE and (largest >= SAFE or tap in self.scaled):
+            self.scaled.add(tap)
+        elif (scale := power(x)) != 0:
+            if tap in self.scaled:
+                self._rescale(tap, scale / self.scales[tap])
+            self.scales[tap] = scale
+            self.scaled.add(tap)
+            self.grams[tap] = self._gram(tap, x)
+
+    def _rescale(self, tap: int, factor: float) -> None:
+        """Bring sums of earlier batches to another scale of a layer; what is too small to matter becomes 0."""
+        a, b = (torch.tensor([factor**2 if one == tap else 1.0 for one in side]).double() for side in (self.a, self.b))
+        a, b = (one.to(self.grams[tap].device) for one in (a, b))
+        both = torch.outer(a, b)
+        self.groups = [(ab * both, aa * a.square(), bb * b.square()) for ab, aa, bb in self.groups]
+        self.permuted = self.permuted * both if self.groups else self.permuted
 
     def _gram(self, tap: int, x: Tensor) -> Tensor:
         at = (x.device, torch.promote_types(x.dtype, torch.float32))
+        self.eps[tap] = torch.finfo(at[1]).eps
         if at not in self.memory or self.memory[at].numel() < len(x) * COLUMNS:
             self.memory[at] = torch.empty(len(x) * COLUMNS, device=x.device, dtype=at[1])
         pilot = None
         if self.far[tap] or self.scales[tap] != 1:
-            pilot = self.pilots[tap] = self.pilots[tap] if tap in self.pilots else x.mean(0, dtype=at[1])
+            pilot = self.pilots[tap] if tap in self.pilots else pilot_of(x.to(at[1]))
         return gram(x, pilot, self.memory[at], self.scales[tap])
 
     def end(self, n: int) -> None:
@@ -74,7 +99,7 @@ class Batched:
             return
         size = len(next(iter(self.grams.values())))
         pairs = Pairs(size, symmetric=True)
-        every = {tap: pairs.packed(u_centred(one)) for tap, one in self.grams.items()}
+        every = {tap: pairs.packed(varying(one, self.eps[tap])) for tap, one in self.grams.items()}
         a, b = (torch.stack([every[tap] for tap in side]) for side in (self.a, self.b))
         weight = 1 / (size - 3)  # HSIC is the inner product over n(n - 3), and its weight n
         part = (weight * (a @ b.T), weight * a.square().sum(1), weight * b.square().sum(1))
@@ -97,24 +122,28 @@ class Batched:
 
     def estimates(self) -> Tensor:
         """Return the map `(A, B)` from all batches, and from all but each group of them: `(1 + G, A, B)`."""
-        whole = [sum(parts[1:], parts[0]) for parts in zip(*self.groups, strict=True)]
-        without = [[x - y for x, y in zip(whole, group, strict=True)] for group in self.groups]
-        return torch.stack([_ratio(*one) for one in [whole, *without]])
+        sides = [self.groups, *(self.groups[:g] + self.groups[g + 1 :] for g in range(len(self.groups)))]
+        # Summed anew: what is left of a difference of sums would be rounding where a layer changes in one group only.
+        return torch.stack([_ratio(*_summed(groups)) for groups in sides if groups])
 
     def reordered(self) -> Tensor:
         """Return the map for each order, `(K, A, B)`, in the precision of its products."""
-        _, a, b = [sum(parts[1:], parts[0]) for parts in zip(*self.groups, strict=True)]
+        _, a, b = _summed(self.groups)
         if not self.permutations:
             return torch.zeros(0, len(a), len(b))
         return (self.permuted / torch.sqrt(torch.outer(a, b))).float()
 
 
-def near_one(k: Tensor, x: Tensor) -> float:
-    """Return the power of two that makes features about 1 where their Gram matrix left float32, else 1."""
-    if SAFE < float(k.diagonal().max()) < 1 / SAFE:
-        return 1.0
-    largest = float((x - x.mean(0)).abs().max())
-    return 2.0 ** -math.frexp(largest)[1] if largest > 0 and math.isfinite(largest) else 1.0
+def pilot_of(x: Tensor) -> Tensor:
+    """Return the mean of features, which is exactly that of each where all samples are equal."""
+    return x[0] + (x - x[:1]).mean(0)
+
+
+def varying(k: Tensor, eps: float) -> Tensor:
+    """Return a Gram matrix U-centred; 0 where it is no more than what rounding to `eps` leaves of equal samples."""
+    out = u_centred(k)
+    noise = max(4 * eps, len(k) * torch.finfo(k.dtype).eps)
+    return torch.where(torch.linalg.vector_norm(out) <= noise * torch.linalg.vector_norm(k), 0.0, out)
 
 
 def seems_far(x: Tensor) -> bool:
@@ -149,6 +178,11 @@ def gram(x: Tensor, pilot: Tensor | None, memory: Tensor, scale: float = 1.0) ->
             total[: rows_ + step, here].addmm_(part[: rows_ + step], part[here].T)
     upper = total.double().triu()
     return upper + upper.triu(1).T
+
+
+def _summed(groups: Sequence[Sums]) -> Sums:
+    ab, a, b = (sum(parts[1:], parts[0]) for parts in zip(*groups, strict=True))
+    return ab, a, b
 
 
 def _ratio(ab: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ def patterns(look: Look, name: str) -> dict[tuple[str, str], Pattern]:
     found = {}
     for one, other, mine in pairs(look, name):
         known = np.isfinite(mine.value)
-        if min(known.any(1).sum(), known.any(0).sum()) >= LEAST:
+        if min(known.any(1).sum(), known.any(0).sum()) >= LEAST + (one is other):
             named = pattern(sign * mine.value, itself=one is other, seed=look.ask.seed, level=look.ask.level)
             found[one.name, other.name] = named
     return found

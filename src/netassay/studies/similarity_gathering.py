@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from netassay.axes import NOWHERE
 from netassay.capturing import visit
 from netassay.data import Batch, Data
 from netassay.errors import BadInput, NetassayError
-from netassay.measures.features import features, told
+from netassay.measures.features import features, policies, told
 from netassay.progress import track
 from netassay.quiet import quiet
 from netassay.records import Record
@@ -48,6 +49,10 @@ class Policy:
     positions: str
     tokens: str
 
+    def __post_init__(self) -> None:
+        """Refuse a name that there is not, also where no layer would ask for it."""
+        policies(self.positions, self.tokens)
+
     def read(self, y: Tensor | None, call: Call, batch: Batch) -> Tensor | None:
         """Return the features of a call's output; None where it has no sample axis or no numbers."""
         if y is None or call.sample_axis == NOWHERE or not y.is_floating_point():
@@ -73,6 +78,7 @@ class Gathered:
     ids: list[list[Tensor]] = field(default_factory=list)
     labels: list[Tensor] = field(default_factory=list)
     batches: int = 0
+    surplus: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def classes(self) -> Tensor | None:
         """Return the class of each sample, where every batch told."""
@@ -95,25 +101,33 @@ def gather(
                 found = _surveyed(asked, policy, batches)
                 sinks = plan(found.taps)
             for run in asked.runs:
-                _through(run, batches[run.data], number, policy, found.taps, sinks)
+                _through(run, batches[run.data], number, policy, found, sinks)
             for sink in sinks:
                 sink.end(len(batches[0].x))
             _note(found, batches)
     if found is None:
         raise BadInput(f"data {asked.data[0].spec}", "no batch in it", "give data with samples")
+    found.notes.extend(
+        f"left out: {count} calls of {name} of {model} beyond those of the first batch"
+        for (name, model), count in found.surplus.items()
+    )
     paired(asked.data, [torch.cat(ids) for ids in found.ids])
     return found
 
 
-def _through(run: Run, given: Batch, number: int, policy: Policy, taps: list[Tap], sinks: Sequence[Sink]) -> None:
+def _through(run: Run, given: Batch, number: int, policy: Policy, found: Gathered, sinks: Sequence[Sink]) -> None:
     batch = checked(given, number, device_of(run.model))
-    waiting = {tap.key: i for i, tap in enumerate(taps) if tap.run is run}
+    waiting = {tap.key: i for i, tap in enumerate(found.taps) if tap.run is run}
+    surplus: Counter[str] = Counter()
 
     def take(record: Record) -> None:
         at = waiting.pop(record.key, None)
+        if record.key not in run.outcome.calls:
+            surplus[record.key[0]] += 1
         if at is not None:
-            x = policy.read(record.y, taps[at].call, batch)
+            x = policy.read(record.y, found.taps[at].call, batch)
             assert x is not None
+            _fits(found.taps[at], x, len(batch.x), number)
             for sink in sinks:
                 sink.take(at, x)
 
@@ -121,8 +135,19 @@ def _through(run: Run, given: Batch, number: int, policy: Policy, taps: list[Tap
         forward(run.model, batch.x.clone(), batch)
     if waiting:
         missing = next(iter(waiting))
-        found = f"call {missing[1]} of it in the first batch, and none in batch {number}"
-        raise BadInput(f"layer {missing[0]!r} of {run.name}", found, "leave it out of layers=")
+        asked, seen = f"layer {missing[0]!r} of {run.name}", f"call {missing[1]} of it in the first batch"
+        raise BadInput(asked, f"{seen}, and none in batch {number}", "leave it out of layers=")
+    found.surplus.update({(name, run.name): count for name, count in surplus.items()})
+
+
+def _fits(tap: Tap, x: Tensor, samples: int, number: int) -> None:
+    """Refuse features of another length than those of the first batch, which nothing could be made of together."""
+    known = {"features": (x.shape[1], tap.d), "positions": (len(x) // max(samples, 1), tap.rows)}
+    for what, (count, first) in known.items():
+        if count != first:
+            found = f"batch {number} gives {count} {what} where the first gave {first}"
+            next = "take positions='pool', or inputs of one size; or leave it out of layers="
+            raise BadInput(f"layer {tap.call.label} of {tap.run.name}", found, next)
 
 
 def _surveyed(asked: Asked, policy: Policy, batches: Sequence[Batch]) -> Gathered:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from netassay.errors import BadInput
+from netassay.inference.jackknife import FEWEST
 from netassay.measures import (
     Calibrated,
     Measure,
@@ -142,7 +143,9 @@ class Look:
         low, high = intervals(every, self.ask.level)
         told = f"cka: batches of at least {LEAST} samples; {batched.left_out} samples of smaller ones are left out"
         permuted = batched.reordered().cpu().numpy()
-        return Estimate(every[0], permuted, low, high, notes=(told,) if batched.left_out else ())
+        few = f"cka: no intervals, which take {FEWEST} batches or more; there are {batched.batches}"
+        notes = (*[told] * (batched.left_out > 0), *[few] * (batched.batches < FEWEST))
+        return Estimate(every[0], permuted, low, high, notes=notes)
 
     def _in_space(self, sums: Sums, drawn: Sequence[Tensor]) -> Estimate:
         every = _numbers(sums.estimates())

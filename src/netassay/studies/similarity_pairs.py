@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 
 BLOCK, ORDERS = 1 << 11, 8
 """Pairs of samples, and orders, whose entries are fetched and multiplied at once: they fit a cache."""
+LOWEST = -1000
+"""The exponent of the smallest features that are made about 1: the factor must not overflow."""
 
 
 class Pairs:
@@ -53,3 +56,9 @@ def reordered(first: Tensor, second: Tensor, drawn: Sequence[Tensor], pairs: Pai
             found = (first[:, part] @ there).view(len(first), -1, len(second))
             out[k : k + ORDERS] += found.transpose(0, 1)
     return out
+
+
+def power(x: Tensor) -> float:
+    """Return the power of two that makes features about 1; 0 where they are all equal, or not finite."""
+    largest = float((x - x[:1]).abs().max())
+    return 2.0 ** -max(math.frexp(largest)[1], LOWEST) if largest > 0 and math.isfinite(largest) else 0.0

@@ -21,9 +21,11 @@ from torch import Tensor
 from netassay.measures.centring import centred
 from netassay.studies.similarity_asked import Tap
 from netassay.studies.similarity_diagnoses import from_covariance
+from netassay.studies.similarity_pairs import power
 
 GROUPS = 10
 """Groups of samples, each of which the jackknife leaves out once."""
+NOISE = 1e3 * torch.finfo(torch.float64).eps
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,8 @@ class Cross:
         return cls(of_x, of_y, torch.tensor(float(len(x)), dtype=x.dtype, device=x.device), *sums)
 
     def __add__(self, other: Cross) -> Cross:
-        return self._with(other, 1)
-
-    def __sub__(self, other: Cross) -> Cross:
-        return self._with(other, -1)
-
-    def _with(self, other: Cross, sign: int) -> Cross:
         fields = [name for name in vars(self) if not name.startswith("of_")]
-        return Cross(self.of_x, self.of_y, *(getattr(self, f).add(getattr(other, f), alpha=sign) for f in fields))
+        return Cross(self.of_x, self.of_y, *(getattr(self, f) + getattr(other, f) for f in fields))
 
     def covariance(self) -> Tensor:
         """Return `X'Y` `(dx, dy)` of the centred features."""
@@ -81,6 +77,11 @@ class Cross:
         n = self.n
         return self._by_layer(self.covariance().square()) - n / (n - 2) * rs + torch.outer(r, s) / ((n - 1) * (n - 2))
 
+    def own(self) -> Tensor:
+        """Return `debiased` `(A,)` of layers with themselves; NaN where fewer than three digits of it are known."""
+        value, size = self.debiased().diagonal(), self.r.square()
+        return torch.where(value > NOISE * size, value, torch.nan)
+
     def _by_layer(self, values: Tensor) -> Tensor:
         return summed(summed(values, self.of_x, 0), self.of_y, 1)
 
@@ -91,15 +92,19 @@ class Sums:
     def __init__(self, taps: Sequence[Tap], a: Sequence[int], b: Sequence[int]) -> None:
         self.taps, self.a, self.b, self.seen = taps, list(a), list(b), 0
         self.pilots: dict[int, Tensor] = {}
+        self.scales: dict[int, float] = {}
         self.batch: dict[int, Tensor] = {}
         self.groups: list[dict[Any, Cross]] = [{} for _ in range(GROUPS)]
 
     def take(self, tap: int, x: Tensor) -> None:
-        """Shift by the mean of the first batch, in float64."""
+        """Shift by the median of the first batch, which no single sample pulls away, in float64; bring to about 1."""
         x = x.to(torch.float64, copy=True)
         if tap not in self.pilots:
-            self.pilots[tap] = x.mean(0)
-        self.batch[tap] = x.sub_(self.pilots[tap])
+            self.pilots[tap] = x.median(0).values
+        x = x.sub_(self.pilots[tap])
+        if tap not in self.scales and (scale := power(x)) != 0:
+            self.scales[tap] = scale
+        self.batch[tap] = x.mul_(self.scales.get(tap, 1.0))
 
     def end(self, n: int) -> None:
         """Add the batch to its groups: samples are dealt out in turn, so that no split into batches matters."""
@@ -125,18 +130,25 @@ class Sums:
 
     def total(self, key: Any) -> Cross:
         """Return the sums of all samples."""
-        parts = [group[key] for group in self.groups if key in group]
+        return self._less(None, key)
+
+    def _less(self, left: int | None, key: Any) -> Cross:
+        """Sum up all groups but one: a difference would keep the rounding of whatever is large in that one."""
+        parts = [group[key] for g, group in enumerate(self.groups) if key in group and g != left]
         return sum(parts[1:], parts[0])
 
     def estimates(self) -> Tensor:
         """Return the map `(A, B)` from all samples, and from all but each group: `(1 + G, A, B)`."""
-        whole = {key: self.total(key) for key in self._pairs()}
-        without = [{key: whole[key] - group[key] for key in whole} for group in self.groups if group]
-        return torch.stack([self._map(one) for one in [whole, *without]])
+        there = [g for g, group in enumerate(self.groups) if group]
+        left = [None, *there] if len(there) > 1 else [None]
+        return torch.stack([self._map({key: self._less(g, key) for key in self._pairs()}) for g in left])
 
     def spectrum(self, tap: int) -> np.ndarray:
-        """Return the eigenvalues of a layer's covariance, rising."""
-        return np.asarray(torch.linalg.eigvalsh(self.total(tap).covariance()).clamp(min=0).cpu().numpy())
+        """Return the eigenvalues of a layer's covariance, rising; NaN where it is not finite."""
+        covariance = self.total(tap).covariance()
+        if not bool(torch.isfinite(covariance).all()):
+            return np.full(len(covariance), np.nan)
+        return np.asarray(torch.linalg.eigvalsh(covariance).clamp(min=0).cpu().numpy())
 
     def told(self, tap: int) -> dict[str, float]:
         """Tell what a layer's features are like."""
@@ -144,7 +156,7 @@ class Sums:
         return from_covariance(total.covariance(), int(total.n))
 
     def _map(self, sums: dict[Any, Cross]) -> Tensor:
-        own = {tap: sums[tap].debiased()[0, 0] for tap in dict.fromkeys([*self.a, *self.b])}
+        own = {tap: sums[tap].own()[0] for tap in dict.fromkeys([*self.a, *self.b])}
         a, b = (torch.stack([own[tap] for tap in side]) for side in (self.a, self.b))
         return sums["all"].debiased() / torch.sqrt(torch.outer(a, b))
 
@@ -158,7 +170,7 @@ def beside(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 def reordered(a: Sequence[Tensor], b: Sequence[Tensor], drawn: Sequence[Tensor]) -> Tensor:
     """Return the debiased CKA of two sides for each order of the second's rows, `(K, A, B)`, from kept features."""
     sides = [[centred(x) for x in side] for side in (a, b)]
-    own = [torch.cat([Cross.of(x, x, *2 * [beside([x])[1]]).debiased()[0] for x in side]) for side in sides]
+    own = [torch.cat([Cross.of(x, x, *2 * [beside([x])[1]]).own() for x in side]) for side in sides]
     (x, of_x), (y, of_y) = beside(sides[0]), beside(sides[1])
     found = [Cross.of(x, y[order.to(y.device)], of_x, of_y).debiased() for order in drawn]
     scale = torch.sqrt(torch.outer(*own))

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
 
+from netassay import seeds as random
 from netassay.engine import grid
-from netassay.patterns import pattern
+from netassay.errors import BadInput
+from netassay.patterns import PATTERNS, Pattern, pattern
 from netassay.result import Array, Result
 from netassay.studies.init_asked import seeds_of
 from netassay.studies.init_claims import FEWEST
 from netassay.studies.similarity_trend_asked import begun, families_of, plainly
 from netassay.studies.similarity_trend_cell import cell
-from netassay.studies.similarity_trend_tables import Size, claims, sizes, trends
+from netassay.studies.similarity_trend_tables import NONE, Size, claims, sizes, trends
 
 A, B = "layer of the first seed", "layer of the second seed"
 
@@ -71,6 +74,7 @@ def similarity_trend(
     >>> [(row["family"], row["size"], row["pairs"]) for row in found.table("sizes")]
     [('mlp', 3, 3), ('mlp', 4, 3)]
     """
+    random.check(seed)
     asked = plainly(
         {
             "data": data, "epochs": epochs, "steps": steps, "measure": measure, "positions": positions,
@@ -85,7 +89,7 @@ def similarity_trend(
     found: list[Size] = []
     for one, made in zip(every, given, strict=True):
         maps, pairs = made["maps"], made["pairs"].tolist()
-        told = pattern(list(maps), pairs=[tuple(pair) for pair in pairs], seed=seed, level=level)
+        told = _pattern(list(maps), [tuple(pair) for pair in pairs], seed, level)
         found.append(Size(named[one["model"]], one["model"], maps.shape[1], len(maps), told, made))
     found.sort(key=lambda one: (list(named.values()).index(one.family), one.size))
     arrays = {f"map/{one.spec}": _mean(one) for one in found}
@@ -93,6 +97,17 @@ def similarity_trend(
     told_too = {**question, "specs": list(named), "seeds": numbers, "seed": seed}
     notes = _notes(found, numbers)
     return Result("similarity_trend", tables, arrays, claims(found, level), notes=notes, provenance=told_too)
+
+
+def _pattern(maps: Sequence[np.ndarray], pairs: Sequence[tuple[int, int]], seed: int, level: float) -> Pattern:
+    """Return the pattern of maps; one named "none" where too few layers of a network vary at all."""
+    names = {name for pair in pairs for name in pair}
+    try:
+        return pattern(maps, pairs=pairs, seed=seed, level=level)
+    except BadInput:
+        row = {"index": math.nan, "low": math.nan, "high": math.nan, "p": math.nan}
+        rows = tuple({"pattern": name, **row, "told": False} for name in PATTERNS)
+        return Pattern(NONE, "", rows, "undefined", ((math.nan,) * len(PATTERNS),) * len(names))
 
 
 def _mean(one: Size) -> Array:
@@ -108,4 +123,5 @@ def _notes(found: Sequence[Size], seeds: Sequence[int]) -> tuple[str, ...]:
         for seed, step in zip(seeds, one.made["diverged"].tolist(), strict=True)
         if step >= 0
     ]
-    return (*few, *ended)
+    empty = [f"{one.spec}: no pattern, a map has too few numbers" for one in found if one.told.name == NONE]
+    return (*few, *ended, *empty)

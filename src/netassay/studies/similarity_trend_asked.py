@@ -24,6 +24,8 @@ def plainly(asked: Mapping[str, Any]) -> Question:
     """Return what all cells share as values that JSON carries, or refuse."""
     question = basics({**asked, "model": ""}, ("epochs", "samples", "batch_size", "permutations"), ("lr", "level"))
     named(question["measure"])
+    if not 0 < question["level"] < 1:
+        raise BadInput(f"a study with level={question['level']:g}", "no share", "level=0.95")
     del question["model"]
     return question | {"steps": None if asked["steps"] is None else whole("steps", asked["steps"])}
 

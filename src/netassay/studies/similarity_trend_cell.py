@@ -8,6 +8,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,9 @@ def kept(asked: Mapping[str, Any], seed: int, learn: Data) -> tuple[nn.Module, i
     told = json.dumps({**{name: asked[name] for name in TRAINED}, "seed": seed}, sort_keys=True)
     file = Path(asked["keep"]) / f"{hashlib.sha256(told.encode()).hexdigest()[:24]}.safetensors"
     if file.is_file():
-        load(model, file)
-        return model, int(_facts(file)["diverged"])
+        with suppress(BadInput):  # a file cut off is made again
+            load(model, file)
+            return model, int(_facts(file)["diverged"])
     end = trained(model, asked, seed, learn)
     _keep(model, file, {"diverged": str(end), "asked": told})
     return model, end
@@ -79,6 +81,8 @@ def _keep(model: nn.Module, file: Path, facts: dict[str, str]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(f".{os.getpid()}")  # whoever is killed while it writes leaves no half of a file
     save_model(model, str(part), metadata=facts)
+    with part.open("rb+") as written:
+        os.fsync(written.fileno())  # or a loss of power could leave the name and not what it names
     part.replace(file)
 
 

@@ -16,6 +16,8 @@ from netassay.patterns import PATTERNS, Pattern
 from netassay.result import Claim, Table
 from netassay.studies.init_claims import enough
 
+NONE = "none"
+"""What is told where maps have too few numbers for any pattern; such a network counts in no trend."""
 ROUNDING = 1e-12
 """A slope below this is none: equal indices have no spread that would call it undecided."""
 
@@ -126,6 +128,8 @@ def _claim(statement: str, values: list[float], level: float, tests: int) -> Cla
 
 def _slopes(ordered: Sequence[Size], name: str) -> list[float]:
     """Return the least-squares slope of an index per doubling of the size, for each seed."""
+    if len(ordered) < 2:
+        return [math.nan]
     doublings = np.log2([one.size for one in ordered])
     away = doublings - doublings.mean()
     if not np.any(away):
@@ -137,5 +141,6 @@ def _slopes(ordered: Sequence[Size], name: str) -> list[float]:
 
 
 def _families(found: Sequence[Size]) -> Iterator[tuple[str, list[Size]]]:
+    known = [one for one in found if one.told.name != NONE]
     for family in dict.fromkeys(one.family for one in found):
-        yield family, sorted((one for one in found if one.family == family), key=lambda one: one.size)
+        yield family, sorted((one for one in known if one.family == family), key=lambda one: one.size)

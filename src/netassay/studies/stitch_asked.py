@@ -170,11 +170,15 @@ def cells(
     """List the cells; those that share a receiver's half follow each other."""
     how = {name: value for name, value in asked.items() if name not in ("controls", "ranks")}
     beside = [name for name in CONTROLS if CONTROLS[name].beside and (name == NONE or name in controls)]
-    for net in dict.fromkeys([*senders, *receivers]):
+    given: set[tuple[str, str, str]] = set()
+    for net in (*senders, *receivers):
         for control in ALWAYS:
             if control in controls and (control == "identity" or net in receivers):
-                given = {"adapter": "identity"} if control == "identity" else {}
-                yield from ({**how, **given, **_cell(net, one, net, [one], control)} for one in net.layers)
+                changed = {"adapter": "identity"} if control == "identity" else {}
+                # A network on both sides may give other layers to each.
+                new = [one for one in net.layers if (net.name, one, control) not in given]
+                given.update((net.name, one, control) for one in new)
+                yield from ({**how, **changed, **_cell(net, one, net, [one], control)} for one in new)
     for receiver in receivers:
         for random in (False, True):
             mine = [name for name in beside if (CONTROLS[name].receiver == RANDOM) is random]

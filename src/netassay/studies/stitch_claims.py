@@ -121,7 +121,8 @@ def claims(grid: Grid, found: Mapping[tuple[str, str, str], Pattern], level: flo
             yield _patterned(f"{one.name} into {other.name}", found[one.name, other.name, "accuracy"], len(rows), level)
     if (ALL, ALL, "accuracy") in found:
         told = found[ALL, ALL, "accuracy"]
-        yield _patterned(f"all {told.maps} pairs of different networks", told, told.maps, level, "pairs of networks")
+        different = sum(one.name != other.name for one, other in _pairs(grid))
+        yield _patterned(f"all {different} pairs of different networks", told, different, level, "pairs of networks")
 
 
 def _pair(who: str, rows: list[Row], level: float, pairs: int) -> Iterator[Claim]:
