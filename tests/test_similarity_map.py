@@ -77,7 +77,7 @@ def test_labels_are_in_order_of_execution_and_calls_of_a_shared_module_apart():
     made = [one.detach().double().numpy() for one in made]
     np.testing.assert_allclose(values(found), [[twin.cka(a, b) for b in made] for a in made], atol=1e-6)
     assert [row["depth"] for row in found.table("layers")[:5]] == [1, 1, 2, 2, 3]
-    assert [row["position"] for row in found.table("layers")[:5]] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert [row["position"] for row in found.table("layers")[:5]] == [0.1, 0.3, 0.5, 0.7, 0.9]
     assert np.isfinite(values(found)).all()
 
 
@@ -235,7 +235,7 @@ def test_the_best_match_is_the_largest_of_its_row_with_its_own_chance():
             assert (row["score"], row["second_score"]) == (line[0], line[1])
             assert row["p"] >= p.take(k, axis)[map.take(k, axis).argmax()]
     first = found.table("best")[0]
-    assert first["shift"] == pytest.approx((labels.index(first["layer_b"]) + 1) / 5 - 0.2)
+    assert first["shift"] == pytest.approx((labels.index(first["layer_b"]) + 0.5) / 5 - 0.1)
 
 
 def test_distances_have_their_best_match_where_they_are_smallest():

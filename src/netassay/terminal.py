@@ -106,7 +106,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "second_score",
         "shift",
     ),
-    "similarity_trend": ("family", "spec", "size", "told", "diagonal", "triangle", "block", "flat"),
+    "similarity_trend": ("family", "spec", "size", "accuracy", "told", "diagonal", "triangle", "block", "flat"),
     "checkpoints": ("checkpoint", "channels", HEALTHY, *(state.name for state in STATES), "findings"),
 }
 """Columns that a terminal shows of a study's main table; the others are in --json and --csv."""
@@ -161,7 +161,14 @@ def _show(result: Result, table: str) -> None:
 def _columns(result: Result, table: Table) -> Sequence[str]:
     """Return the columns of the main table that are shown; all of one that has others."""
     chosen = COLUMNS.get(result.study, ())
+    if result.study == "similarity_map" and _pairs(table) > 1:
+        chosen = ("model_a", "model_b", *chosen)
     return chosen if set(chosen) <= set(table.columns) else ()
+
+
+def _pairs(table: Table) -> int:
+    """Count the pairs of networks that a table of best matches has rows of."""
+    return len({(row.get("model_a"), row.get("model_b")) for row in table.rows()})
 
 
 def show_run(run: Run, *, json: bool, csv: bool) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PAGE, SIDE, ABOVE, BELOW = 7.0, 0.62, 0.8, 0.62
 """Inches: of a page, of the names beside a map, of what stands above all maps, and of the names below a map."""
+SCALE = 0.5
+"""Inches of the scale beside a map that has its own."""
 LETTERS, ROOM, FEW = 18, 0.085, 3
 """Letters of a layer's name; inches that one takes; maps in a row from which on titles are in two lines."""
 
@@ -31,7 +33,8 @@ def height(one: Figure) -> float:
 def _wide(one: Figure) -> float:
     """Return the inches of a map."""
     apart = one.columns if one.columns > FEW else 1
-    return (PAGE - 0.3 - SIDE * apart - 0.12 * one.columns) / one.columns
+    scales = SCALE * one.columns * bool(one.parts[0].unit)
+    return (PAGE - 0.3 - SIDE * apart - 0.12 * one.columns - scales) / one.columns
 
 
 def _shape(part: Figure) -> float:
@@ -46,12 +49,15 @@ def tiles(canvas: Canvas, one: Figure) -> None:
     for i, (axes, part) in enumerate(zip(made, one.parts, strict=True)):
         tile(axes, part, _wide(one))
         title = part.title.replace(": ", "\n", 1) if one.columns > FEW else part.name
+        if part.unit:
+            _own_scale(canvas, axes, part)
         axes.set_title(title, loc="left", fontsize=6, parse_math=False)
         if i % one.columns and list(part.series) == list(one.parts[i - 1].series):
             axes.set_yticklabels([])
     canvas.supxlabel(one.x_label, fontsize=7, parse_math=False)
     canvas.supylabel(one.y_label, fontsize=7, parse_math=False)
-    _scale(canvas, made, one)
+    if not one.parts[0].unit:
+        _scale(canvas, made, one)
     _keys(canvas, one)
 
 
@@ -68,6 +74,16 @@ def _scale(canvas: Canvas, made: list[Axes], one: Figure) -> None:
     bar.ax.tick_params(labelsize=5.5, length=2, pad=1)
     if low > high:
         bar.ax.invert_xaxis()
+
+
+def _own_scale(canvas: Canvas, axes: Axes, part: Figure) -> None:
+    """Draw the scale of one map at its right, bright on top."""
+    bar = canvas.colorbar(axes.images[0], ax=axes, shrink=0.7, aspect=26, pad=0.02)
+    bar.ax.tick_params(labelsize=5, length=1.5, width=0.4, pad=2)
+    bar.outline.set_visible(False)
+    low, high = part.limits or (0.0, 1.0)
+    if low > high:
+        bar.ax.invert_yaxis()
 
 
 def ramp(one: Figure) -> Colormap:
@@ -120,10 +136,13 @@ def cut(name: str, most: int = LETTERS) -> str:
 
 
 def _keys(canvas: Canvas, one: Figure) -> None:
-    """Say what grey and red cells are, where there are any."""
+    """Say what grey and red cells are, and the line of equal depth, where there are any."""
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     tones = dict(zip(one.apart, (NONE, BAD), strict=True))
-    marks = [Patch(color=tones[word], label=word) for word in oddities(one)]
+    marks: list[Any] = [Patch(color=tones[word], label=word) for word in oddities(one)]
+    if any(x0 != x1 and y0 != y1 for part in one.parts for x0, y0, x1, y1 in part.lines):
+        marks.append(Line2D([], [], color="#1d2125", linewidth=0.5, label="equal relative depth"))
     if marks:
-        canvas.legend(handles=marks, loc="upper right", ncols=2, fontsize=6, handlelength=1, borderaxespad=0.3)
+        canvas.legend(handles=marks, loc="upper right", ncols=3, fontsize=6, handlelength=1, borderaxespad=0.3)

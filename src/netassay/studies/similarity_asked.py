@@ -78,7 +78,8 @@ class Asked:
 def asked(a: Any, b: Any, data: Any, data_b: Any, layers: Patterns, batch_size: int) -> Asked:
     """Resolve both sides; a model that stands on both, on the same data, is one run."""
     loaded = [load_data(one, batch_size=batch_size) for one in (data, data_b) if one is not None]
-    first, second = _models(a), _models(a if b is None else b)
+    first = _models(a)
+    second = first if b is None else _models(b)
     where = len(loaded) - 1
     known: dict[tuple[int, int], Run] = {}
     sides = []

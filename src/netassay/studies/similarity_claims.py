@@ -178,10 +178,10 @@ def _corresponding(look: Look, name: str, values: np.ndarray, several: str) -> C
 
 
 def nearest(rows: int, columns: int) -> list[int]:
-    """Return for each of `rows` layers the one of `columns` at the nearest relative position (i + 1) / I.
+    """Return for each of `rows` layers the one of `columns` at the nearest relative position; of two the first.
 
-    >>> nearest(3, 3), nearest(2, 4)
-    ([0, 1, 2], [1, 3])
+    >>> nearest(3, 3), nearest(2, 6)
+    ([0, 1, 2], [1, 4])
     """
-    here, there = (np.arange(1, size + 1) / size for size in (rows, columns))
-    return [int(one) for one in np.abs(here[:, None] - there).argmin(1)]
+    here, there = ((np.arange(size) + 0.5) / size for size in (rows, columns))
+    return [int(one) for one in np.abs(here[:, None] - there).round(9).argmin(1)]

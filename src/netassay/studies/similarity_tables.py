@@ -66,13 +66,13 @@ def part(found: Estimate, rows: np.ndarray, columns: np.ndarray, besides: bool) 
 
 
 def positions(side: Side) -> np.ndarray:
-    """Return (i + 1) / I for each layer within its model."""
+    """Return (i + 1/2) / I for layer i of I within its model."""
     counts: dict[Run, int] = {}
     places = []
     for tap in side:
         counts[tap.run] = counts.get(tap.run, 0) + 1
         places.append(counts[tap.run])
-    return np.array([place / counts[tap.run] for place, tap in zip(places, side, strict=True)])
+    return np.array([(place - 0.5) / counts[tap.run] for place, tap in zip(places, side, strict=True)])
 
 
 def layer_table(sides: Mapping[str, Side], n: int, told: Mapping[Tap, Mapping[str, Any]]) -> Table:
@@ -100,7 +100,7 @@ def layer_table(sides: Mapping[str, Side], n: int, told: Mapping[Tap, Mapping[st
 def best_table(name: str, measure: Measure, found: Estimate, a: Side, b: Side, level: float) -> list[dict[str, Any]]:
     """For each layer of each model, the most similar layer of each other model, in both directions."""
     rows: list[dict[str, Any]] = []
-    for one, other, i, j in blocks(a, b):
+    for one, other, i, j in sorted(blocks(a, b), key=lambda pair: pair[0] is pair[1]):  # a network with itself: last
         mine = part(found, i, j, one is other)
         told = judged(measure, mine, level)
         taps = ([a[k] for k in i], [b[k] for k in j])
