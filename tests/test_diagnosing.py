@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from netassay.errors import BadInput
+from netassay.measures import named
 from netassay.measures.diagnosing import CONCERNS, check_paired, diagnose, sortedness, spectrum, warn
 from tests.reference import alignment
 
@@ -67,7 +68,8 @@ SAMPLES = {"one class only": [3] * 100, "sorted classes": [i // 20 for i in rang
 def test_features_are_warned_of(rule):
     """Each by its own row, with the layer's name, the numbers it was judged by and what to do next."""
     found = {
-        one.rule: one for one in warn("features", diagnose(FEATURES[rule]()), "fc1", ["cka", "svcca:components=9"])
+        one.rule: one
+        for one in warn("features", diagnose(FEATURES[rule]()), "fc1", [named("cka"), named("svcca:components=9")])
     }
     assert rule in found
     assert str(found[rule]).startswith("fc1: ")
@@ -82,8 +84,8 @@ def test_samples_are_warned_of(rule):
 
 def test_healthy_features_and_shuffled_samples_are_not_warned_of():
     """Many features are no concern of a measure without bias; alternating classes are none of anybody."""
-    assert names("features", diagnose(torch.randn(200, 8)), measures=["nbs"]) == []
-    assert names("features", diagnose(torch.randn(50, 40)), measures=["cka"]) == []
+    assert names("features", diagnose(torch.randn(200, 8)), measures=[named("nbs")]) == []
+    assert names("features", diagnose(torch.randn(50, 40)), measures=[named("cka")]) == []
     assert names("samples", sortedness(torch.randint(10, (500,)))) == []
     assert names("samples", sortedness([0, 1] * 50)) == []
     assert names("samples", sortedness(list(range(100)))) == []

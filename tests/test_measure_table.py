@@ -151,7 +151,8 @@ def test_the_smallest_n_is_enough(spec):
     measure = named(spec)
     n = measure.smallest(D, D)
     measure.check(n, D, D)
-    values = [value(measure, drawn(seed, n), drawn(seed + 1, n)) for seed in range(7, 15)]
+    scale = torch.tensor([1e3, *[1.0] * (D - 1)]) if spec == "svcca" else 1.0  # keeps one direction, not all n - 1
+    values = [value(measure, scale * drawn(seed, n), scale * drawn(seed + 1, n)) for seed in range(7, 15)]
     assert np.isfinite(values).all()
     # How many directions svcca keeps is known only when it has seen them; of all n - 1 any two sets share them all.
     assert np.ptp(values) > 1e-6 or spec == "svcca"
@@ -169,3 +170,32 @@ def test_options_are_those_of_the_measure():
         named("cka_rbf:bandwith=0.2")
     with pytest.raises(UnknownName, match=r"comparator=spearman\|pearson\|cosine\|kendall\|rho_a"):
         named("rsa:comparator=rank")
+
+
+@pytest.mark.parametrize("spec", [*EVERY, "regression:folds=0"])
+def test_independent_features_are_biased_where_that_is_declared(spec):
+    """The mean value of independent features is the same for few and for many of them, or the measure says so."""
+    measure = named(spec)
+    if measure.on == "outputs":
+        return
+    few, many = (
+        np.mean([value(measure, drawn(seed, 60, d), drawn(seed + 99, 60, d)) for seed in range(20)]) for d in (2, 28)
+    )
+    assert (abs(many - few) / min(1, measure.highest) > 0.08) == measure.biased, (few, many)
+
+
+def test_svcca_that_keeps_every_direction_tells_nothing():
+    """All n - 1 directions of one side: NaN, not 1; one fewer has a value."""
+    x, y = drawn(1, 20, 40), drawn(2, 20, 40)
+    assert math.isnan(value(named("svcca:variance=1"), x, y))
+    assert math.isnan(value(named("svcca:components=19"), x, y))
+    assert value(named("svcca:components=18"), x, y) < 1 - 1e-3
+
+
+def test_the_bandwidth_is_of_the_median_between_two_middle_distances():
+    """Four samples have six distances."""
+    x = drawn(3, 4, 2)
+    far = np.linalg.norm((x[:, None] - x).numpy(), axis=2)[np.triu_indices(4, 1)]
+    given = named(f"cka_rbf:debiased=false,sigma={0.4 * np.median(far)!r}".replace("np.float64(", "").replace(")", ""))
+    mine, theirs = named("cka_rbf:debiased=false").prepare(x), given.prepare(x)
+    assert torch.allclose(mine, theirs, rtol=1e-9)

@@ -117,7 +117,9 @@ def test_what_is_not_defined_names_its_side():
     x, _ = pair()
     score = similarity(x, np.ones((40, 3)), permutations=5)
     assert all(map(math.isnan, (score, score.p, score.threshold, score.calibrated, *score.interval)))
-    assert score.how.endswith("not defined: the samples of y do not differ, or hold NaN or Inf")
+    assert score.how.endswith(
+        "y has no value with itself: too many samples do not differ, too few for it, or NaN or Inf"
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,8 +142,15 @@ def test_what_does_not_pair_is_refused(x, y, said):
 
 def test_options_out_of_range_are_refused():
     """A level of 95 is not 0.95."""
-    with pytest.raises(BadInput, match=r"permutations=200, level=95"):
+    with pytest.raises(BadInput, match=r"permutations=200, seed=0, level=95"):
         similarity(*pair(), level=95)
+    for odd in ({"permutations": 2.5}, {"permutations": -1}, {"seed": -1}, {"level": 0}):
+        with pytest.raises(BadInput, match="whole numbers"):
+            similarity(*pair(), **odd)
+    with pytest.raises(BadInput, match="str of entries <U1"):
+        similarity("a", pair()[1])
+    sparse = torch.eye(9).to_sparse()
+    assert similarity(sparse, torch.eye(9), permutations=0, measure="nbs") == pytest.approx(1)
     with pytest.raises(UnknownName, match="'cka_rbf'"):
         similarity(*pair(), "cka_rfb")
 
@@ -165,15 +174,14 @@ def test_leaving_out_groups_covers_all_samples_once():
     """As many groups as samples is each sample once; the rest of a group stays in its place."""
     x, y = (torch.from_numpy(side) for side in pair(12))
     measure = named("cka")
-    groups = without_groups(measure, x, y, groups=12)
+    groups = without_groups(measure, x, y)
     np.testing.assert_allclose(
         np.sort(groups[1:]), np.sort(without_each(measure, measure.prepare(x), measure.prepare(y))[1:])
     )
     assert groups[0] == measure.compare(measure.prepare(x), measure.prepare(y), None)
     assert without_each(named("rsa"), measure.prepare(x), measure.prepare(y)) is None
-    assert len(without_groups(measure, x, y, groups=5)) == 6
-    assert len(without_groups(measure, x, y, groups=50)) == 13
-    assert np.isnan(without_groups(named("mutual_knn:k=9"), x, y, groups=4)[1:]).all()
+    assert len(groups) == 13
+    assert np.isnan(without_groups(named("mutual_knn:k=10"), x, y)[1:]).all()
 
 
 def test_of_four_samples_none_can_be_spared():

@@ -239,3 +239,11 @@ def test_features_that_do_not_fit_are_refused_with_what_would():
     for act in (lambda kept: kept.expect(2000), lambda kept: passed(kept, drawn(20), [20])):
         with pytest.raises(BadInput, match=r"memory=[\s\S]*positions='pool', fewer layers or samples"):
             act(Kept(taps(), 1000))
+
+
+def test_a_wide_layer_takes_no_interval_but_its_own():
+    """CCA of 39 features needs 41 samples, and 39 or 40 of 42 are left: no interval for that pair alone."""
+    narrow, wide, second = (torch.randn(42, d, dtype=torch.float64) for d in (3, 39, 4))
+    found = estimate(named("cca"), ([narrow, wide], [second]), [], 0.95, 0)
+    assert np.isfinite(found.value).all()
+    assert np.isfinite(found.low[:, 0]).tolist() == [True, False]

@@ -1,7 +1,7 @@
 """How alike two sets of features of the same samples are: measures by family, in float64; torch and numpy only."""
 
 from netassay.measures.calibrating import Calibrated, calibrate, orders, under_orders
-from netassay.measures.chance import Traces, null_moments, null_quantile, null_skewness, null_tail
+from netassay.measures.chance import null_moments, null_quantile, null_skewness, null_tail
 from netassay.measures.diagnosing import check_paired, diagnose, sortedness, spectrum, warn
 from netassay.measures.features import features, rows, told
 from netassay.measures.intervals import without_each, without_groups
@@ -16,7 +16,6 @@ __all__ = [
     "Invariance",
     "Measure",
     "Score",
-    "Traces",
     "calibrate",
     "check_paired",
     "diagnose",

@@ -17,8 +17,9 @@ from netassay.seeds import generator
 
 Floats = npt.NDArray[np.float64]
 
-TIES = 1e-12
-"""Values that differ by less than this share of the largest are equal: sums in another order are."""
+TIES = {"float32": 1e-5, "float64": 1e-12}
+"""Values that differ by less than this share of the largest are equal, as sums in another order are: by the precision
+that the null was summed in."""
 
 
 class Calibrated(NamedTuple):
@@ -76,20 +77,21 @@ def calibrate(
     array([[0.005]])
     """
     sign = 1.0 if direction == "similarity" else -1.0
+    share = TIES.get(str(np.asarray(permuted).dtype), TIES["float64"])
     seen, null = sign * np.asarray(observed, dtype=np.float64), sign * np.asarray(permuted, dtype=np.float64)
     if null.shape[1:] != seen.shape or not 0 < level < 1:
         found = f"a map of shape {seen.shape}, permuted ones of {null.shape}, level {level:g}"
         raise BadInput("calibrate", found, "give (La, Lb), (K, La, Lb) and a level between 0 and 1")
     bad = ~np.isfinite(seen) | ~np.isfinite(null).all(0) | (len(null) == 0)
     seen, null = np.where(bad, -np.inf, seen), np.where(bad, -np.inf, null)
-    all = np.sort(np.concatenate([null, seen[None]]), axis=0)
-    threshold = np.where(bad, np.nan, all[math.ceil((1 - level) * len(all) - 1e-9) - 1])
+    at = math.ceil((1 - level) * (len(null) + 1) - 1e-9) - 1
+    threshold = np.where(bad, np.nan, np.partition(np.concatenate([null, seen[None]]), at, axis=0)[at])
     margin = np.where(bad, np.nan, seen) - threshold
     # Where the threshold is the best value itself nothing lies above it.
     room = np.where(sign * best > threshold, sign * best - threshold, np.inf)
-    above = np.where(margin > _ties(seen, null), margin / room, margin * 0.0)
-    rows, columns, whole = (_p(seen.max(axis, initial=-np.inf), _maxima(null, axis)) for axis in (1, 0, (0, 1)))
-    return Calibrated(_p(seen, null), sign * threshold, above, rows, columns, float(whole))
+    above = np.where(margin > _ties(seen, null, share), margin / room, margin * 0.0)
+    rows, columns, whole = (_p(seen.max(axis, initial=-np.inf), _maxima(null, axis), share) for axis in (1, 0, (0, 1)))
+    return Calibrated(_p(seen, null, share), sign * threshold, above, rows, columns, float(whole))
 
 
 def _maxima(null: Floats, axis: int | tuple[int, ...]) -> Floats:
@@ -97,11 +99,11 @@ def _maxima(null: Floats, axis: int | tuple[int, ...]) -> Floats:
     return np.asarray(null.max(later, initial=-np.inf))
 
 
-def _p(seen: Floats, null: Floats) -> Floats:
-    hits = (null >= seen - _ties(seen, null)).sum(0)
+def _p(seen: Floats, null: Floats, share: float) -> Floats:
+    hits = (null >= seen - _ties(seen, null, share)).sum(0)
     return np.where(np.isfinite(seen), (hits + 1) / (len(null) + 1), np.nan)
 
 
-def _ties(seen: Floats, null: Floats) -> Floats:
+def _ties(seen: Floats, null: Floats, share: float) -> Floats:
     sizes = np.maximum(np.abs(seen), np.abs(null).max(0, initial=0.0))
-    return np.where(np.isfinite(sizes), TIES * sizes, 0.0)
+    return np.where(np.isfinite(sizes), share * sizes, 0.0)

@@ -45,7 +45,8 @@ def svcca(*, variance: float = 0.99, components: int | None = None) -> Measure:
     """CCA of the leading principal directions: as few as hold `variance`, or `components` of each side.
 
     Variance is the sum of squared singular values of the centred features; the value is the mean correlation over
-    the smaller number of directions. Raghu et al. 2017, arXiv 1706.05806, section 2.
+    the smaller number of directions. NaN where a side keeps all n - 1: the value is then 1 whatever they are.
+    Raghu et al. 2017, arXiv 1706.05806, section 2.
     """
     if not 0 < variance <= 1 or (components is not None and components < 1):
         found = f"variance={variance:g}, components={components}"
@@ -55,7 +56,8 @@ def svcca(*, variance: float = 0.99, components: int | None = None) -> Measure:
     def prepare(x: Tensor) -> Tensor:
         u, s = decomposed(reduced(x))
         held = s.square().cumsum(0)
-        return u[:, : int((held < variance * held[-1:]).sum()) + 1 if components is None else components]
+        u = u[:, : int((held < variance * held[-1:]).sum()) + 1 if components is None else components]
+        return u if u.shape[1] < len(x) - 1 else u[:, :1] * torch.nan
 
     def smallest(d: int, e: int) -> int:
         # How many directions hold the variance is not known before; of n - 1 there are always fewer than n.
@@ -102,6 +104,7 @@ def _cca(
         compare=compare,
         smallest=smallest,
         source=source,
+        biased=True,
     )
 
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-
-from netassay.measures.centring import centred
 
 Floats = npt.NDArray[np.float64]
 
@@ -19,47 +15,15 @@ STRAIGHT = 1e-5
 """A skewness below this is taken for none: far out too the gamma law is then the Gaussian to three digits."""
 
 
-class Traces(NamedTuple):
-    """Sums over centred features x: `sum |x_i|^2`, `|X'X|^2` and `sum |x_i|^4`, at any scale."""
+def null_moments(n: int) -> tuple[float, float]:
+    """Return mean and standard deviation of debiased CKA over all orders of n samples, exactly, whatever the features.
 
-    trace: float
-    square: float
-    diagonal: float
-
-    @classmethod
-    def of(cls, x: Tensor) -> Traces:
-        """Return the sums of raw features `(n, d)`."""
-        x = centred(x)
-        square = (x @ x.T if len(x) < x.shape[1] else x.T @ x).square().sum()
-        norms = x.square().sum(1)
-        return cls(float(norms.sum()), float(square), float(norms.square().sum()))
-
-
-def null_moments(n: int, a: Traces | None = None, b: Traces | None = None) -> tuple[float, float]:
-    """Return mean and standard deviation of CKA over all orders of n samples, exactly.
-
-    Debiased CKA without `a`, `b`: 0 and sqrt(2 / (n (n - 3))), whatever the features; all sums over U-centred matrices
-    but those of their squares vanish. Biased CKA with the sums of both sides: mean `trace trace / (n - 1)` over the
-    norms, variance by Kazi-Aoual et al. 1995, Comput. Stat. Data Anal. 20:643, theorem 2.
+    0 and sqrt(2 / (n (n - 3))): all sums over U-centred matrices but those of their squares vanish.
 
     >>> null_moments(4)
     (0.0, 0.7071067811865476)
     """
-    if a is None or b is None:
-        return 0.0, math.sqrt(2 / (n * (n - 3)))
-    scale = math.sqrt(a.square * b.square)
-    (spread, uneven), (other, others) = ((_spread(n, side), _uneven(n, side)) for side in (a, b))
-    variance = 2 * spread * other / ((n - 1) ** 2 * (n + 1) * (n - 2))
-    variance += uneven * others / ((n + 1) * n * (n - 1) * (n - 2) * (n - 3))
-    return a.trace * b.trace / (n - 1) / scale, math.sqrt(variance) / scale
-
-
-def _spread(n: int, side: Traces) -> float:
-    return (n - 1) * side.square - side.trace**2
-
-
-def _uneven(n: int, side: Traces) -> float:
-    return n * (n + 1) * side.diagonal - (n - 1) * (side.trace**2 + 2 * side.square)
+    return 0.0, math.sqrt(2 / (n * (n - 3)))
 
 
 def null_skewness(a: Sequence[float] | Floats, b: Sequence[float] | Floats) -> float:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from netassay.errors import BadInput
 from netassay.measures.centring import above, centred, squared_distances, unit
-from netassay.measures.hsic import doubly_centred, u_centred
+from netassay.measures.hsic import doubly_centred, doubly_without, u_centred, u_without
 from netassay.measures.measure import Invariance, Measure, inner
 from netassay.measures.reducing import about_mean
 
 ROTATIONS: frozenset[Invariance] = frozenset({"offset", "scale", "permutation", "orthogonal"})
 KORNBLITH = "Kornblith et al. 2019, arXiv 1905.00414"
+
+
+class Kind(NamedTuple):
+    """How a Gram matrix is centred, and how sums of products of two lose a sample (see `Measure.without`)."""
+
+    centre: Callable[[Tensor], Tensor]
+    without: Callable[[Tensor, Tensor], Tensor]
+
+
+DEBIASED, BIASED = Kind(u_centred, u_without), Kind(doubly_centred, doubly_without)
 
 
 def cka() -> Measure:
@@ -29,7 +41,7 @@ def cka() -> Measure:
     >>> round(measure.compare(measure.prepare(x), measure.prepare(3 * x + 7), None), 12)
     1.0
     """
-    return _cka("cka", "CKA, debiased", -1.0, 4, ROTATIONS, _linear, u_centred, "Song et al. 2012, (5); " + KORNBLITH)
+    return _cka("cka", "CKA, debiased", -1.0, 4, ROTATIONS, _linear, DEBIASED, "Song et al. 2012, (5); " + KORNBLITH)
 
 
 def cka_biased() -> Measure:
@@ -37,7 +49,7 @@ def cka_biased() -> Measure:
 
     The sum of products of two centred Gram matrices over their norms. Kornblith et al. 2019, (4).
     """
-    return _cka("cka_biased", "CKA, biased", 0.0, 3, ROTATIONS, _linear, doubly_centred, KORNBLITH + ", (4)")
+    return _cka("cka_biased", "CKA, biased", 0.0, 3, ROTATIONS, _linear, BIASED, KORNBLITH + ", (4)")
 
 
 def cka_rbf(*, bandwidth: float = 0.4, sigma: float | None = None, debiased: bool = True) -> Measure:
@@ -50,12 +62,12 @@ def cka_rbf(*, bandwidth: float = 0.4, sigma: float | None = None, debiased: boo
         raise BadInput("cka_rbf", "a bandwidth that is not above 0", "cka_rbf:bandwidth=0.4")
     same = ROTATIONS if sigma is None else ROTATIONS - {"scale"}
     title = f"CKA, RBF kernel{', debiased' if debiased else ', biased'}"
-    lowest, least, centre = (-1.0, 4, u_centred) if debiased else (0.0, 3, doubly_centred)
+    lowest, least, kind = (-1.0, 4, DEBIASED) if debiased else (0.0, 3, BIASED)
 
     def kernel(x: Tensor) -> Tensor:
         return _rbf(x, bandwidth, sigma)
 
-    return _cka("cka_rbf", title, lowest, least, same, kernel, centre, KORNBLITH + ", section 2.3")
+    return _cka("cka_rbf", title, lowest, least, same, kernel, kind, KORNBLITH + ", section 2.3")
 
 
 def _cka(
@@ -65,9 +77,11 @@ def _cka(
     least: int,
     invariances: frozenset[Invariance],
     kernel: Callable[[Tensor], Tensor],
-    centre: Callable[[Tensor], Tensor],
+    kind: Kind,
     source: str,
 ) -> Measure:
+    centre, linear = kind.centre, kernel is _linear
+
     def prepare(x: Tensor) -> Tensor:
         gram = kernel(x)
         return unit(centre(gram), gram)
@@ -87,6 +101,9 @@ def _cka(
         compare=inner,
         smallest=lambda d, e: least,
         source=source,
+        biased=kind is BIASED,
+        centre=centre if linear else None,
+        without=kind.without if linear else None,
     )
 
 
@@ -98,5 +115,5 @@ def _linear(x: Tensor) -> Tensor:
 def _rbf(x: Tensor, bandwidth: float, sigma: float | None) -> Tensor:
     """Return the kernel less 1, which centring takes off again: a wide kernel then keeps its digits."""
     far = squared_distances(centred(x) if sigma is None else about_mean(x))
-    width = bandwidth * float(above(far).sqrt().median()) if sigma is None else sigma
+    width = bandwidth * float(np.median(above(far).sqrt().cpu().numpy())) if sigma is None else sigma
     return torch.expm1(-far / (2 * width**2)) if width > 0 else torch.full_like(far, torch.nan)

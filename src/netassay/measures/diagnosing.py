@@ -11,37 +11,43 @@ import torch
 from torch import Tensor
 
 from netassay.errors import BadInput
-from netassay.measures.reducing import about_mean
+from netassay.measures.centring import centred
+from netassay.measures.measure import Measure
 from netassay.result import Verdict
 
-BIASED = frozenset({"cka_biased", "procrustes", "angular_procrustes", "nbs", "cca", "cca_squared", "svcca", "pwcca"})
-"""Measures whose value for independent features grows with d/n, or falls where they are distances."""
 MANY, FLAT, FIRST, ONE, RUNS, SURE = 0.1, 2.0, 0.9, 0.2, 0.5, 4.0
+GLANCE = 8
 
 
-def diagnose(x: Tensor) -> dict[str, float]:
+def diagnose(x: Tensor, gram: Tensor | None = None) -> dict[str, float]:
     """Return what can mislead about features `(n, d)`, in numbers.
 
     `d_over_n`; `effective_rank`, exp of the entropy of the eigenvalues of the covariance over their sum (Roy & Vetterli
     2007, (3), of the covariance matrix): 1 to min(n - 1, d); `first_share` of the first eigenvalue; `leverage`, the
     largest share of the squared norm of the centred features that one sample carries, 1/n where all carry alike, and
-    `whose` index that is; `dead`, the share of features that never change. Undefined ones are NaN.
+    `whose` index that is; `dead`, the share of features that never change. Undefined ones are NaN. `gram`, the
+    Gram matrix `(n, n)` of the centred features at any scale, saves work where it is known.
 
     >>> told = diagnose(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))
     >>> {name: round(value, 3) for name, value in told.items() if name not in ("whose", "n")}
-    {'d_over_n': 0.5, 'effective_rank': 2.0, 'first_share': 0.5, 'leverage': 0.25, 'dead': 0.0}
+    {'d_over_n': 0.5, 'dead': 0.0, 'effective_rank': 2.0, 'first_share': 0.5, 'leverage': 0.25}
     """
     n, d = x.shape
-    x = about_mean(x)
-    carried = x.square().sum(1)
+    about = centred(x) if gram is None or d < n else x
+    carried = about.square().sum(1) if gram is None else gram.diagonal()
     total = carried.sum()
-    finite = bool(torch.isfinite(total)) and bool(total > 0)
-    leverage = float(carried.max() / total) if finite else math.nan
-    rank, first = spectrum(x @ x.T if d > n else x.T @ x) if finite else (math.nan, math.nan)
-    dead = float((x == 0).all(0).double().mean()) if d else math.nan
-    whose = float(carried.argmax()) if finite else math.nan
-    told = {"effective_rank": rank, "first_share": first, "leverage": leverage, "whose": whose, "dead": dead}
-    return {"n": float(n), "d_over_n": d / n, **told}
+    told = {"n": float(n), "d_over_n": d / n, "dead": still(x)}
+    if not (bool(torch.isfinite(total)) and bool(total > 0)):
+        return told | dict.fromkeys(("effective_rank", "first_share", "leverage", "whose"), math.nan)
+    rank, first = spectrum(about.T @ about if d < n else about @ about.T if gram is None else gram)
+    leverage, whose = float(carried.max() / total), float(carried.argmax())
+    return told | {"effective_rank": rank, "first_share": first, "leverage": leverage, "whose": whose}
+
+
+def still(x: Tensor) -> float:
+    """Return the share of features that never change; those that do in the first few samples are looked at no more."""
+    few = (x[:GLANCE] == x[:1]).all(0)
+    return float((x[:, few] == x[:1, few]).all(0).sum()) / x.shape[1]
 
 
 def spectrum(gram: Tensor) -> tuple[float, float]:
@@ -107,7 +113,7 @@ class Concern:
 
     name: str
     of: Literal["features", "samples"]
-    test: Callable[[Numbers, Collection[str]], bool]
+    test: Callable[[Numbers, Collection[Measure]], bool]
     cause: str
     threshold: str
     source: str
@@ -129,8 +135,8 @@ CONCERNS: tuple[Concern, ...] = (
     Concern(
         "many features for few samples",
         "features",
-        lambda x, measures: x["d_over_n"] > MANY and any(one.partition(":")[0] in BIASED for one in measures),
-        "{d_over_n:.3g} features a sample: biased measures are high for independent features, too",
+        lambda x, measures: x["d_over_n"] > MANY and any(one.biased for one in measures),
+        "{d_over_n:.3g} features a sample: {biased} tells of much similarity between independent features, too",
         f"d/n above {MANY:g}, with a measure that is biased",
         "independent Gaussians: d/(n + d), Murphy et al. 2024, openreview E1NRrGtIHG; the line: netassay",
         "only calibrated values, or differences between like layers, are read",
@@ -191,7 +197,7 @@ CONCERNS: tuple[Concern, ...] = (
 
 
 def warn(
-    of: Literal["features", "samples"], numbers: Numbers, layer: str = "", measures: Collection[str] = ()
+    of: Literal["features", "samples"], numbers: Numbers, layer: str = "", measures: Collection[Measure] = ()
 ) -> Iterator[Verdict]:
     """Return the warnings that apply to what `diagnose` (of "features") or `sortedness` (of "samples") found.
 
@@ -200,6 +206,7 @@ def warn(
     """
     for row in CONCERNS:
         if row.of == of and row.test(numbers, measures):
-            cause, n = row.cause.format(**numbers), int(numbers["n"])
+            biased = " and ".join(one.name for one in measures if one.biased)
+            cause, n = row.cause.format(**numbers, biased=biased), int(numbers["n"])
             told = (row.threshold, row.source, n, row.wrong_if, row.next)
             yield Verdict(row.name, layer, cause, "warning", dict(numbers), *told)

@@ -43,7 +43,8 @@ def rsa(*, dissimilarity: Dissimilarity = "euclidean", comparator: Comparator = 
         prepare=lambda x: prepare(far(x)),
         compare=compare,
         smallest=lambda d, e: 4,
-        source="Kriegeskorte et al. 2008, Front. Syst. Neurosci. 2:4",
+        source="Kriegeskorte et al. 2008, Front. Syst. Neurosci. 2:4; rho_a: Schütt et al. 2023, eLife 12:e82566",
+        biased=comparator == "cosine",
     )
 
 

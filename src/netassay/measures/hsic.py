@@ -31,3 +31,19 @@ def u_centred(gram: Tensor) -> Tensor:
         return torch.full_like(gram, torch.nan)
     out = gram - (rows[:, None] + rows) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
     return out.fill_diagonal_(0)
+
+
+def u_without(rows: Tensor, own: Tensor) -> Tensor:
+    """Return sums of products of U-centred matrices over all samples and all but each, up to a common factor.
+
+    U-centring again what is left of a U-centred matrix equals U-centring what is left of the Gram matrix; sums of rows
+    are 0, so that only r_i = sum_j a_ij b_ij is left: t - 2 r_i - 2 r_i / (n - 3).
+    """
+    n, total = len(rows), rows.sum(0, keepdim=True)
+    return torch.cat([total, total - 2 * rows * (n - 2) / (n - 3)])
+
+
+def doubly_without(rows: Tensor, own: Tensor) -> Tensor:
+    """Return the same of doubly centred matrices: without sample i the sums of rows are -a_ij, and of all a_ii."""
+    n, total = len(rows), rows.sum(0, keepdim=True)
+    return torch.cat([total, total - 2 * rows + own - 2 * (rows - own) / (n - 1) + own / (n - 1) ** 2])

@@ -77,6 +77,7 @@ def _matching(
         compare=compare,
         smallest=lambda d, e: 3,
         source=source,
+        biased=True,
     )
 
 

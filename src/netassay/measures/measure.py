@@ -24,7 +24,12 @@ class Measure:
     each pair, where `order` `(n,)` takes the samples of the second in another order. A measure that is `pairwise`
     prepares an `(n, n)` matrix and compares by the inner product of two, so that a map of many layers is one matrix
     product. `lowest` and `highest` bound its values, `best` is what equal features get; neither is enforced.
-    `smallest(d, e)` is the least n for which it tells anything. Undefined values are NaN.
+    `smallest(d, e)` is the least n for which it tells anything. Undefined values are NaN. One that is `biased` gives
+    independent features other values the more of them there are for the samples.
+
+    `centre`, where given, makes the prepared matrix, up to its norm, of the Gram matrix of the features about their
+    mean. `without`, where given, makes of sums over rows of products of two prepared matrices `(n, ...)`, and of the
+    products on the diagonal, the sums over all samples and over all but each, `(1 + n, ...)`, up to a common factor.
     """
 
     name: str
@@ -41,6 +46,9 @@ class Measure:
     compare: Callable[[Any, Any, Tensor | None], float]
     smallest: Callable[[int, int], int]
     source: str
+    biased: bool = False
+    centre: Callable[[Tensor], Tensor] | None = None
+    without: Callable[[Tensor, Tensor], Tensor] | None = None
 
     @property
     def best(self) -> float:

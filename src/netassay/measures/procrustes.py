@@ -14,6 +14,7 @@ from netassay.measures.reducing import cosines, reduced, taken
 
 ROTATIONS: frozenset[Invariance] = frozenset({"offset", "permutation", "orthogonal"})
 FRAMES: frozenset[Invariance] = ROTATIONS | {"scale"}
+WILLIAMS = "Williams et al. 2021, arXiv 2110.14739"
 
 
 def procrustes(*, normalised: bool = False) -> Measure:
@@ -32,7 +33,9 @@ def procrustes(*, normalised: bool = False) -> Measure:
     prepare = _unit if normalised else reduced
     kept = FRAMES if normalised else ROTATIONS
     highest = math.sqrt(2) if normalised else math.inf
-    return _procrustes("procrustes", "Procrustes distance", "distance", highest, kept, prepare, _apart)
+    return _procrustes(
+        "procrustes", "Procrustes distance", "distance", highest, kept, prepare, _apart, WILLIAMS + ", (6)"
+    )
 
 
 def angular_procrustes() -> Measure:
@@ -46,7 +49,14 @@ def angular_procrustes() -> Measure:
         return 2 * math.asin(_apart(a, b, order) / 2)
 
     return _procrustes(
-        "angular_procrustes", "Angular Procrustes distance", "distance", math.pi / 2, FRAMES, _unit, angle
+        "angular_procrustes",
+        "Angular Procrustes distance",
+        "distance",
+        math.pi / 2,
+        FRAMES,
+        _unit,
+        angle,
+        WILLIAMS + ", (7)",
     )
 
 
@@ -59,7 +69,8 @@ def nbs() -> Measure:
     def cosine(a: Tensor, b: Tensor, order: Tensor | None = None) -> float:
         return float(cosines(a.T @ taken(b, order)).sum())
 
-    return _procrustes("nbs", "Normalised Bures similarity", "similarity", 1.0, FRAMES, _unit, cosine)
+    source = "Tang et al. 2020, arXiv 2007.11203; Harvey et al. 2023, arXiv 2311.11436"
+    return _procrustes("nbs", "Normalised Bures similarity", "similarity", 1.0, FRAMES, _unit, cosine, source)
 
 
 def _procrustes(
@@ -70,6 +81,7 @@ def _procrustes(
     invariances: frozenset[Invariance],
     prepare: Callable[[Tensor], Tensor],
     compare: Callable[[Tensor, Tensor, Tensor | None], float],
+    source: str,
 ) -> Measure:
     return Measure(
         name=name,
@@ -86,7 +98,8 @@ def _procrustes(
         compare=compare,
         # Two centred samples lie on a line, and every line is a rotation of every other.
         smallest=lambda d, e: 3,
-        source="Williams et al. 2021, arXiv 2110.14739; Harvey et al. 2023, arXiv 2311.11436",
+        source=source,
+        biased=True,
     )
 
 

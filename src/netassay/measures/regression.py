@@ -106,7 +106,8 @@ def _regression(
         prepare=lambda x: Fitted(tuple(_folds(x, folds)), reduced(x), x),
         compare=compare,
         smallest=(lambda d, e: 2 * folds) if folds else (lambda d, e: d + 2),
-        source=SOURCE,
+        source=SOURCE + ("; Yamins et al. 2014, PNAS 111:8619" if name == "correlation" else ""),
+        biased=not folds,
     )
 
 

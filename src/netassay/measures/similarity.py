@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def similarity(
     """
     chosen = named(measure) if isinstance(measure, str) else measure
     given = [_tensor(side) for side in (x, y)]
-    n = _paired(given[0], given[1], permutations, level)
+    n = _paired(given[0], given[1], permutations, seed, level)
     fx, fy = (features(side, positions=positions, tokens=tokens) for side in given)
     if len(fx) != len(fy):
         found = f"{len(fx) // n} and {len(fy) // n} positions a sample"
@@ -74,18 +75,25 @@ def similarity(
 
 
 def _tensor(side: Any) -> Tensor:
-    tensor = side.detach() if isinstance(side, Tensor) else torch.as_tensor(np.asarray(side))
-    return tensor.cpu()
+    if isinstance(side, Tensor):
+        return (side if side.layout == torch.strided else side.to_dense()).detach().cpu()
+    array = np.asarray(side)
+    if array.dtype.kind not in "fiub":
+        found = f"{type(side).__name__} of entries {array.dtype}"
+        raise BadInput("similarity", found, "give tensors or arrays of numbers, one row a sample")
+    return torch.as_tensor(array)
 
 
-def _paired(x: Tensor, y: Tensor, permutations: int, level: float) -> int:
+def _paired(x: Tensor, y: Tensor, permutations: int, seed: int, level: float) -> int:
     """Return the number of samples, or refuse."""
     shapes = f"features of shapes {tuple(x.shape)} and {tuple(y.shape)}"
     if not x.dim() or not y.dim() or len(x) != len(y) or not x.numel() or not y.numel():
         raise BadInput("similarity", shapes, "give features of the same samples, one row a sample")
-    if permutations < 0 or not 0 < level < 1:
-        found = f"permutations={permutations}, level={level:g}"
-        raise BadInput("similarity", found, "give 0 permutations or more and a level between 0 and 1, e.g. 0.95")
+    counted = all(isinstance(one, Integral) and one >= 0 for one in (permutations, seed))
+    if not (counted and 0 < level < 1):
+        found = f"permutations={permutations}, seed={seed}, level={level:g}"
+        next = "give whole numbers of permutations and seed, 0 or more, and a level between 0 and 1, e.g. 0.95"
+        raise BadInput("similarity", found, next)
     return len(x)
 
 
@@ -106,5 +114,5 @@ def _interval(
 def _reasons(measure: Measure, a: Any, b: Any, value: float) -> list[str]:
     """Name the side that has no value even with itself."""
     sides = zip("xy", (a, b), strict=True) if math.isnan(value) else ()
-    reason = "not defined: the samples of {} do not differ, or hold NaN or Inf"
+    reason = "not defined: {} has no value with itself: too many samples do not differ, too few for it, or NaN or Inf"
     return [reason.format(side) for side, one in sides if math.isnan(measure.compare(one, one, None))]

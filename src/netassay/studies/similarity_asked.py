@@ -94,12 +94,12 @@ def asked(a: Any, b: Any, data: Any, data_b: Any, layers: Patterns, batch_size: 
 
 def twins(asked: Asked, layers: Patterns) -> Asked:
     """Return the same map of untrained twins; networks that differ get twins that differ."""
-    models = list({id(run.model): run.model for run in asked.runs}.values())
+    firsts = list({id(run.model): run for run in reversed(asked.runs)}.values())[::-1]
     notes, made = [], {}
-    for i, model in enumerate(models):
-        twin, told = untrained(model, 1 + i)
-        settle(twin, asked.data[0])
-        made[id(model)] = twin
+    for i, run in enumerate(firsts):
+        twin, told = untrained(run.model, 1 + i)
+        settle(twin, asked.data[run.data])
+        made[id(run.model)] = twin
         notes.append(told)
     again = {
         run: Run(run.name, made[id(run.model)], run.data, chosen(made[id(run.model)], layers)) for run in asked.runs
@@ -124,19 +124,19 @@ def _models(side: Any) -> dict[str, nn.Module]:
     if isinstance(side, Mapping):
         return {str(name): _model(one) for name, one in side.items()}
     if isinstance(side, str):
-        return _checkpoints(side)
+        return checkpoints(side)
     if not isinstance(side, list | tuple):
         return {_name(side): _model(side)}
     if not side:
         raise BadInput("similarity_map of no network", "an empty list", "give a model or a spec")
     found: dict[str, nn.Module] = {}
     for one in side:
-        for name, model in (_checkpoints(one) if isinstance(one, str) else {_name(one): _model(one)}).items():
+        for name, model in (checkpoints(one) if isinstance(one, str) else {_name(one): _model(one)}).items():
             found[name if name not in found else f"{name} ({len(found) + 1})"] = model
     return found
 
 
-def _checkpoints(text: str) -> dict[str, nn.Module]:
+def checkpoints(text: str) -> dict[str, nn.Module]:
     """Build a spec; one whose weights are a pattern, as in `weights=run/*.safetensors`, once for each file."""
     spec = specs.parse(text)
     pattern = spec.options.get("weights", "")
@@ -144,8 +144,14 @@ def _checkpoints(text: str) -> dict[str, nn.Module]:
         return {text: build(text)}
     files = sorted(glob(pattern), key=natural)
     if not files:
-        raise BadInput(f"checkpoints {pattern!r}", "no file of that name", "weights='run/*.safetensors'")
-    return {Path(file).stem: build(str(spec.without("weights").including(weights=file))) for file in files}
+        raise BadInput(f"checkpoints {pattern!r}", "no file of that name", "quote the pattern: 'run/*.safetensors'")
+    stems = {Path(file).stem for file in files}
+    return {
+        Path(file).stem if len(stems) == len(files) else file: build(
+            str(spec.without("weights").including(weights=file))
+        )
+        for file in files
+    }
 
 
 def _model(one: Any) -> nn.Module:

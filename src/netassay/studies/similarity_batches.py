@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netassay.measures import rows
+from netassay.measures import diagnose, rows
 from netassay.measures.hsic import doubly_centred, u_centred
 from netassay.seeds import generator
 from netassay.studies.similarity_asked import Tap
-from netassay.studies.similarity_diagnoses import from_gram
 from netassay.studies.similarity_pairs import Pairs, reordered
 
 GROUPS, LEAST, COLUMNS, PARTS, WORD, SAFE, FAR = 20, 4, 8192, 4, 7, 1e-12, 32.0
@@ -57,7 +56,7 @@ class Batched:
         if tap not in self.first:
             self.scales[tap] = near_one(self.grams[tap], x)
             self.grams[tap] = self.grams[tap] if self.scales[tap] == 1 else self._gram(tap, x)
-            self.first[tap] = from_gram(doubly_centred(self.grams[tap]), x)
+            self.first[tap] = diagnose(x, doubly_centred(self.grams[tap]))
 
     def _gram(self, tap: int, x: Tensor) -> Tensor:
         at = (x.device, torch.promote_types(x.dtype, torch.float32))
@@ -103,9 +102,11 @@ class Batched:
         return torch.stack([_ratio(*one) for one in [whole, *without]])
 
     def reordered(self) -> Tensor:
-        """Return the map for each order, `(K, A, B)`."""
+        """Return the map for each order, `(K, A, B)`, in the precision of its products."""
         _, a, b = [sum(parts[1:], parts[0]) for parts in zip(*self.groups, strict=True)]
-        return self.permuted / torch.sqrt(torch.outer(a, b)) if self.permutations else torch.zeros(0, len(a), len(b))
+        if not self.permutations:
+            return torch.zeros(0, len(a), len(b))
+        return (self.permuted / torch.sqrt(torch.outer(a, b))).float()
 
 
 def near_one(k: Tensor, x: Tensor) -> float:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from torch import nn
 
-from netassay.data import Batch, Data
 from netassay.errors import BadInput
 from netassay.result import Result
 from netassay.studies.change import END, START, Pair
@@ -30,19 +29,9 @@ def _alike(pair: Pair, name: str, other: Callable[[], nn.Module]) -> Result:
     """Map the network against another; where that cannot be done say why, as an examination has more to tell."""
     try:
         made = similarity_map(
-            {END: pair.end}, {NAMES[name]: other()}, _first(pair.data), layers=pair.layers, permutations=ORDERS
+            {END: pair.end}, {NAMES[name]: other()}, pair.data.first(SAMPLES), layers=pair.layers, permutations=ORDERS
         )
     except BadInput as reason:
         return Result("similarity_map", notes=(f"no map: {reason.found}",))
     told = tuple(replace(one, statement=f"{END} against {NAMES[name]}: {one.statement}") for one in made.claims)
     return replace(made, claims=told, provenance={**made.provenance, "data": pair.data.spec})
-
-
-def _first(data: Data) -> list[Batch]:
-    taken: list[Batch] = []
-    for batch in data:
-        left = SAMPLES - sum(len(one.x) for one in taken)
-        taken.append(Batch(batch.x[:left], *(None if part is None else part[:left] for part in batch[1:])))
-        if len(batch.x) >= left:
-            break
-    return taken

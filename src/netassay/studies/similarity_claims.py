@@ -62,13 +62,14 @@ def remarks(look: Look, name: str, found: Mapping[tuple[str, str], Pattern]) -> 
 def claims(look: Look, name: str, found: Mapping[tuple[str, str], Pattern]) -> Iterator[Claim]:
     """Put to the test, for every pair of models: more than chance, corresponding layers, the pattern."""
     every = pairs(look, name)
-    yield from _shared(look, name, [pair for pair in every if pair[0] is not pair[1]])
+    apart = [pair for pair in every if pair[0] is not pair[1]]
+    yield from _shared(look, name, apart)
     adjusted = _adjusted(found)
     for one, other, mine in every:
         pair = one.name, other.name
         several = f" of {one.name} and {other.name}" if len(every) > 1 else ""
         if one is not other and min(mine.value.shape) > 1:
-            yield _corresponding(look, name, mine.value, several)
+            yield from _corresponding(look, name, mine.value, several, len(apart))
         if pair in found:
             cells = int(np.isfinite(mine.value).sum())
             claim = patterned(name, found[pair], adjusted[pair], len(found), cells, several, look.ask.level)
@@ -158,22 +159,26 @@ def _best(values: np.ndarray, measure: Measure) -> tuple[int, int] | None:
     return int(row), int(column)
 
 
-def _corresponding(look: Look, name: str, values: np.ndarray, several: str) -> Claim:
-    """Claim that most layers are most similar to the one at their own relative position."""
+def _corresponding(look: Look, name: str, values: np.ndarray, several: str, tests: int) -> Iterator[Claim]:
+    """Claim that most layers are most similar to the one at their own relative position; of rows that both have."""
     sign = 1 if look.ask.measures[name].direction == "similarity" else -1
     score = np.where(np.isfinite(values), sign * values, -np.inf)
-    hits = [score[i].argmax() == j for i, j in enumerate(nearest(*values.shape))]
-    hits += [score[:, j].argmax() == i for j, i in enumerate(nearest(*values.shape[::-1]))]
-    low, high = binomial_interval(sum(map(int, hits)), len(hits), look.ask.level)
-    return Claim.above(
+    hits = [score[i].argmax() == j for i, j in enumerate(nearest(*values.shape)) if np.isfinite(values[i, j])]
+    if not hits:
+        return
+    level = 1 - (1 - look.ask.level) / tests
+    low, high = binomial_interval(sum(map(int, hits)), len(hits), level)
+    yield Claim.above(
         0.5,
         statement=f"most layers{several} are most similar to the one at their own relative depth ({name})",
         effect=float(np.mean(hits)),
         interval=(float(low), float(high)),
         n=len(hits),
-        counted="layers of both",
+        counted="layers of a",
         unit="of the layers",
-        level=look.ask.level,
+        level=level,
+        tests=tests,
+        correction="Bonferroni over pairs of networks" if tests > 1 else "none",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,31 +12,13 @@ from torch import Tensor
 
 from netassay.data import Data
 from netassay.errors import BadInput
+from netassay.measures import Measure
 from netassay.measures.diagnosing import check_paired, sortedness, spectrum, warn
 from netassay.result import Verdict
 from netassay.studies.similarity_asked import Tap
 
-GLANCE = 8
-NUMBERS = ("effective_rank", "first_share", "leverage", "whose")
-
-
-def from_gram(k: Tensor, x: Tensor) -> dict[str, float]:
-    """Diagnose features `(n, d)` whose centred Gram matrix is known, as `measures.diagnose` does from features."""
-    (n, d), total = x.shape, float(k.trace())
-    told = {"n": float(n), "d_over_n": d / n, "dead": still(x)}
-    if not (math.isfinite(total) and total > 0):
-        return told | dict.fromkeys(NUMBERS, math.nan)
-    about = x.double() - x.mean(0, dtype=torch.float64) if d < n else x
-    rank, first = spectrum(about.T @ about if d < n else k)
-    carried = k.diagonal()
-    numbers = (rank, first, float(carried.max()) / total, float(carried.argmax()))
-    return told | dict(zip(NUMBERS, numbers, strict=True))
-
-
-def still(x: Tensor) -> float:
-    """Return the share of features that never change; those that do in the first few samples are looked at no more."""
-    few = (x[:GLANCE] == x[:1]).all(0)
-    return float((x[:, few] == x[:1, few]).all(0).sum()) / x.shape[1]
+LISTED = 3
+"""Layers that a verdict names one by one."""
 
 
 def from_covariance(covariance: Tensor, n: int) -> dict[str, float]:
@@ -43,18 +26,37 @@ def from_covariance(covariance: Tensor, n: int) -> dict[str, float]:
     d, total = len(covariance), float(covariance.trace())
     rank, first = spectrum(covariance) if math.isfinite(total) and total > 0 else (math.nan, math.nan)
     told = {"n": float(n), "d_over_n": d / n, "dead": float((covariance.diagonal() == 0).double().mean())}
-    return told | dict(zip(NUMBERS, (rank, first, math.nan, math.nan), strict=True))
+    return told | {"effective_rank": rank, "first_share": first, "leverage": math.nan, "whose": math.nan}
 
 
 def verdicts(
-    told: Mapping[Tap, Mapping[str, Any]], names: Mapping[Tap, str], labels: Tensor | None, measures: Collection[str]
+    told: Mapping[Tap, Mapping[str, Any]],
+    sides: Mapping[str, Mapping[Tap, str]],
+    labels: Tensor | None,
+    measures: Collection[Measure],
 ) -> Iterator[Verdict]:
-    """Warn of what the numbers of layers and the order of labels give reason to."""
-    asked = {name.partition(":")[0] for name in measures}
-    for tap, numbers in told.items():
-        yield from warn("features", numbers, names[tap], asked)
+    """Warn of what the numbers of layers and the order of labels give reason to: of each thing once for each side.
+
+    `sides` name the layers of each side.
+    """
+    for side, names in sides.items():
+        found: dict[str, list[Verdict]] = {}
+        for tap, name in names.items():
+            for one in warn("features", told[tap], name, measures):
+                found.setdefault(one.rule, []).append(one)
+        yield from (_together(side, every) for every in found.values())
     if labels is not None:
-        yield from warn("samples", sortedness(labels), "", asked)
+        yield from warn("samples", sortedness(labels), "", measures)
+
+
+def _together(side: str, every: Sequence[Verdict]) -> Verdict:
+    """Make one verdict of those of several layers: it names them, and has the numbers of the first."""
+    first, *more = every
+    layers = ", ".join(one.layer for one in every)
+    if len(every) > LISTED:
+        layers = f"{first.layer} ... {more[-1].layer} ({len(every)} layers)"
+    cause = f"in {first.layer}, {first.cause}" if more else first.cause
+    return replace(first, layer=f"{side}: {layers}" if side else layers, cause=cause)
 
 
 def paired(data: Sequence[Data], ids: Sequence[Tensor]) -> None:

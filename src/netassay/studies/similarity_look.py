@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,18 +11,26 @@ import torch
 from torch import Tensor
 
 from netassay.errors import BadInput
-from netassay.measures import Calibrated, Measure, null_moments, null_quantile, null_skewness, null_tail, orders, rows
+from netassay.measures import (
+    Calibrated,
+    Measure,
+    diagnose,
+    null_moments,
+    null_quantile,
+    null_skewness,
+    null_tail,
+    orders,
+    rows,
+)
+from netassay.measures.centring import centred
+from netassay.measures.hsic import u_centred
 from netassay.studies.similarity_asked import Asked, Tap
-from netassay.studies.similarity_batches import COLUMNS, LEAST, Batched, gram
-from netassay.studies.similarity_diagnoses import from_gram
-from netassay.studies.similarity_estimators import CENTRED, Estimate, Floats, Kept, estimate, intervals
+from netassay.studies.similarity_batches import COLUMNS, LEAST, SAFE, Batched, gram
+from netassay.studies.similarity_estimators import Estimate, Floats, Kept, estimate, intervals
 from netassay.studies.similarity_gathering import Gathered, Policy, Sink, gather
 from netassay.studies.similarity_modes import BATCHES, FULL, SPACE, Size, Way, way
 from netassay.studies.similarity_sums import Sums
 from netassay.studies.similarity_sums import reordered as reordered_sums
-
-FAST = "cka"
-"""The measure that there are three estimators of."""
 
 
 @dataclass(frozen=True)
@@ -60,31 +68,36 @@ class Look:
             for x, y in {(x.d, y.d) for x in self.a for y in self.b}:
                 measure.check(self.n * self.a[0].rows, x, y)
         drawn = orders(self.n, ask.permutations, ask.seed)
-        self.found = {name: self._estimate(name, measure, drawn) for name, measure in ask.measures.items()}
+        self.found = {name: self._estimate(measure, drawn) for name, measure in ask.measures.items()}
+        if self.batched is not None and self.kept is None:
+            self.n = self.batched.samples
 
     def _sinks(self, taps: list[Tap]) -> list[Sink]:
         self.a, self.b = ([tap for run in runs for tap in taps if tap.run is run] for runs in self.wanted.sides)
         _of_one_length(self.a, self.b)
+        _outputs(self.ask.measures.values(), self.a, self.b)
         size = Size(self.wanted.data[0].n, self.a, self.b, self.ask.permutations)
         self.way: Way = way(self.ask.mode, size, self.ask.memory)
-        others = [name for name in self.ask.measures if name != FAST]
+        measures = self.ask.measures.values()
+        others, ways = [one for one in measures if not streams(one)], any(streams(one) for one in measures)
         sinks: list[Sink] = []
-        if others or (FAST in self.ask.measures and self.way.keeps):
+        if others or (ways and self.way.keeps):
             sinks.append(kept := Kept(taps, self.ask.memory))
-            kept.expect(size.features)
+            by_samples = any(one.pairwise for one in others) or (ways and self.way.estimator == FULL)
+            kept.expect(size.full()[1] if by_samples and size.n else size.features)
             self.kept = kept
         a, b = ([taps.index(tap) for tap in side] for side in (self.a, self.b))
-        if FAST in self.ask.measures and self.way.estimator == SPACE:
+        if ways and self.way.estimator == SPACE:
             sinks.append(sums := Sums(taps, a, b))
             self.sums = sums
-        if FAST in self.ask.measures and self.way.estimator == BATCHES:
+        if ways and self.way.estimator == BATCHES:
             sinks.append(batched := Batched(taps, a, b, self.ask.permutations, self.ask.seed))
             self.batched = batched
         return sinks
 
     def way_of(self, name: str) -> tuple[str, str]:
         """Return the estimator of a measure, and why."""
-        if name == FAST:
+        if streams(self.ask.measures[name]):
             return self.way.estimator, self.way.why
         return FULL, "the only one of this measure; the features of all samples are kept"
 
@@ -93,7 +106,7 @@ class Look:
         sink = self.sums or self.batched
         taps = dict.fromkeys([*self.a, *self.b])
         if self.features or sink is None:
-            return {tap: from_gram(self.gram(tap), self.features[tap]) for tap in taps}
+            return {tap: diagnose(self.features[tap], self.grams.get(tap)) for tap in taps}
         return {tap: sink.told(self.gathered.taps.index(tap)) for tap in taps}
 
     def gram(self, tap: Tap) -> Tensor:
@@ -101,23 +114,26 @@ class Look:
         if tap not in self.grams:
             x = self.features[tap]
             mean = x.mean(0, dtype=torch.float64)
-            self.grams[tap] = gram(x, mean, mean.new_empty(len(x) * COLUMNS))
+            memory = mean.new_empty(len(x) * COLUMNS)
+            made = gram(x, mean, memory)
+            safe = SAFE < float(made.diagonal().max()) < 1 / SAFE
+            self.grams[tap] = made if safe else gram(centred(x), None, memory)
         return self.grams[tap]
 
     def _sides(self) -> tuple[list[Tensor], list[Tensor]]:
         a = [self.features[tap] for tap in self.a]
         return a, a if self.a == self.b else [self.features[tap] for tap in self.b]
 
-    def _estimate(self, name: str, measure: Measure, drawn: Sequence[Tensor]) -> Estimate:
-        if name == FAST and self.sums is not None:
+    def _estimate(self, measure: Measure, drawn: Sequence[Tensor]) -> Estimate:
+        if streams(measure) and self.sums is not None:
             return self._in_space(self.sums, drawn)
-        if name == FAST and self.batched is not None:
+        if streams(measure) and self.batched is not None:
             return self._by_batches(self.batched)
         grams = None
-        if name in CENTRED:
+        if measure.centre is not None:
             a = [self.gram(tap) for tap in self.a]
             grams = a, [self.gram(tap) for tap in self.b]
-        return estimate(measure, self._sides(), drawn, self.ask.level, self.ask.seed, grams)
+        return estimate(measure, self._sides(), drawn, self.ask.level, self.ask.seed, grams, self.a[0].rows)
 
     def _by_batches(self, batched: Batched) -> Estimate:
         if not batched.batches:
@@ -125,7 +141,7 @@ class Look:
         every = _numbers(batched.estimates())
         low, high = intervals(every, self.ask.level)
         told = f"cka: batches of at least {LEAST} samples; {batched.left_out} samples of smaller ones are left out"
-        permuted = _numbers(batched.reordered())
+        permuted = batched.reordered().cpu().numpy()
         return Estimate(every[0], permuted, low, high, notes=(told,) if batched.left_out else ())
 
     def _in_space(self, sums: Sums, drawn: Sequence[Tensor]) -> Estimate:
@@ -137,6 +153,9 @@ class Look:
         if self.features:
             moved = [rows(order, self.n * self.a[0].rows) for order in drawn]
             return Estimate(every[0], _numbers(reordered_sums(*self._sides(), moved)), low, high)
+        if self.a[0].rows > 1:
+            told = "cka: no chance, since no features are kept and the positions of a sample depend on each other"
+            return Estimate(every[0], none, low, high, notes=(told,))
         told = "cka: chance by its exact mean and variance over all orders and a gamma law, since no features are kept"
         return Estimate(every[0], none, low, high, self._analytic(every[0], sums), (told,))
 
@@ -154,10 +173,30 @@ class Look:
         return bonferroni(p, threshold, above)
 
 
+def streams(measure: Measure) -> bool:
+    """Tell whether there are three estimators of a measure: of debiased CKA of a linear kernel."""
+    return measure.centre is u_centred
+
+
 def bonferroni(p: Floats, threshold: Floats, above: Floats) -> Calibrated:
     """Judge maxima over rows, columns and the whole map by the smallest p, times how many there are."""
-    rows, columns = (np.minimum(1, np.nanmin(p, axis, initial=1) * p.shape[axis]) for axis in (1, 0))
-    return Calibrated(p, threshold, above, rows, columns, float(min(1, np.nanmin(p, initial=1) * p.size)))
+    known = np.isfinite(p)
+    least = np.where(known, p, np.inf)
+
+    def smallest(axis: int | tuple[int, ...]) -> Floats:
+        count = known.sum(axis)
+        return np.where(count > 0, np.minimum(1, least.min(axis, initial=1) * count), np.nan)
+
+    return Calibrated(p, threshold, above, smallest(1), smallest(0), float(smallest((0, 1))))
+
+
+def _outputs(measures: Collection[Measure], a: Sequence[Tap], b: Sequence[Tap]) -> None:
+    """Refuse measures of outputs for layers that are not outputs of the same classes."""
+    outputs = [one.name for one in measures if one.on == "outputs"]
+    odd = next((tap for tap in (*a, *b) if tap.d != a[-1].d), None)
+    if outputs and odd is not None:
+        found = f"{a[-1].d} features of {a[-1].call.label}, {odd.d} of {odd.call.label}; it compares outputs"
+        raise BadInput(f"{outputs[0]} of layers", found, f"name the output: layers={a[-1].call.layer.name!r}")
 
 
 def _of_one_length(a: Sequence[Tap], b: Sequence[Tap]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 from netassay.errors import BadInput
@@ -64,13 +65,25 @@ def similarity_map(
     """
     if data is None:
         raise BadInput("similarity_map without data", "no samples to compare on", "similarity_map(a, b, data)")
-    wanted = asked(a, b, data, data_b, layers, batch_size)
     names = [measures] if isinstance(measures, str) else list(measures)
+    _checked(names, permutations, seed, level, memory)
     chosen = {name: named(name) for name in names}
+    wanted = asked(a, b, data, data_b, layers, batch_size)
     ask = Ask(Policy(positions, tokens), chosen, mode, permutations, seed, level, memory)
     look = Look(wanted, ask)
     baseline = Look(twins(wanted, layers), ask.without_chance(), "untrained twins") if twin else None
     return _result(look, baseline)
+
+
+def _checked(names: Sequence[str], permutations: int, seed: int, level: float, memory: int) -> None:
+    """Refuse, before anything runs, what no map can be made with."""
+    counts = {"permutations": permutations, "seed": seed, "memory": memory}
+    odd = [f"{name}={value!r}" for name, value in counts.items() if not isinstance(value, Integral) or value < 0]
+    odd += [] if names else ["measures=[]"]
+    odd += [] if 0 < level < 1 else [f"level={level!r}"]
+    if odd:
+        next = "give whole numbers of 0 or more, a level between 0 and 1, and a measure: measures='cka'"
+        raise BadInput("similarity_map", ", ".join(odd), next)
 
 
 def _result(look: Look, baseline: Look | None) -> Result:
@@ -93,11 +106,11 @@ def _result(look: Look, baseline: Look | None) -> Result:
         if baseline is not None:
             maps[f"{name}/untrained"] = arrays(name, measure, baseline.found[name], a, b, level)[name]
     notes += [] if baseline is None else baseline.wanted.notes
-    diagnosed, names = (
-        look.diagnosed(),
-        {tap: label for side in (b, a) for tap, label in zip(side, labels(side), strict=True)},
-    )
-    warned = verdicts(diagnosed, names, look.gathered.classes(), look.ask.measures)
+    if policy.positions == "samples" and a[0].rows == 1:
+        notes.append(f"positions='samples' changes nothing: no layer has positions, and tokens={policy.tokens!r}")
+    diagnosed, sides = look.diagnosed(), {"": a} if a == b else {"a": a, "b": b}
+    named_sides = {name: dict(zip(side, labels(side), strict=True)) for name, side in sides.items()}
+    warned = verdicts(diagnosed, named_sides, look.gathered.classes(), look.ask.measures.values())
     tables = {
         "layers": layer_table({"a": a, "b": b}, look.n, diagnosed),
         "best": Table.of(best),
@@ -109,7 +122,8 @@ def _result(look: Look, baseline: Look | None) -> Result:
 
 def _made(look: Look) -> dict[str, Any]:
     sides = {name: ", ".join(run.name for run in runs) for name, runs in zip("ab", look.wanted.sides, strict=True)}
-    told = {"data": " | ".join(one.spec for one in look.wanted.data), "samples": look.n, "mode": "eval"}
+    told = {"data": " | ".join(one.spec for one in look.wanted.data), "samples": look.n, "network_mode": "eval"}
+    told |= {"level": look.ask.level, "permutations": look.ask.permutations}
     told |= {"data_hash": " | ".join(f"{seen.hash:016x}" for seen in look.gathered.seen)}
     policy = {"positions": look.ask.policy.positions, "tokens": look.ask.policy.tokens}
     return {**describe(look.wanted.a[0].model), **sides, **told, **policy, "seed": look.ask.seed}

@@ -48,7 +48,7 @@ class Size:
         work = n * n * sum(tap.d for tap in self.layers)
         work += (1 + self.permutations) * n * n // 2 * len(self.a) * len(self.b)
         widest = max(tap.d for tap in self.layers)
-        return work, self.features + DOUBLE * n * (2 * n * len(self.layers) + 2 * widest)
+        return work, self.features + DOUBLE * n * (3 * n * len(self.layers) + 2 * widest)
 
     def space(self, keeps: bool) -> tuple[int, int]:
         """Multiply-adds and bytes with sums over samples in feature space; orders need the features themselves."""

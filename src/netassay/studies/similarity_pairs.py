@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -23,7 +22,7 @@ class Pairs:
     def packed(self, matrix: Tensor) -> Tensor:
         """Flatten `(..., n, n)` so that inner products stay: entries that stand for two are scaled by sqrt(2)."""
         flat = matrix[..., self.i, self.j]
-        return flat * torch.where(self.i == self.j, 1.0, math.sqrt(2)).to(flat) if self.symmetric else flat
+        return flat * torch.where(self.i == self.j, 1.0, 2.0).to(flat).sqrt() if self.symmetric else flat
 
     def fetched(self, orders: Tensor, part: slice) -> Tensor:
         """Return where `matrix[order][:, order]` stands in a packed `matrix`, for orders `(n, K)`, `(P, K)`.

@@ -47,8 +47,7 @@ def judged(measure: Measure, found: Estimate, level: float) -> Calibrated:
     """Judge a map by its orders, or by its law where that is known without them."""
     if found.analytic is not None:
         return found.analytic
-    with np.errstate(invalid="ignore"):  # a layer and itself under few orders: best, threshold and value are one
-        return calibrate(found.value, found.permuted, measure.direction, measure.best, 1 - level)
+    return calibrate(found.value, found.permuted, measure.direction, measure.best, 1 - level)
 
 
 def part(found: Estimate, rows: np.ndarray, columns: np.ndarray, besides: bool) -> Estimate:
@@ -66,7 +65,7 @@ def part(found: Estimate, rows: np.ndarray, columns: np.ndarray, besides: bool) 
 
 
 def positions(side: Side) -> np.ndarray:
-    """Return (i + 1/2) / I for layer i of I within its model."""
+    """Return (i + 1/2) / I for each layer within its model, as patterns have it."""
     counts: dict[Run, int] = {}
     places = []
     for tap in side:
@@ -104,15 +103,17 @@ def best_table(name: str, measure: Measure, found: Estimate, a: Side, b: Side, l
         mine = part(found, i, j, one is other)
         told = judged(measure, mine, level)
         taps = ([a[k] for k in i], [b[k] for k in j])
-        rows += _matches(name, measure, "a", mine.value, told.calibrated, told.p_row_max, taps)
-        rows += _matches(name, measure, "b", mine.value.T, told.calibrated.T, told.p_col_max, taps[::-1])
+        maps = {"score": mine.value, "calibrated": told.calibrated, "low": mine.low, "high": mine.high}
+        rows += _matches(name, measure, "a", maps, told.p_row_max, taps)
+        turned = {key: one.T for key, one in maps.items()}
+        rows += _matches(name, measure, "b", turned, told.p_col_max, taps[::-1])
     return rows
 
 
 def _matches(
-    name: str, measure: Measure, of: str, values: np.ndarray, calibrated: np.ndarray, p: np.ndarray, sides: Any
+    name: str, measure: Measure, of: str, maps: Mapping[str, np.ndarray], p: np.ndarray, sides: Any
 ) -> Iterator[dict[str, Any]]:
-    mine, theirs = sides
+    (mine, theirs), values = sides, maps["score"]
     here, there = positions(mine), positions(theirs)
     order = np.argsort(-values if measure.direction == "similarity" else values, axis=1, kind="stable")  # NaN last
     for row, ranked in enumerate(order):
@@ -129,8 +130,7 @@ def _matches(
             "model_b": other.run.name,
             "layer_b": other.call.label,
             "measure": name,
-            "score": float(values[row, k]),
-            "calibrated": float(calibrated[row, k]),
+            **{key: float(one[row, k]) for key, one in maps.items()},
             "p": float(p[row]),
             "second": "" if second is None else theirs[second].call.label,
             "second_score": float("nan") if second is None else float(values[row, second]),
