@@ -110,6 +110,7 @@ def _best(arrays, measure, side, sides, names, at):
                 rows.append({
                     "of": "ab"[side], "model_a": a[0], "layer_a": a[1], "model_b": b[0], "layer_b": b[1],
                     "measure": measure, "score": told[""][place], "calibrated": told["/calibrated"][place],
+                    "low": told["/low"][place], "high": told["/high"][place],
                                         "p": told["/p"][place] if i else 0.4, "second": other[second],
                     "second_score": told[""][place[0], o * len(other) + second], "shift": shift,
                 })  # fmt: skip

@@ -114,7 +114,7 @@ def test_patterns_of_several_pairs_are_corrected_for_the_pairs():
     """Three networks are six maps: p of a claim is Holm's of the table's."""
     nets = {f"e{i}": na.build("mlp[8,8]:input=64", seed=i) for i in range(3)}
     found = na.similarity_map(nets, None, "digits:split=test,n=60", permutations=40)
-    assert any("of 6 maps those whose pattern is decided" in note for note in found.notes)
+    assert any("of 6 maps only what is decided" in note for note in found.notes)
     two = na.similarity_map({"p": nets["e0"]}, {"q": nets["e1"], "r": nets["e2"]}, "digits:split=test,n=60")
     tests = [one.tests for one in two.claims if "index" in one.unit]
     assert tests == [6, 6]

@@ -128,7 +128,7 @@ def test_best_matches_stand_at_their_relative_depth_and_are_hollow_where_chance_
         np.testing.assert_allclose(one.series["best match"], [at[other, row[f"layer_{other}"]] for row in rows])
         np.testing.assert_allclose(one.series["own depth"], [at[side, row[f"layer_{side}"]] for row in rows])
         assert one.marks == {row[f"layer_{side}"] for row in rows if row["p"] > 0.05} == {rows[0][f"layer_{side}"]}
-        assert one.notes[1].startswith(f"{rows[1][f'layer_{other}']}: {rows[1]['score']:.3g}, p ")
+        assert one.notes[1].startswith(f"{rows[1][f'layer_{other}']}: {rows[1]['score']:.3g} (")
         assert one.table().columns["note"].tolist() == list(one.notes)
         hollow = [line for line in plots.drawing(one).axes[0].get_lines() if line.get_markerfacecolor() == "white"]
         assert [line.get_xdata().tolist() for line in hollow] == [[0]]
@@ -251,8 +251,8 @@ def test_made_up_results_have_the_columns_of_real_ones():
     """What figures and page are tested on is what studies give: tables, columns and arrays, of a map and of a trend."""
     real = similarity_map("mlp[8,8]", build("mlp[8,8]:input=64", seed=1), "digits:split=test,n=60", permutations=9)
     made = similar.similarity_map()
-    assert {name: list(table.columns) for name, table in made.tables.items()} == {
-        name: list(table.columns) for name, table in real.tables.items()
+    assert {name: set(table.columns) for name, table in made.tables.items()} == {
+        name: set(table.columns) for name, table in real.tables.items()
     }
     assert set(made.arrays) == set(real.arrays)
     real = similarity_trend(["mlp[8,8,8]", "mlp[8,8,8,8]"], steps=2, samples=40, workers=0)

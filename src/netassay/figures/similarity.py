@@ -10,7 +10,7 @@ import numpy as np
 from netassay.errors import NothingToDraw
 from netassay.figures.figure import Figure
 from netassay.figures.layers import Results, last
-from netassay.figures.similarity_told import distant, itself, measured, models, named, scale, tested, told_of
+from netassay.figures.similarity_told import distant, errs_at, itself, measured, models, named, scale, told_of
 from netassay.result import Array, Result
 
 SHOWN: Mapping[str, tuple[str, str]] = {
@@ -43,8 +43,8 @@ def similarity_map(results: Results, measure: str | None = None) -> Figure:
         title=f"Every layer against every layer{where}: {told.get('title', name)}",
         healthy="How to read it: bright along the thin line of equal relative depth are layers that correspond; bright "
         "in squares, stretches of layers that are alike. A map as bright as that of chance shows sizes of layers and "
-        f"of the sample, not what was learned. Grey: {UNTOLD} at {100 * tested(result):g} %. {scales}{who}, from input "
-        "to output.",
+        f"of the sample, not what was learned. Grey: {UNTOLD} at {100 * errs_at(result):g} %. {scales}{who}, from "
+        "input to output.",
         kind="maps",
         wide=True,
         x=(),
@@ -141,7 +141,7 @@ def best_of_b(results: Results, measure: str | None = None) -> Figure:
 def _best(results: Results, side: str, name: str, measure: str | None) -> Figure:
     result = last(results)
     rows, more = _drawn(result, side, name, measured(result, measure))
-    other, at, level = "b" if side == "a" else "a", _positions(result), tested(result)
+    other, at, level = "b" if side == "a" else "a", _positions(result), errs_at(result)
     one, match = rows[0][f"model_{side}"], rows[0][f"model_{other}"]
     same = itself(result) and one == match
     theirs = "the same network" if same else f"{other} ({match})"
@@ -200,9 +200,10 @@ def _key(row: Mapping[str, Any], side: str) -> tuple[str, str, str]:
 def _said(row: Mapping[str, Any], other: str) -> str:
     """Say a match in words.
 
-    >>> told = {"layer_b": "conv2", "score": 0.8123, "p": 0.005}
+    >>> told = {"layer_b": "conv2", "score": 0.8123, "low": 0.79, "high": 0.83, "p": 0.005}
     >>> _said({**told, "second": "conv1", "second_score": 0.5}, "b")
-    'conv2: 0.812, p 0.005; next conv1: 0.5'
+    'conv2: 0.812 (0.79 to 0.83), p 0.005; next conv1: 0.5'
     """
+    known = f" ({row['low']:.3g} to {row['high']:.3g})" if np.isfinite(row["low"]) else ""
     following = f"; next {row['second']}: {row['second_score']:.3g}" if row.get("second") else ""
-    return f"{row[f'layer_{other}']}: {row['score']:.3g}, p {row['p']:.3g}{following}"
+    return f"{row[f'layer_{other}']}: {row['score']:.3g}{known}, p {row['p']:.3g}{following}"

@@ -53,7 +53,7 @@ def itself(result: Result) -> bool:
     return any(same)
 
 
-def tested(result: Result) -> float:
+def errs_at(result: Result) -> float:
     """Return the chance at which a test of the map calls something that is nothing."""
     return float(round(1 - result.provenance.get("level", 0.95), 12))
 

@@ -20,7 +20,7 @@ Pair = tuple[Run, Run, Estimate]
 FEWEST = 5
 """Layers of a side from which on a single map has a pattern: with fewer, ideals are hardly told from each other."""
 SHOWN = 4
-"""Maps from which on those without a decided pattern have no claim."""
+"""Maps, beyond which only what is decided has a claim."""
 
 
 def pairs(look: Look, name: str) -> list[Pair]:
@@ -51,7 +51,7 @@ def _layers(values: np.ndarray) -> int:
 def remarks(look: Look, name: str, found: Mapping[tuple[str, str], Pattern]) -> Iterator[str]:
     """Tell how the map of a measure must not be read."""
     if len(found) > SHOWN:
-        yield f"{name}: of {len(found)} maps those whose pattern is decided have a claim; the table patterns has all"
+        yield f"{name}: of {len(found)} maps only what is decided has a claim; the tables best and patterns have all"
     few = [pair for pair in pairs(look, name) if _layers(pair[2].value) < FEWEST]
     if few:
         yield f"{name}: no pattern is told of maps with fewer than {FEWEST} layers on a side ({len(few)} of them here)"
@@ -69,7 +69,8 @@ def claims(look: Look, name: str, found: Mapping[tuple[str, str], Pattern]) -> I
         pair = one.name, other.name
         several = f" of {one.name} and {other.name}" if len(every) > 1 else ""
         if one is not other and min(mine.value.shape) > 1:
-            yield from _corresponding(look, name, mine.value, several, len(apart))
+            made = _corresponding(look, name, mine.value, several, len(apart))
+            yield from (claim for claim in made if len(apart) <= SHOWN or claim.decision != "undecided")
         if pair in found:
             cells = int(np.isfinite(mine.value).sum())
             claim = patterned(name, found[pair], adjusted[pair], len(found), cells, several, look.ask.level)

@@ -112,7 +112,8 @@ def _asked(family: str, ordered: Sequence[Size]) -> tuple[str, list[float], str]
     """Return a statement with its effect for each network, and the unit of that."""
     if changed := change(ordered):
         first, second = changed.names
-        return f"{family}: the pattern changes from {first} to {second} between {changed.between}", changed.effects, "index"
+        statement = f"{family}: the pattern changes from {first} to {second} between {changed.between}"
+        return statement, changed.effects, "index"
     name, hits = Counter(one.told.name for one in ordered).most_common(1)[0]
     statement = f"{family}: the pattern is {name} at {hits} of {len(ordered)} sizes, and more so with size"
     return statement, _slopes(ordered, name), "index per doubling of the size"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from netassay.figures import Figure, figure, figures
-from netassay.figures.similarity_told import itself, models, tested
+from netassay.figures.similarity_told import errs_at, itself, models
 from netassay.report.sections.section import Section, notes, of_study, when
 from netassay.result import Result, Table, Verdict
 from netassay.store import Run
@@ -31,7 +31,7 @@ def similarity(run: Run, results: Mapping[str, Result]) -> Section | None:
             for name, one in named.items()
             if len(one.tables.get(table, ()))
         },
-        definitions=words(max(map(tested, named.values()))),
+        definitions=words(max(map(errs_at, named.values()))),
     )
 
 
@@ -102,7 +102,7 @@ def sizes(run: Run, results: Mapping[str, Result]) -> Section | None:
         notes=notes(named),
         figures=tuple(figures(named)),
         tables={name: last.tables[name] for name in ("trends", "sizes") if name in last.tables},
-        definitions={name: words(tested(last))[name] for name in TREND},
+        definitions={name: words(errs_at(last))[name] for name in TREND},
     )
 
 
