@@ -16,6 +16,7 @@ from netassay.studies.similarity_gathering import Policy
 from netassay.studies.similarity_look import Ask, Look, bonferroni
 from netassay.studies.similarity_map import similarity_map
 from netassay.testing import check_quiet
+from tests import similar
 from tests.reference import maps as twin
 
 N = 14
@@ -495,3 +496,13 @@ def test_maxima_without_orders_count_what_is_defined():
     np.testing.assert_allclose(told.p_col_max, [0.01, np.nan, 0.5])
     assert told.p_max == 0.02
     assert np.isnan(bonferroni(p[1:], p[1:], p[1:]).p_max)
+
+
+def test_a_made_up_map_has_the_columns_and_arrays_of_a_real_one():
+    """What figures and page are tested with is what they are given."""
+    real, made = similarity_map(conv(), conv(seed=1), IMAGES, twin=True, **QUICK), similar.similarity_map(twin=True)
+    assert {name: set(table.columns) for name, table in made.tables.items()} == {
+        name: set(table.columns) for name, table in real.tables.items()
+    }
+    assert set(made.arrays) == set(real.arrays)
+    assert set(made.provenance) <= set(real.provenance)
