@@ -31,7 +31,7 @@ def similarity_map(
     names = (tuple(a), tuple(b if b is not None else a))
     labels = [_labels(models, layers) for models, layers in zip(sides, names, strict=True)]
     at = [
-        np.tile((np.arange(len(layers)) + 1) / len(layers), len(models))
+        np.tile((np.arange(len(layers)) + 0.5) / len(layers), len(models))
         for models, layers in zip(sides, names, strict=True)
     ]
     made: dict[str, Array] = {}
@@ -43,7 +43,7 @@ def similarity_map(
         for side in (0, 1):
             best += _best(arrays, measure, side, sides, names, at)
     told = {"a": ", ".join(sides[0]), "b": ", ".join(sides[1]), "data": "made up", "samples": 512, "seed": seed}
-    told |= {"positions": "flatten", "tokens": "mean", "permutations": 200}
+    told |= {"positions": "flatten", "tokens": "mean", "permutations": 200, "level": 0.95}
     tables = {
         "layers": Table.of([row for side in (0, 1) for row in _layers("ab"[side], sides[side], names[side])]),
         "best": Table.of(best),
@@ -83,7 +83,7 @@ def _layers(side, models, layers):
     return [
         {
             "side": side, "model": model, "layer": layer, "kind": "Conv2d", "depth": i + 1,
-            "position": (i + 1) / len(layers), "n": 512, "d": 1024, "effective_rank": 20.5, "first_share": 0.3,
+            "position": (i + 0.5) / len(layers), "n": 512, "d": 1024, "effective_rank": 20.5, "first_share": 0.3,
             "leverage": 0.02, "dead": 0, "note": "",
         }
         for model in models
@@ -105,13 +105,13 @@ def _best(arrays, measure, side, sides, names, at):
                 first, second = int(order[0]), int(order[min(1, len(order) - 1)])
                 place = (m * len(mine) + i, o * len(other) + first)
                 own, found = (model, layer), (opposite, other[first])
-                shift = ((first + 1) / len(other) - (i + 1) / len(mine)) * (1 if side == 0 else -1)
+                shift = ((first + 0.5) / len(other) - (i + 0.5) / len(mine)) * (1 if side == 0 else -1)
                 a, b = (own, found) if side == 0 else (found, own)
                 rows.append({
                     "of": "ab"[side], "model_a": a[0], "layer_a": a[1], "model_b": b[0], "layer_b": b[1],
                     "measure": measure, "score": told[""][place], "calibrated": told["/calibrated"][place],
                     "low": told["/low"][place], "high": told["/high"][place],
-                    "p": told["/p"][place] if i else 0.4, "second": other[second],
+                                        "p": told["/p"][place] if i else 0.4, "second": other[second],
                     "second_score": told[""][place[0], o * len(other) + second], "shift": shift,
                 })  # fmt: skip
     return rows
@@ -183,6 +183,8 @@ def trend(families: Mapping[str, Mapping[str, int]] = SIZES, layers: int | None 
                     "size": size,
                     "pairs": 3,
                     **told,
+                    "side": "",
+                    "accuracy": 0.9,
                     "told": "triangle" if share < 0.5 else "diagonal",
                 }
             )

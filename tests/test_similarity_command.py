@@ -50,7 +50,7 @@ def test_checkpoints_stand_beside_each_other(capsys, tmp_path):
         state = na.build(NET, seed=step).state_dict()
         save_file({name: value.clone() for name, value in state.items()}, tmp_path / f"step{step}.safetensors")
     made = shown(capsys, NET, "--checkpoints", str(tmp_path / "*.safetensors"), "--layers", "head")
-    files = [str(tmp_path / f"step{step}.safetensors") for step in (2, 10)]
+    files = ["step2", "step10"]
     assert made["arrays"]["cka"]["axes"]["layer of a"] == [f"{file}/head" for file in files]
     assert np.shape(made["arrays"]["cka"]["values"]) == (2, 1)
 
@@ -103,3 +103,25 @@ def test_networks_of_different_inputs_and_unpaired_data_are_refused():
         na.similarity_map(nn.Linear(64, 3), nn.Linear(64, 3), one, data_b=other)
     with pytest.raises(BadInput, match="one row a sample"):
         na.similarity(x, x[:19])
+
+
+def test_networks_without_weights_are_said_to_have_learned_nothing(capsys, tmp_path):
+    """A note where neither has weights; none where one was trained."""
+    state = na.build(NET, seed=1).state_dict()
+    save_file({name: value.clone() for name, value in state.items()}, tmp_path / "w.safetensors")
+    assert any("learned nothing" in note for note in shown(capsys, NET)["notes"])
+    given = shown(capsys, "--weights", str(tmp_path / "w.safetensors"))
+    assert not any("learned nothing" in note for note in given["notes"])
+
+
+def test_rows_of_several_networks_say_which(capsys, tmp_path):
+    """In a terminal: columns for the models where there is more than one pair, and not otherwise."""
+    for step in (1, 2):
+        state = na.build(NET, seed=step).state_dict()
+        save_file({name: value.clone() for name, value in state.items()}, tmp_path / f"step{step}.safetensors")
+    assert main([*SMALL, "--checkpoints", str(tmp_path / "*.safetensors")]) == 0
+    many = capsys.readouterr().out
+    assert "model a" in many
+    assert "step2" in many
+    assert main([*SMALL, NET]) == 0
+    assert "model a" not in capsys.readouterr().out.partition("patterns")[0]

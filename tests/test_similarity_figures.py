@@ -10,13 +10,16 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from netassay import plots
+from netassay import build, plots
 from netassay.errors import NothingToDraw, UnknownName
 from netassay.figures import figure, figures
 from netassay.figures.similarity_trend import short
 from netassay.report.charts import plain
 from netassay.report.page import render
+from netassay.report.sections.similarity import once, words
 from netassay.result import Array, Result, Table
+from netassay.studies.similarity_map import similarity_map
+from netassay.studies.similarity_trend import similarity_trend
 from tests import similar
 from tests.test_page import Reader, stored
 
@@ -80,14 +83,14 @@ def test_what_chance_explains_is_grey():
     assert mpl.colors.to_hex(image.get_cmap().get_under()) == "#c9c5b8"
 
 
-def test_the_line_of_equal_depth_ends_in_the_last_cell_of_each_pair_of_models():
-    """(i + 1) / I = (j + 1) / J along it, for each model of a with each of b; a line parts the models."""
+def test_the_line_of_equal_depth_goes_from_corner_to_corner_of_each_pair_of_models():
+    """(i + 1/2) / I = (j + 1/2) / J along it, for each model of a with each of b; a line parts the models."""
     made = similar.similarity_map(similar.many(4), similar.many(8), sides=(("p", "q"), ("r",)))
     *slanted, across = drawn(made, "map").parts[0].lines
-    assert [line[2:] for line in slanted] == [(7.0, 3.0), (7.0, 7.0)]
+    assert [line[2:] for line in slanted] == [(7.5, 3.5), (7.5, 7.5)]
     for (x0, y0, x1, y1), top in zip(slanted, (0, 4), strict=True):
         for x, y in ((x0, y0), (x1, y1), ((x0 + x1) / 2, (y0 + y1) / 2)):
-            assert (x + 1) / 8 == pytest.approx((y - top + 1) / 4)
+            assert (x + 0.5) / 8 == pytest.approx((y - top + 0.5) / 4)
     assert across == (-0.5, 3.5, 7.5, 3.5)
 
 
@@ -137,16 +140,20 @@ def test_matches_of_labels_with_the_model_in_front_are_found():
     table = Table.of([{**row, "layer": f"{row['model']}/{row['layer']}"} if row["side"] == "a" else row
                       for row in made.table("layers")])  # fmt: skip
     one = drawn(replace(made, tables={**made.tables, "layers": table}), "best")
-    np.testing.assert_allclose(one.series["own depth"], (np.arange(8) + 1) / 8)
-    assert "the first is drawn: p and r" in one.healthy
+    np.testing.assert_allclose(one.series["own depth"], (np.arange(8) + 0.5) / 8)
+    assert "Of 2 pairs of models one is drawn: p and r" in one.healthy
 
 
 def test_a_network_against_itself_has_one_figure_of_best_matches():
     """What b's layers match is what a's match."""
-    made = similar.similarity_map()
+    made = similar.similarity_map(sides=(("net",), ("net",)))
     same = np.asarray(made.arrays["cka"]) + np.asarray(made.arrays["cka"]).T
     made = replace(made, arrays={**made.arrays, "cka": Array(same, **made.arrays["cka"].axes)})
     assert [one.name for one in figures({"": made})] == ["map", "best"]
+    map, best = figures({"": made})
+    assert (map.title.partition(":")[0], map.x_label) == ("Every layer against every layer in the same network", "")
+    assert best.title == "Where each layer of a (net) has its best match in the same network"
+    assert (list(best.series), best.dashed) == (["best match"], frozenset())
     with pytest.raises(NothingToDraw, match="against itself"):
         drawn(made, "best_of_b")
 
@@ -190,12 +197,12 @@ def test_the_page_has_what_the_script_needs():
     """Numbers of a map with its lines and the words for cells that are set apart; notes and words of lines."""
     part = plain(drawn(similar.similarity_map(), "map").parts[2])
     assert part["apart"] == ("not told from chance", "not defined")
-    assert part["lines"] == ((-0.5, -0.5, 7.0, 7.0),)
+    assert part["lines"] == ((-0.5, -0.5, 7.5, 7.5),)
     assert sum(map(len, part["zero"].values())) == sum(
         value is None for row in part["series"].values() for value in row
     )
     best = plain(drawn(similar.similarity_map(), "best"))
-    assert (len(best["notes"]), best["said"], best["marks"]) == (8, [], ["layer1.0.conv1"])
+    assert (len(best["notes"]), len(best["said"]), best["marks"]) == (8, 8, ["layer1.0.conv1"])
     assert plain(drawn(similar.trend(), "trend").parts[0])["said"] == ["triangle", "triangle", "diagonal", "diagonal"]
 
 
@@ -232,5 +239,78 @@ def test_undefined_cells_are_named_in_figure_and_page(tmp_path):
     made = similar.undefined(similar.similarity_map(), "layer2.0.conv1")
     with mpl.rc_context():
         canvas = plots.drawing(drawn(made, "map"))
-    assert [text.get_text() for text in canvas.legends[0].get_texts()] == ["not told from chance", "not defined"]
+    assert [text.get_text() for text in canvas.legends[0].get_texts()] == [
+        "not told from chance",
+        "not defined",
+        "equal relative depth",
+    ]
     assert '<span class="grey red">not defined</span>' in render(stored(tmp_path, {"similarity": made}))
+
+
+def test_made_up_results_have_the_columns_of_real_ones():
+    """What figures and page are tested on is what studies give: tables, columns and arrays, of a map and of a trend."""
+    real = similarity_map("mlp[8,8]", build("mlp[8,8]:input=64", seed=1), "digits:split=test,n=60", permutations=9)
+    made = similar.similarity_map()
+    assert {name: set(table.columns) for name, table in made.tables.items()} == {
+        name: set(table.columns) for name, table in real.tables.items()
+    }
+    assert set(made.arrays) == set(real.arrays)
+    real = similarity_trend(["mlp[8,8,8]", "mlp[8,8,8,8]"], steps=2, samples=40, workers=0)
+    made = similar.trend()
+    for name, table in made.tables.items():
+        assert set(table.columns) <= set(real.tables[name].columns), name
+    assert {one.partition("/")[0] for one in made.arrays} == {one.partition("/")[0] for one in real.arrays}
+
+
+def test_a_trend_names_no_pattern_where_none_is_told_and_little_is_unexplained():
+    """Flat is a large unexplained share, not that nothing was told from chance."""
+    made = similar.trend({"resnet": {"r[1]": 4, "r[2]": 8}})
+    rows = [{**row, "told": "flat", "flat": share} for row, share in zip(made.table("sizes"), (0.01, 0.8), strict=True)]
+    one = drawn(replace(made, tables={**made.tables, "sizes": Table.of(rows)}), "trend")
+    assert one.parts[0].said == ("none told", "flat")
+
+
+def test_the_level_of_tests_is_the_map_s_own(tmp_path):
+    """At 99 % figures and words say 1 %, and a match of p 0.02 is hollow; 95 % where nothing is said."""
+    made = similar.similarity_map()
+    strict = replace(made, provenance={**made.provenance, "level": 0.99})
+    assert "not told from chance at 1 %" in drawn(strict, "map").healthy
+    rows = [{**row, "p": 0.02} for row in made.table("best")]
+    tables = {**made.tables, "best": Table.of(rows)}
+    assert len(drawn(replace(strict, tables=tables), "best").marks) == 8
+    old = {name: value for name, value in made.provenance.items() if name != "level"}
+    assert not drawn(replace(made, tables=tables, provenance=old), "best").marks
+    assert "the 99 % point of chance to equal: 0 is not told from chance at 1 %" in words(0.01)["calibrated"]
+
+
+def test_maps_of_a_distance_have_a_scale_each():
+    """Three maps, three scales: the calibrated one ends at 1, and the page writes what its ends are."""
+    one = drawn(similar.similarity_map(measures=("procrustes",)), "map")
+    assert [part.ends for part in one.parts] == [("far", "equal"), ("far", "equal"), ("none", "equal")]
+    canvas = plots.drawing(one)
+    assert len(canvas.axes) == 6
+    assert canvas.axes[-1].get_ylim() == (0.0, 1.0)
+
+
+def test_many_networks_are_counted_and_a_pair_of_two_is_drawn():
+    """Four are named by the first and the last; of pairs one that is not a network with itself."""
+    names = tuple(f"e{i}" for i in range(4))
+    made = similar.similarity_map(similar.many(5), sides=(names, names))
+    assert drawn(made, "map").y_label == "a: 4 networks, e0 to e3"
+    best = drawn(made, "best")
+    assert best.title == "Where each layer of a (e0) has its best match in b (e1)"
+    assert best.said == tuple(
+        row["layer_b"] for row in made.table("best") if (row["of"], row["model_a"], row["model_b"]) == ("a", "e0", "e1")
+    )
+    texts = [text.get_text() for text in plots.drawing(best).axes[0].texts]
+    assert texts == list(best.said)
+
+
+def test_a_network_with_itself_has_rows_of_one_side():
+    """What would stand twice on the page stands once."""
+    made = similar.similarity_map(sides=(("net",), ("net",)))
+    same = np.asarray(made.arrays["cka"]) + np.asarray(made.arrays["cka"]).T
+    made = replace(made, arrays={**made.arrays, "cka": Array(same, **made.arrays["cka"].axes)})
+    assert {row["side"] for row in once(made, "layers").rows()} == {"a"}
+    assert {row["of"] for row in once(made, "best").rows()} == {"a"}
+    assert len(once(similar.similarity_map(), "layers")) == 16

@@ -324,7 +324,7 @@ def test_the_best_match_is_the_largest_of_its_row_with_its_own_chance():
             assert (row["score"], row["second_score"]) == (line[0], line[1])
             assert row["p"] >= p.take(k, axis)[map.take(k, axis).argmax()]
     first = found.table("best")[0]
-    assert first["shift"] == pytest.approx((labels.index(first["layer_b"]) + 1) / 5 - 0.2)
+    assert first["shift"] == pytest.approx((labels.index(first["layer_b"]) + 0.5) / 5 - 0.1)
 
 
 def test_distances_have_their_best_match_where_they_are_smallest():
@@ -362,8 +362,8 @@ def test_chance_without_features_is_what_orders_say():
     ask = {"mode": "feature space"}
     shuffled = similarity_map(*models, x, permutations=4000, **ask)
     known = similarity_map(*models, x, memory=1000, **ask)
-    assert "gamma law" in known.notes[-1]
-    assert "gamma law" not in shuffled.notes[-1]
+    assert any("gamma law" in note for note in known.notes)
+    assert not any("gamma law" in note for note in shuffled.notes)
     near = np.asarray(known.array("cka/threshold")), np.asarray(shuffled.array("cka/threshold"))
     np.testing.assert_allclose(near[0], near[1], rtol=0.08)
     assert known.claims[0].decision == "holds"

@@ -150,6 +150,7 @@ def test_slopes_are_those_of_the_definition():
     assert (row["slope"], row["low"], row["high"]) == pytest.approx(seed_interval(slopes))
     assert row["changes_between"] == "none"
     (claim,) = claims(found, 0.95)
+    assert claim.unit == "index per doubling of the size"
     assert (claim.effect, claim.interval) == (pytest.approx(row["slope"]), pytest.approx((row["low"], row["high"])))
 
 

@@ -50,7 +50,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "similarity_map": (
         "of", "layer_a", "layer_b", "measure", "score", "calibrated", "p", "second", "second_score", "shift",
     ),
-    "similarity_trend": ("family", "spec", "size", "told", "diagonal", "triangle", "block", "flat"),
+    "similarity_trend": ("family", "spec", "size", "accuracy", "told", "diagonal", "triangle", "block", "flat"),
     "stitch_grid": ("sender_layer", "receiver_layer", "accuracy", "penalty", "agreement", "mse", "ood", "claim"),
     "checkpoints": ("checkpoint", "channels", HEALTHY, *(state.name for state in STATES), "findings"),
 }
@@ -125,7 +125,14 @@ def _short(study: str, table: Table) -> Table:
 def _columns(result: Result, table: Table) -> Sequence[str]:
     """Return the columns of the main table that are shown; all of one that has others."""
     chosen = COLUMNS.get(result.study, ())
+    if result.study == "similarity_map" and _pairs(table) > 1:
+        chosen = ("model_a", "model_b", *chosen)
     return chosen if set(chosen) <= set(table.columns) else ()
+
+
+def _pairs(table: Table) -> int:
+    """Count the pairs of networks that a table of best matches has rows of."""
+    return len({(row.get("model_a"), row.get("model_b")) for row in table.rows()})
 
 
 def show_run(run: Run, *, json: bool, csv: bool) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from glob import glob
+from dataclasses import replace
+from glob import has_magic
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,10 +15,12 @@ from netassay.data import Data, load_data
 from netassay.errors import BadInput
 from netassay.options import MADE, SHOWN, AtOnce, Made, Patterns, Shown
 from netassay.spec import parse
-from netassay.studies.checkpoints import natural
+from netassay.studies.similarity_asked import checkpoints as each_checkpoint
 from netassay.studies.similarity_map import similarity_map
 from netassay.studies.similarity_trend import similarity_trend
 from netassay.zoo import build, fitted, placed
+
+RANDOM = "no weights were given: unless a network brings its own, this map is of networks that have learned nothing"
 
 
 def similarity(
@@ -55,7 +58,7 @@ def similarity(
     data
         A spec; the samples that both see.
     layers
-        Patterns; by default every layer with weights and every activation.
+        Patterns; by default every layer with weights and every activation, of a trend every activation.
     measures
         cka, cka_rbf, procrustes, rsa:dissimilarity=cosine, ...; the first is shown.
     positions
@@ -92,6 +95,8 @@ def similarity(
     result = similarity_map(
         _first(a, checkpoints, made, source), columns, source, measures=measures, mode=mode, twin=twin, **how
     )
+    if not (checkpoints or made.weights or any("weights" in parse(one).options for one in (a, b) if one)):
+        result = replace(result, notes=(*result.notes, RANDOM))
     return show(result, shown, "best", {"model": a if b is None else f"{a}, {b}", "data": data, "seed": made.seed})
 
 
@@ -123,10 +128,10 @@ def _first(a: str, checkpoints: str | None, made: Made, data: Data) -> dict[str,
     """Return the network of the rows, or one for each checkpoint."""
     if checkpoints is None:
         return {a: _network(a, made.weights, made.seed, made, data)}
-    files = sorted(glob(checkpoints), key=natural)
-    if not files:
-        raise BadInput(f"checkpoints {checkpoints!r}", "no file of that name", "quote the pattern: 'run/*.safetensors'")
-    return {file: _network(a, Path(file), made.seed, made, data) for file in files}
+    spec = fitted(parse(a), data.input_shape, data.classes).without("weights").including(weights=checkpoints)
+    if not has_magic(checkpoints):
+        return {Path(checkpoints).stem: _network(a, Path(checkpoints), made.seed, made, data)}
+    return {name: placed(model, made.device) for name, model in each_checkpoint(str(spec)).items()}
 
 
 def _second(b: str, a: str, made: Made, data: Data) -> dict[str, nn.Module]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from netassay.errors import NothingToDraw, UnknownName
+from netassay.errors import NothingToDraw
 from netassay.figures.figure import Figure
 from netassay.figures.layers import Results, last
+from netassay.figures.similarity_told import distant, errs_at, itself, measured, models, named, scale, told_of
 from netassay.result import Array, Result
 
 SHOWN: Mapping[str, tuple[str, str]] = {
@@ -20,9 +20,8 @@ SHOWN: Mapping[str, tuple[str, str]] = {
     "/untrained": ("untrained", "of networks that have learned nothing"),
 }
 """Maps that stand beside each other: the end of an array's name, its title, and what it is."""
+FAR, NONE = ("far", "equal"), ("none", "equal")
 UNTOLD = "not told from chance"
-NEAR = 0.05
-"""How far below 0 a debiased similarity may lie and still have the darkest shade."""
 FEW = 24
 """Layers that half the width of a page has room for."""
 
@@ -31,26 +30,29 @@ def similarity_map(results: Results, measure: str | None = None) -> Figure:
     """Draw every layer against every layer, what chance gives beside it, and what is left above chance."""
     result = last(results)
     name = measured(result, measure)
-    told = _told(result, name)
+    told = told_of(result, name)
     limits = scale(result, name)
     parts = [_part(result, name, end, limits) for end in SHOWN if name + end in result.arrays]
     a, b = models(result, "a"), models(result, "b")
-    far = distant(told)
+    far, same = distant(told), itself(result)
+    where = f" in the same network{'s' * (len(named(result, 'a')) > 1)}" if same else ""
     scales = "Bright is near; the calibrated map has a scale of its own, from 0 to 1, equal. " if far else ""
+    who = f"Rows and columns are layers of {a}" if same else f"Rows are layers of a ({a}), columns of b ({b})"
     return Figure(
         name="map",
-        title=f"Every layer against every layer: {told.get('title', name)}",
-        healthy=f"Healthy: a bright band along the line of equal relative depth that the map of chance lacks. A "
-        "map as bright as that of chance shows sizes of layers and of the sample, not what was learned. Grey: "
-        f"{UNTOLD} at 5 %. {scales}Rows are layers of a ({a}), columns of b ({b}), both from input to output.",
+        title=f"Every layer against every layer{where}: {told.get('title', name)}",
+        healthy="How to read it: bright along the thin line of equal relative depth are layers that correspond; bright "
+        "in squares, stretches of layers that are alike. A map as bright as that of chance shows sizes of layers and "
+        f"of the sample, not what was learned. Grey: {UNTOLD} at {100 * errs_at(result):g} %. {scales}{who}, from "
+        "input to output.",
         kind="maps",
         wide=True,
         x=(),
         series={},
-        x_label=f"b: {b}",
-        y_label=f"a: {a}",
+        x_label="" if same else f"b: {b}",
+        y_label=a if same else f"a: {a}",
         limits=limits,
-        ends=("far", "equal") if far else ("none", "equal"),
+        ends=FAR if far else NONE,
         unit=told.get("title", name),
         parts=tuple(parts),
         columns=2 if len(parts) == len(SHOWN) else len(parts),
@@ -58,49 +60,11 @@ def similarity_map(results: Results, measure: str | None = None) -> Figure:
     )
 
 
-def measured(result: Result, measure: str | None) -> str:
-    """Return a measure of a map, by default its first."""
-    known = [row["measure"] for row in result.tables["measures"].rows()] if "measures" in result.tables else []
-    if not known:
-        raise NothingToDraw("map", "no measure was taken", "map with measures=['cka']")
-    if measure is not None and measure not in known:
-        raise UnknownName("measure of this similarity map", measure, known)
-    return measure or str(known[0])
-
-
-def _told(result: Result, name: str) -> Mapping[str, Any]:
-    """Return what the table of measures says of one."""
-    return next(row for row in result.tables["measures"].rows() if row["measure"] == name)
-
-
-def models(result: Result, side: str) -> str:
-    """Name the models of a side, in the order of their rows or columns."""
-    told = result.tables["layers"].columns
-    return ", ".join(dict.fromkeys(map(str, told["model"][told["side"] == side])))
-
-
-def distant(told: Mapping[str, Any]) -> bool:
-    """Tell a distance from a similarity."""
-    return bool(told["direction"] == "distance")
-
-
-def scale(result: Result, name: str) -> tuple[float, float]:
-    """Return the numbers of the darkest and the brightest shade, which is that of equal features.
-
-    Of a similarity it is 1, and the darkest is 0 where nothing lies far below, so that maps can be compared.
-    """
-    values = [np.asarray(result.arrays[name + end], dtype=float) for end in ("", "/null")]
-    known = np.concatenate([one[np.isfinite(one)] for one in values])
-    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
-    if distant(_told(result, name)):
-        return max(high, 1e-12), min(low, 0.0)
-    return (math.floor(10 * low) / 10 if low < -NEAR else 0.0), max(high, 1.0)
-
-
 def _part(result: Result, name: str, end: str, limits: tuple[float, float]) -> Figure:
     """Return one of the maps; the calibrated one has its own scale where the measure is a distance."""
     array, (title, what) = result.arrays[name + end], SHOWN[end]
-    title = "distance" if not end and distant(_told(result, name)) else title
+    far = distant(told_of(result, name))
+    title = "distance" if not end and far else title
     values = np.asarray(array, dtype=float)
     above = end == "/calibrated"
     return drawn(
@@ -111,6 +75,8 @@ def _part(result: Result, name: str, end: str, limits: tuple[float, float]) -> F
         x_label=f"b: {models(result, 'b')}",
         y_label=f"a: {models(result, 'a')}",
         limits=(0.0, 1.0) if above else limits,
+        ends=FAR if far and not above else NONE,
+        unit=title if far else "",
         lines=lines(result),
     )
 
@@ -148,14 +114,12 @@ def between(rows: Sequence[tuple[int, int]], columns: Sequence[tuple[int, int]])
 
 
 def diagonal(top: int, bottom: int, left: int, right: int) -> Line:
-    """Return the line of equal relative depth (i + 1) / I over the cells of two models.
+    """Return the line of equal relative depth over the cells of two models, from corner to corner.
 
     >>> diagonal(0, 3, 0, 7)
-    (0.0, -0.5, 7.0, 3.0)
+    (-0.5, -0.5, 7.5, 3.5)
     """
-    tall, wide = bottom - top + 1, right - left + 1
-    from_ = max(0.5 / tall, 0.5 / wide)
-    return (left - 1 + wide * from_, top - 1 + tall * from_, float(right), float(bottom))
+    return (left - 0.5, top - 0.5, right + 0.5, bottom + 0.5)
 
 
 def _models(result: Result, side: str) -> list[tuple[int, int]]:
@@ -173,49 +137,59 @@ def best(results: Results, measure: str | None = None) -> Figure:
 
 def best_of_b(results: Results, measure: str | None = None) -> Figure:
     """Draw where in a the best match of each layer of b lies; of a network against itself that is said already."""
-    values = np.asarray(last(results).arrays[measured(last(results), measure)])
-    if values.shape == values.T.shape and np.array_equal(values, values.T, equal_nan=True):
+    if itself(last(results)):
         raise NothingToDraw("best_of_b", "a network against itself", "draw 'best'")
     return _best(results, "b", "best_of_b", measure)
 
 
 def _best(results: Results, side: str, name: str, measure: str | None) -> Figure:
     result = last(results)
-    chosen = measured(result, measure)
+    rows, more = _drawn(result, side, name, measured(result, measure))
+    other, at, level = "b" if side == "a" else "a", _positions(result), errs_at(result)
+    one, match = rows[0][f"model_{side}"], rows[0][f"model_{other}"]
+    same = itself(result) and one == match
+    theirs = "the same network" if same else f"{other} ({match})"
+    drawn = {"best match": side, **({} if same else {"own depth": side})}
+    series = {key: np.array([at[_key(row, other if key == "best match" else side)] for row in rows]) for key in drawn}
+    labels = [str(row[f"layer_{side}"]) for row in rows]
+    return Figure(
+        name=name,
+        title=f"Where each layer of {side} ({one}) has its best match in {theirs}",
+        healthy=f"How to read it: {SAME if same else LINE} Level points are a stretch of layers that all resemble one. "
+        f"Hollow: whether it is the most alike is not told from chance at {100 * level:g} %, over all layers of "
+        f"{theirs}.{more}",
+        kind="lines",
+        wide=True,
+        x=labels,
+        series=series,
+        x_label=f"layer of {side}, from input to output",
+        y_label=f"relative depth in {theirs}",
+        limits=(0.0, 1.0),
+        points=frozenset(["best match"]),
+        dashed=frozenset(series) - {"best match"},
+        marks=frozenset(label for label, row in zip(labels, rows, strict=True) if not row["p"] <= level + 1e-9),
+        said=tuple(str(row[f"layer_{other}"]) for row in rows) if len(rows) <= FEW else (),
+        notes=tuple(_said(row, other) for row in rows),
+    )
+
+
+LINE = (
+    "on the dashed line the match is as deep as the layer itself (0: input, 1: output); below it, it is earlier. "
+    "Networks of different depths, and layers that many resemble, leave the line without being ill."
+)
+SAME = "which other layer a layer is most like, itself left out; mostly one of its neighbours."
+
+
+def _drawn(result: Result, side: str, name: str, chosen: str) -> tuple[list[dict[str, Any]], str]:
+    """Return the matches of one pair of models, of two different ones where there are, and what is left out."""
     rows = [row for row in result.table("best") if row["of"] == side and row["measure"] == chosen]
     pairs = list(dict.fromkeys((row["model_a"], row["model_b"]) for row in rows))
     if not rows:
         found = "no layer has a match: the map is of one side, or has no other layer"
         raise NothingToDraw(name, found, "map two networks: similarity_map(a, b, data)")
-    rows = [row for row in rows if (row["model_a"], row["model_b"]) == pairs[0]]
-    other = "b" if side == "a" else "a"
-    at = _positions(result)
-    own, match = (np.array([at[_key(row, one)] for row in rows]) for one in (side, other))
-    labels = [str(row[f"layer_{side}"]) for row in rows]
-    more = f" Of several pairs of models the first is drawn: {pairs[0][0]} and {pairs[0][1]}." if pairs[1:] else ""
-    return Figure(
-        name=name,
-        title=f"Where each layer of {side} has its best match in {other}",
-        healthy="Healthy: points along the dashed line, where the match is as deep as the layer itself (1: the last "
-        "layer). Level points "
-        "are a stretch of layers that all resemble one. Hollow: whether it is the most alike is not told from chance, "
-        f"over all layers of {other}.{more}",
-        kind="lines",
-        wide=max(map(len, result.arrays[chosen].axes.values())) > FEW,
-        x=labels,
-        series={"best match": match, "own depth": own},
-        x_label=f"layer of {side}, from input to output",
-        y_label=f"relative depth in {other}",
-        limits=(0.0, 1.05),
-        points=frozenset(["best match"]),
-        dashed=frozenset(["own depth"]),
-        marks=frozenset(label for label, row in zip(labels, rows, strict=True) if not row["p"] <= LEVEL),
-        notes=tuple(_said(row, other) for row in rows),
-    )
-
-
-LEVEL = 0.05
-"""Chance of calling a layer the most alike where nothing is, over all layers of the other network."""
+    pair = next((one for one in pairs if one[0] != one[1]), pairs[0])
+    more = f" Of {len(pairs)} pairs of models one is drawn: {pair[0]} and {pair[1]}." if pairs[1:] else ""
+    return [row for row in rows if (row["model_a"], row["model_b"]) == pair], more
 
 
 def _positions(result: Result) -> dict[tuple[str, str, str], float]:
@@ -234,6 +208,6 @@ def _said(row: Mapping[str, Any], other: str) -> str:
     >>> _said({**told, "second": "conv1", "second_score": 0.5}, "b")
     'conv2: 0.812 (0.79 to 0.83), p 0.005; next conv1: 0.5'
     """
-    known = f" ({row['low']:.3g} to {row['high']:.3g})" if np.isfinite(row.get("low", np.nan)) else ""
+    known = f" ({row['low']:.3g} to {row['high']:.3g})" if np.isfinite(row["low"]) else ""
     following = f"; next {row['second']}: {row['second_score']:.3g}" if row.get("second") else ""
     return f"{row[f'layer_{other}']}: {row['score']:.3g}{known}, p {row['p']:.3g}{following}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,13 @@ import numpy as np
 from netassay.errors import NothingToDraw
 from netassay.figures.figure import Figure
 from netassay.figures.layers import Results, last
-from netassay.figures.similarity import NEAR, diagonal, drawn
+from netassay.figures.similarity import diagonal, drawn
+from netassay.figures.similarity_told import NEAR
 from netassay.result import Result
 
 PATTERNS = ("diagonal", "triangle", "block", "flat")
+MOST = 0.5
+"""Share that no pattern explains, above which a map without a pattern is flat."""
 ACROSS = 4
 """Maps that stand beside each other."""
 
@@ -29,8 +32,9 @@ def trend(results: Results) -> Figure:
         title="Which pattern the map has, size by size",
         healthy="No health here: lines that cross are a family whose pattern changes with size. Diagonal: layers match "
         "those of equal relative depth. Triangle: a layer matches all that are relatively earlier (below 0: later). "
-        "Block: a stretch of layers is alike. Flat: no pattern explains the map; it is called so where none is told "
-        "from chance. On top the pattern that is told; whiskers are intervals over networks, cut at the edge.",
+        "Block: a stretch of layers is alike. Flat: the share that no pattern explains. On top the pattern that is "
+        "told from chance, if any: flat only where most is unexplained. Whiskers are intervals over networks, cut at "
+        "the edge.",
         kind="panel",
         wide=True,
         x=(),
@@ -65,9 +69,18 @@ def _family(result: Result, family: str, rows: Sequence[dict[str, Any]]) -> Figu
         limits=(-1.0 if min(row["triangle"] for row in rows) < -NEAR else 0.0, 1.15),
         bands={one: _band(rows, one) for one in known},
         whiskers=True,
-        said=tuple(str(row["told"]) for row in rows),
-        notes=tuple(f"told: {row['told']}" for row in rows),
+        said=tuple(map(called, rows)),
+        notes=tuple(f"told: {called(row)}" for row in rows),
     )
+
+
+def called(row: Mapping[str, Any]) -> str:
+    """Say what the map of a size is called; one without a pattern is flat only where most of it is unexplained.
+
+    >>> called({"told": "flat", "flat": 0.01}), called({"told": "flat", "flat": 0.8})
+    ('none told', 'flat')
+    """
+    return "none told" if row["told"] == "flat" and row["flat"] <= MOST else str(row["told"])
 
 
 def _band(rows: Sequence[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +134,7 @@ def _part(result: Result, row: dict[str, Any], name: str) -> Figure:
         array,
         np.asarray(array, dtype=float),
         name=name,
-        title=f"{row['told']}: {name}",
+        title=f"{called(row)}: {name}",
         x_label="",
         y_label="",
         limits=(0.0, 1.0),

@@ -59,7 +59,7 @@ def drawing(one: Figure) -> Canvas:
         wide = PAGE if one.wide else COLUMN
         tall = cells.height(one, wide) if one.kind == "grid" else _height(one)
         canvas = Canvas(figsize=(wide, tall), layout=None if one.kind == "grid" else "constrained")
-        canvas.suptitle(one.title, x=0.01, ha="left", fontsize=8, fontweight="bold")
+        canvas.suptitle(one.title, x=0.01, ha="left", fontsize=8, fontweight="bold", parse_math=False)
         if one.kind == "grid":
             canvas.suptitle(one.title, x=0.01, y=1 - 0.04 / tall, va="top", ha="left", fontsize=8, fontweight="bold")
             cells.grid(canvas, one)

@@ -10,6 +10,7 @@ import numpy as np
 from netassay.figures import Figure
 from netassay.figures.figure import base, places
 from netassay.plots.ribbons import TONES, flow
+from netassay.plots.words import written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ def finish(axes: Axes, one: Figure) -> None:
     if one.flat:
         _lying(axes, one)
         return
-    axes.set_title(one.y_label, loc="left", color="#5c646c")
+    axes.set_title(one.y_label, loc="left", color="#5c646c", parse_math=False)
     if one.limits is not None:
         axes.set_ylim(*one.limits)
     if one.log:
@@ -162,9 +163,7 @@ def _lines(axes: Axes, one: Figure) -> None:
         if few:
             axes.plot(x[~apart], shown[~apart], "o", color=colour, markersize=2.8)
             axes.plot(x[apart], shown[apart], "o", color=colour, markersize=2.8, markerfacecolor="white")
-    told: dict[str, Any] = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "va": "top"}
-    for at, word in zip(x, one.said, strict=False):
-        axes.annotate(word, (at, 1), (0, -1), ha="center", fontsize=6, fontweight="bold", parse_math=False, **told)
+    written(axes, one, x)
 
 
 def _shown(one: Figure, values: np.ndarray) -> np.ndarray:

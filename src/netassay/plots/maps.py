@@ -136,10 +136,13 @@ def cut(name: str, most: int = LETTERS) -> str:
 
 
 def _keys(canvas: Canvas, one: Figure) -> None:
-    """Say what grey and red cells are, where there are any."""
+    """Say what grey and red cells are, and the line of equal depth, where there are any."""
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     tones = dict(zip(one.apart, (NONE, BAD), strict=True))
-    marks = [Patch(color=tones[word], label=word) for word in oddities(one)]
+    marks: list[Any] = [Patch(color=tones[word], label=word) for word in oddities(one)]
+    if any(x0 != x1 and y0 != y1 for part in one.parts for x0, y0, x1, y1 in part.lines):
+        marks.append(Line2D([], [], color="#1d2125", linewidth=0.5, label="equal relative depth"))
     if marks:
-        canvas.legend(handles=marks, loc="upper right", ncols=2, fontsize=6, handlelength=1, borderaxespad=0.3)
+        canvas.legend(handles=marks, loc="upper right", ncols=3, fontsize=6, handlelength=1, borderaxespad=0.3)

@@ -146,9 +146,9 @@
     return { name: name, type: "custom", data: data, renderItem: draw, encode: { x: 0, y: [1, 2] }, silent: true, color: style.stroke, z: 2, clip: true };
   }
 
-  // A word for each x, below the upper edge.
+  // A word for each x, below the upper edge; of points the tooltip has it.
   function above(figure, made, c) {
-    if (!figure.said || !figure.said.length) return;
+    if (!figure.said || !figure.said.length || figure.points) return;
     const label = { show: true, position: "bottom", distance: 2, color: c.ink, fontSize: 11, fontWeight: 600, formatter: (p) => figure.said[p.dataIndex] };
     made.push({ name: "", type: "line", data: figure.x.map(() => figure.limits[1]), symbol: "circle", symbolSize: 1, showSymbol: true, showAllSymbol: true, itemStyle: { color: "transparent" }, lineStyle: { width: 0 }, label: label, silent: true, tooltip: { show: false }, z: 5 });
   }

@@ -78,7 +78,8 @@ class Asked:
 def asked(a: Any, b: Any, data: Any, data_b: Any, layers: Patterns, batch_size: int) -> Asked:
     """Resolve both sides; a model that stands on both, on the same data, is one run."""
     loaded = [load_data(one, batch_size=batch_size) for one in (data, data_b) if one is not None]
-    first, second = _models(a), _models(a if b is None else b)
+    first = _models(a)
+    second = first if b is None else _models(b)
     where = len(loaded) - 1
     known: dict[tuple[int, int, str], Run] = {}
     sides = []
@@ -123,19 +124,19 @@ def _models(side: Any) -> dict[str, nn.Module]:
     if isinstance(side, Mapping):
         return {str(name): _model(one) for name, one in side.items()}
     if isinstance(side, str):
-        return _checkpoints(side)
+        return checkpoints(side)
     if not isinstance(side, list | tuple):
         return {_name(side): _model(side)}
     if not side:
         raise BadInput("similarity_map of no network", "an empty list", "give a model or a spec")
     found: dict[str, nn.Module] = {}
     for one in side:
-        for name, model in (_checkpoints(one) if isinstance(one, str) else {_name(one): _model(one)}).items():
+        for name, model in (checkpoints(one) if isinstance(one, str) else {_name(one): _model(one)}).items():
             found[name if name not in found else f"{name} ({len(found) + 1})"] = model
     return found
 
 
-def _checkpoints(text: str) -> dict[str, nn.Module]:
+def checkpoints(text: str) -> dict[str, nn.Module]:
     """Build a spec; one whose weights are a pattern, as in `weights=run/*.safetensors`, once for each file."""
     spec = specs.parse(text)
     pattern = spec.options.get("weights", "")
@@ -143,7 +144,7 @@ def _checkpoints(text: str) -> dict[str, nn.Module]:
         return {text: build(text)}
     files = sorted(glob(pattern), key=natural)
     if not files:
-        raise BadInput(f"checkpoints {pattern!r}", "no file of that name", "weights='run/*.safetensors'")
+        raise BadInput(f"checkpoints {pattern!r}", "no file of that name", "quote the pattern: 'run/*.safetensors'")
     stems = {Path(file).stem for file in files}
     return {
         Path(file).stem if len(stems) == len(files) else file: build(

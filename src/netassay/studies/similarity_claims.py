@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from netassay.inference import binomial_interval, holm
-from netassay.measures import Measure
-from netassay.patterns import LEAST, Pattern, pattern
+from netassay.measures import Measure, calibrate
+from netassay.patterns import Pattern, pattern
 from netassay.result import Claim
 from netassay.studies.similarity_asked import Run
 from netassay.studies.similarity_estimators import Estimate
 from netassay.studies.similarity_look import Look
+from netassay.studies.similarity_patterns import patterned
 from netassay.studies.similarity_tables import blocks, judged, part
 
 Pair = tuple[Run, Run, Estimate]
+FEWEST = 5
+"""Layers of a side from which on a single map has a pattern: with fewer, ideals are hardly told from each other."""
+SHOWN = 4
+"""Maps, beyond which only what is decided has a claim."""
 
 
 def pairs(look: Look, name: str) -> list[Pair]:
@@ -32,16 +36,27 @@ def patterns(look: Look, name: str) -> dict[tuple[str, str], Pattern]:
     sign = 1 if look.ask.measures[name].direction == "similarity" else -1
     found = {}
     for one, other, mine in pairs(look, name):
-        known = np.isfinite(mine.value)
-        if min(known.any(1).sum(), known.any(0).sum()) >= LEAST + (one is other):
+        if _layers(mine.value) >= FEWEST:
             named = pattern(sign * mine.value, itself=one is other, seed=look.ask.seed, level=look.ask.level)
             found[one.name, other.name] = named
     return found
 
 
-def pattern_rows(name: str, found: Mapping[tuple[str, str], Pattern]) -> list[dict[str, Any]]:
-    """One row for each pair of models and each pattern."""
-    return [{"model_a": a, "model_b": b, "measure": name, **row} for (a, b), one in found.items() for row in one.rows]
+def _layers(values: np.ndarray) -> int:
+    """Count the rows, or the columns, that have a number: whichever are fewer."""
+    known = np.isfinite(values)
+    return int(min(known.any(1).sum(), known.any(0).sum()))
+
+
+def remarks(look: Look, name: str, found: Mapping[tuple[str, str], Pattern]) -> Iterator[str]:
+    """Tell how the map of a measure must not be read."""
+    if len(found) > SHOWN:
+        yield f"{name}: of {len(found)} maps only what is decided has a claim; the tables best and patterns have all"
+    few = [pair for pair in pairs(look, name) if _layers(pair[2].value) < FEWEST]
+    if few:
+        yield f"{name}: no pattern is told of maps with fewer than {FEWEST} layers on a side ({len(few)} of them here)"
+    if "scale" not in look.ask.measures[name].invariances and look.ask.measures[name].direction == "distance":
+        yield f"{name}: layers of small norm are near everything; the calibrated map, or angular_procrustes, is not so"
 
 
 def claims(look: Look, name: str, found: Mapping[tuple[str, str], Pattern]) -> Iterator[Claim]:
@@ -49,35 +64,91 @@ def claims(look: Look, name: str, found: Mapping[tuple[str, str], Pattern]) -> I
     every = pairs(look, name)
     apart = [pair for pair in every if pair[0] is not pair[1]]
     yield from _shared(look, name, apart)
+    adjusted = _adjusted(found)
     for one, other, mine in every:
+        pair = one.name, other.name
         several = f" of {one.name} and {other.name}" if len(every) > 1 else ""
-        if one is not other:
-            yield from _corresponding(look, name, mine.value, several, len(apart))
-        if (one.name, other.name) in found:
-            yield _patterned(name, found[one.name, other.name], int(np.isfinite(mine.value).sum()), several, look)
+        if one is not other and min(mine.value.shape) > 1:
+            made = _corresponding(look, name, mine.value, several, len(apart))
+            yield from (claim for claim in made if len(apart) <= SHOWN or claim.decision != "undecided")
+        if pair in found:
+            cells = int(np.isfinite(mine.value).sum())
+            claim = patterned(name, found[pair], adjusted[pair], len(found), cells, several, look.ask.level)
+            if len(found) <= SHOWN or claim.decision == "holds":
+                yield claim
+
+
+def _adjusted(found: Mapping[tuple[str, str], Pattern]) -> dict[tuple[str, str], float]:
+    """Return p of the pattern that each pair's map is called, corrected for there being several pairs."""
+    return dict(zip(found, map(float, holm([one.row(one.name)["p"] for one in found.values()])), strict=True))
 
 
 def _shared(look: Look, name: str, every: Sequence[Pair]) -> Iterator[Claim]:
-    """Claim that some layer of the one is more similar to one of the other than chance makes the most similar pair."""
+    """Claim that some layer of the one is more similar to one of the other than chance makes the most similar pair.
+
+    Orders are the same for all pairs of networks, so that the maximum over all of them is corrected for at once.
+    """
     measure, level = look.ask.measures[name], look.ask.level
-    p = holm([judged(measure, mine, level).p_max for _, _, mine in every])
-    for (one, other, mine), chance in zip(every, p, strict=True):
-        at = _best(mine.value, measure)
-        if at is None or not np.isfinite(chance):
-            continue
-        who = "a and b" if len(look.wanted.a) == len(look.wanted.b) == 1 else f"{one.name} and {other.name}"
-        yield Claim(
-            statement=f"{who} share more than chance allows ({name}; p = {chance:.2g})",
-            effect=float(mine.value[at]),
-            interval=(float(mine.low[at]), float(mine.high[at])),
-            n=look.n,
-            counted="samples",
-            decision="holds" if chance <= 1 - level + 1e-9 else "undecided",
-            unit="at the most similar pair of layers",
-            level=level,
-            tests=int(np.isfinite(mine.value).sum()) * len(every),
-            correction="maxT over pairs of layers" + (", Holm over pairs of networks" if len(every) > 1 else ""),
-        )
+    chances = over_all(measure, [mine for _, _, mine in every], level)
+    tested = [(p, *pair) for p, pair in zip(chances, every, strict=True) if np.isfinite(p)]
+    if not tested:
+        return
+    alike = [f"{one.name} and {other.name}" for p, one, other, _ in tested if p <= 1 - level + 1e-9]
+    p, one, other, mine = max(tested, key=lambda test: test[0])
+    at = _best(mine.value, measure)
+    assert at is not None
+    orders = 0 if mine.analytic is not None else len(mine.permuted)
+    yield Claim(
+        statement=f"{_who(look, len(tested), alike, f'{one.name} and {other.name}')} ({name}; {chance(p, orders)})",
+        effect=float(mine.value[at]),
+        interval=(float(mine.low[at]), float(mine.high[at])),
+        n=look.n,
+        counted="samples",
+        decision="holds" if len(alike) == len(tested) else "undecided",
+        unit="at the most similar pair of layers" + (f" of {one.name} and {other.name}" if tested[1:] else ""),
+        level=level,
+        tests=sum(int(np.isfinite(pair[-1].value).sum()) for pair in tested),
+        correction=("maxT" if orders else "Bonferroni") + " over pairs of layers",
+    )
+
+
+def _who(look: Look, count: int, alike: Sequence[str], pair: str) -> str:
+    """Say which networks share more than chance allows, and how many of the pairs do."""
+    if count == 1:
+        who = "a and b" if len(look.wanted.a) == len(look.wanted.b) == 1 else pair
+        return f"{who} share more than chance allows"
+    told = "" if len(alike) == count else f"; {len(alike)} do"
+    return f"each of {count} pairs of networks shares more than chance allows{told}"
+
+
+def over_all(measure: Measure, every: Sequence[Estimate], level: float) -> np.ndarray:
+    """Return for each of several maps the chance that any of them has as good a best value."""
+    if any(one.analytic is not None for one in every):
+        return np.minimum(1.0, [len(every) * judged(measure, one, level).p_max for one in every])
+    sign = 1 if measure.direction == "similarity" else -1
+    found = [_largest(sign * one.value, sign * one.permuted) for one in every]
+    if not found:
+        return np.empty(0)
+    largest, under = np.array([one for one, _ in found]), np.max([one for _, one in found], axis=0)
+    null = np.repeat(under[:, None, None], len(found), axis=1)
+    return np.asarray(calibrate(largest[:, None], null, "similarity", np.inf, 1 - level).p[:, 0])
+
+
+def _largest(value: np.ndarray, permuted: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the largest value that is known, and what it is under each order."""
+    known = np.isfinite(value) & np.isfinite(permuted).all(0)
+    largest = np.where(known, permuted, -np.inf).max((1, 2), initial=-np.inf)
+    return float(np.where(known, value, -np.inf).max(initial=-np.inf)), largest
+
+
+def chance(p: float, orders: int) -> str:
+    """Write a p, and whether it is the least that so many random orders can give; 0 orders have no least.
+
+    >>> chance(0.25, 200), chance(1 / 201, 200)
+    ('p = 0.25', 'p = 0.005, the least of 200 orders')
+    """
+    least = f", the least of {orders} orders" if orders and p * (orders + 1) < 1.5 else ""
+    return f"p = {p:.2g}{least}"
 
 
 def _best(values: np.ndarray, measure: Measure) -> tuple[int, int] | None:
@@ -113,29 +184,10 @@ def _corresponding(look: Look, name: str, values: np.ndarray, several: str, test
 
 
 def nearest(rows: int, columns: int) -> list[int]:
-    """Return for each of `rows` layers the one of `columns` at the nearest relative position (i + 1) / I.
+    """Return for each of `rows` layers the one of `columns` at the nearest relative position; of two the first.
 
-    >>> nearest(3, 3), nearest(2, 4)
-    ([0, 1, 2], [1, 3])
+    >>> nearest(3, 3), nearest(2, 6)
+    ([0, 1, 2], [1, 4])
     """
-    here, there = (np.arange(1, size + 1) / size for size in (rows, columns))
-    return [int(one) for one in np.abs(here[:, None] - there).argmin(1)]
-
-
-def _patterned(name: str, found: Pattern, cells: int, several: str, look: Look) -> Claim:
-    """Claim the pattern that was named."""
-    row = found.row(found.name)
-    side = f" ({found.side})" if found.side else ""
-    known = found.name == "flat" or row["p"] > 1 - look.ask.level + 1e-9
-    return Claim(
-        statement=f"the map{several} is {'flat' if found.name == 'flat' else f'a {found.name}{side}'} ({name})",
-        effect=row["index"],
-        interval=(row["low"], row["high"]),
-        n=cells,
-        counted="pairs of layers",
-        decision="undecided" if known else "holds",
-        unit="index",
-        level=look.ask.level,
-        tests=3,
-        correction="min-p over patterns",
-    )
+    here, there = ((np.arange(size) + 0.5) / size for size in (rows, columns))
+    return [int(one) for one in np.abs(here[:, None] - there).round(9).argmin(1)]

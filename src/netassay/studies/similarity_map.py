@@ -11,10 +11,11 @@ from netassay.measures import named
 from netassay.result import Array, Claim, Result, Table
 from netassay.studies.provenance import describe
 from netassay.studies.similarity_asked import asked, twins
-from netassay.studies.similarity_claims import claims, pattern_rows, patterns
+from netassay.studies.similarity_claims import claims, patterns, remarks
 from netassay.studies.similarity_diagnoses import verdicts
 from netassay.studies.similarity_gathering import Policy
 from netassay.studies.similarity_look import Ask, Look
+from netassay.studies.similarity_patterns import pattern_rows
 from netassay.studies.similarity_tables import arrays, best_table, labels, layer_table, measure_table
 
 
@@ -101,7 +102,7 @@ def _result(look: Look, baseline: Look | None) -> Result:
         named_patterns = patterns(look, name)
         shapes += pattern_rows(name, named_patterns)
         told += claims(look, name, named_patterns)
-        notes += [f"{name} by {': '.join(look.way_of(name))}", *found.notes]
+        notes += [f"{name} by {': '.join(look.way_of(name))}", *found.notes, *remarks(look, name, named_patterns)]
         if baseline is not None:
             maps[f"{name}/untrained"] = arrays(name, measure, baseline.found[name], a, b, level)[name]
     notes += [] if baseline is None else baseline.wanted.notes

@@ -99,7 +99,7 @@ def layer_table(sides: Mapping[str, Side], n: int, told: Mapping[Tap, Mapping[st
 def best_table(name: str, measure: Measure, found: Estimate, a: Side, b: Side, level: float) -> list[dict[str, Any]]:
     """For each layer of each model, the most similar layer of each other model, in both directions."""
     rows: list[dict[str, Any]] = []
-    for one, other, i, j in blocks(a, b):
+    for one, other, i, j in sorted(blocks(a, b), key=lambda pair: pair[0] is pair[1]):  # a network with itself: last
         mine = part(found, i, j, one is other)
         told = judged(measure, mine, level)
         taps = ([a[k] for k in i], [b[k] for k in j])

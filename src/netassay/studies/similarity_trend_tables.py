@@ -107,22 +107,23 @@ def claims(found: Sequence[Size], level: float) -> tuple[Claim, ...]:
     """Claim of each family of several sizes that its pattern changes, or that it grows; corrected for all of them."""
     asked = [_asked(family, ordered) for family, ordered in _families(found) if len(ordered) > 1]
     corrected = 1 - (1 - level) / max(len(asked), 1)
-    return tuple(_claim(statement, values, corrected, len(asked)) for statement, values in asked)
+    return tuple(_claim(*one, corrected, len(asked)) for one in asked)
 
 
-def _asked(family: str, ordered: Sequence[Size]) -> tuple[str, list[float]]:
-    """Return a statement with its effect for each network."""
+def _asked(family: str, ordered: Sequence[Size]) -> tuple[str, list[float], str]:
+    """Return a statement with its effect for each network, and the unit of that."""
     if changed := change(ordered):
         first, second = changed.names
-        return f"{family}: the pattern changes from {first} to {second} between {changed.between}", changed.effects
+        statement = f"{family}: the pattern changes from {first} to {second} between {changed.between}"
+        return statement, changed.effects, "index"
     name, hits = Counter(one.told.name for one in ordered).most_common(1)[0]
     statement = f"{family}: the pattern is {name} at {hits} of {len(ordered)} sizes, and more so with size"
-    return statement, _slopes(ordered, name)
+    return statement, _slopes(ordered, name), "index per doubling of the size"
 
 
-def _claim(statement: str, values: list[float], level: float, tests: int) -> Claim:
+def _claim(statement: str, values: list[float], unit: str, level: float, tests: int) -> Claim:
     effect, low, high = seed_interval(values, level)
-    fields = {"effect": effect, "interval": (low, high), "n": len(values), "counted": "seeds", "unit": "index"}
+    fields = {"effect": effect, "interval": (low, high), "n": len(values), "counted": "seeds", "unit": unit}
     return enough(Claim.above(0.0, statement=statement, **fields, level=level, tests=tests, correction="Bonferroni"))
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from netassay.figures import Figure, figure, figures
-from netassay.figures.similarity import models
+from netassay.figures.similarity_told import errs_at, itself, models
 from netassay.report.sections.section import Section, notes, of_study, when
-from netassay.result import Result, Verdict
+from netassay.result import Result, Table, Verdict
 from netassay.store import Run
 
 
@@ -26,17 +26,27 @@ def similarity(run: Run, results: Mapping[str, Result]) -> Section | None:
         notes=notes(named),
         figures=tuple(made for name, one in named.items() for made in _drawn(name, one)),
         tables={
-            when(table, name): one.tables[table]
+            when(table, name): once(one, table)
             for table in SHOWN
             for name, one in named.items()
             if len(one.tables.get(table, ()))
         },
-        definitions=WORDS,
+        definitions=words(max(map(errs_at, named.values()))),
     )
 
 
 SHOWN = ("best", "patterns", "layers", "measures")
 """Tables under the figures."""
+
+
+def once(result: Result, table: str) -> Table:
+    """Return a table without the rows that a network with itself would show twice."""
+    rows = result.tables[table]
+    side = {"best": "of", "layers": "side"}.get(table)
+    if side is None or not itself(result):
+        return rows
+    keep = rows.columns[side] == "a"
+    return Table({name: values[keep] for name, values in rows.columns.items()})
 
 
 def _verdicts(named: Mapping[str, Result]) -> tuple[Verdict, ...]:
@@ -50,7 +60,11 @@ def _lead(name: str, result: Result) -> str:
         return ""
     told, layers = result.provenance, result.tables["layers"].columns
     count = {side: int((layers["side"] == side).sum()) for side in "ab"}
-    sides = " against ".join(f"{count[side]} layers of {side} ({models(result, side)})" for side in "ab")
+    sides = " against ".join(
+        [f"{count['a']} layers of {models(result, 'a')}", "each other"]
+        if itself(result)
+        else [f"{count[side]} layers of {side} ({models(result, side)})" for side in "ab"]
+    )
     seen = f", {told['samples']:,} samples of {told.get('data', 'data')}" if "samples" in told else ""
     return f"{f'{name}: ' if name else ''}{sides}{seen}."
 
@@ -68,6 +82,7 @@ def _drawn(name: str, result: Result) -> list[Figure]:
 def _named(name: str, result: Result, one: Figure) -> Figure:
     """Say of which of several maps a figure is."""
     of = f"a: {models(result, 'a')}, b: {models(result, 'b')}"
+    of = name if itself(result) or not one.name.startswith("map") else of
     return replace(one, name=f"{one.name}-{name}", title=f"{one.title} ({of})") if name else one
 
 
@@ -87,10 +102,18 @@ def sizes(run: Run, results: Mapping[str, Result]) -> Section | None:
         notes=notes(named),
         figures=tuple(figures(named)),
         tables={name: last.tables[name] for name in ("trends", "sizes") if name in last.tables},
-        definitions={name: WORDS[name] for name in TREND},
+        definitions={name: words(errs_at(last))[name] for name in TREND},
     )
 
 
+def words(level: float) -> dict[str, str]:
+    """Say what words mean where tests err at this level."""
+    return {**WORDS, "calibrated": CALIBRATED.format(f"{100 - 100 * level:g}", f"{100 * level:g}")}
+
+
+CALIBRATED = (
+    "The share of the way from the {} % point of chance to equal: 0 is not told from chance at {} %, 1 is equal."
+)
 WORDS = {
     "similarity": "How alike two sets of features of the same samples are, by the measure that is named. Debiased CKA "
     "compares which pairs of samples are alike; it is 1 for equal features, near 0 for independent ones, and may be "
@@ -98,13 +121,14 @@ WORDS = {
     "by chance": "The mean of the same numbers with the samples of one side in another order, the same order for all "
     "layers: what sizes of layers and of the sample give without any relation (Gröger, Wen & Brbić 2026, arXiv "
     "2602.14486).",
-    "calibrated": "The share of the way from the 95 % point of chance to equal: 0 is not told from chance at 5 %, 1 is "
-    "equal.",
+    "calibrated": CALIBRATED,
     "best match": "For each layer, the layer of the other network with the highest similarity. Its p is over all "
     "layers of the other network (maxT): how often chance alone gives a maximum as high.",
-    "relative depth": "(i + 1) / I for layer i of I, in order of execution.",
-    "diagonal, triangle, block, flat": "Patterns of a map: layers match those of equal relative depth; a layer "
-    "matches all that are relatively earlier; a stretch of layers is alike; or none of these.",
+    "relative depth": "(i + 1/2) / I for layer i of I, in order of execution: the middle of its share of the network.",
+    "diagonal, triangle, block, flat": "Patterns of a map, beyond what each layer is like on average: layers of equal "
+    "relative depth are more alike; a layer is more alike to all that are relatively earlier (or later); layers within "
+    "a stretch are more alike; or most of the map is none of these. What is said of rows and columns as a whole, as "
+    "that late layers are unlike everything, is taken out first: a pattern can hold where the eye sees another.",
     "alike": "Similar features are not the same function, and networks with the same function may have features that "
     "differ: a map speaks of these samples, this measure, and how positions and tokens were taken.",
 }
