@@ -315,7 +315,7 @@ RATIOS = [(1e-7, "finding"), (9e-6, "finding"), (1e-4, None), (0.05, None), (0.4
 
 @pytest.mark.parametrize(("ratio", "severity"), RATIOS)
 def test_the_update_ratio_has_a_range(ratio, severity):
-    read = replace(chain(steps=16), loss=np.full(16, 2.0))
+    read = replace(chain(steps=32), loss=np.full(32, 2.0))
     sick = step(read, "fc3.weight", update=ratio * read.updates["weight"][:, parameter(read, "fc3.weight")])
     assert [(v.rule, v.layer, v.severity) for v in judge(sick).verdicts] == (
         [("update ratio", "fc3", severity)] if severity else []
@@ -325,17 +325,17 @@ def test_the_update_ratio_has_a_range(ratio, severity):
 def test_a_large_update_under_which_the_loss_falls_is_no_warning():
     """A head on frozen layers may take steps of a quarter of its size, and learn; beyond a half it is a finding.
 
-    Before 16 steps nobody knows whether it learns.
+    Before 32 steps nobody knows whether it learns.
     """
-    read = chain(steps=16)
+    read = chain(steps=32)
     size = read.updates["weight"][:, parameter(read, "fc3.weight")]
     learns = replace(read, loss=np.linspace(2, 0.2, len(read)))
     assert judge(step(learns, "fc3.weight", update=0.3 * size)).verdicts == ()
     only(step(replace(read, loss=np.full(len(read), 2.0)), "fc3.weight", update=0.3 * size), "update ratio", "warning")
     only(step(learns, "fc3.weight", update=0.6 * size), "update ratio")
-    early = chain(steps=15)
+    early = chain(steps=31)
     size = early.updates["weight"][:, parameter(early, "fc3.weight")]
-    level = replace(early, loss=np.full(15, 2.0))
+    level = replace(early, loss=np.full(31, 2.0))
     assert judge(step(level, "fc3.weight", update=0.3 * size)).verdicts == ()
 
 
