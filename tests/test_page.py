@@ -184,7 +184,8 @@ def test_claims_and_numbers_are_on_the_page_as_text(run, page):
     read = Reader(page)
     for claim in run.claims:
         assert claim.statement in read.text["span"]
-    told = [*run.claims, *run.result("similarity/start").claims]  # two maps of one network, of which a run counts the last
+    # A run counts the last of two maps; the page shows both.
+    told = [*run.claims, *run.result("similarity/start").claims]
     assert read.text["b"].count("holds") == sum(claim.decision == "holds" for claim in told)
     for row in run.result("channels/end").table("layers"):
         assert f"{row['y_rms']:.4g}" in read.text["td"]
