@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from netassay.errors import BadInput
-from netassay.measures.measure import Invariance, Measure
+from netassay.measures.measure import ROTATIONS, Measure
 from netassay.measures.reducing import about_mean, cosines, decomposed, reduced, taken
 
-OF_ROTATION: frozenset[Invariance] = frozenset({"offset", "scale", "permutation", "orthogonal"})
-ALL: frozenset[Invariance] = OF_ROTATION | {"affine"}
+_CANONICAL = partial(
+    Measure,
+    direction="similarity",
+    lowest=0.0,
+    highest=1.0,
+    invariances=ROTATIONS | {"affine"},
+    smallest=lambda d, e: max(d, e) + 2,
+    biased=True,
+)
 
 
 def cca() -> Measure:
@@ -29,7 +35,7 @@ def cca() -> Measure:
     1.0
     """
     source = "Hotelling 1936, Biometrika 28:321; mean: Kornblith et al. 2019, arXiv 1905.00414, (6)"
-    return _cca("cca", "Mean canonical correlation", ALL, _basis, _mean, source)
+    return _CANONICAL(name="cca", title="Mean canonical correlation", prepare=_basis, compare=_mean, source=source)
 
 
 def cca_squared() -> Measure:
@@ -37,8 +43,13 @@ def cca_squared() -> Measure:
 
     As `cca`. Kornblith et al. 2019, arXiv 1905.00414, (7).
     """
-    source = "Kornblith et al. 2019, arXiv 1905.00414, (7)"
-    return _cca("cca_squared", "Mean squared canonical correlation", ALL, _basis, _mean_squared, source)
+    return _CANONICAL(
+        name="cca_squared",
+        title="Mean squared canonical correlation",
+        prepare=_basis,
+        compare=_mean_squared,
+        source="Kornblith et al. 2019, arXiv 1905.00414, (7)",
+    )
 
 
 def svcca(*, variance: float = 0.99, components: int | None = None) -> Measure:
@@ -51,7 +62,6 @@ def svcca(*, variance: float = 0.99, components: int | None = None) -> Measure:
     if not 0 < variance <= 1 or (components is not None and components < 1):
         found = f"variance={variance:g}, components={components}"
         raise BadInput("svcca", found, "svcca:variance=0.99 or svcca:components=10")
-    source = "Raghu et al. 2017, arXiv 1706.05806, section 2"
 
     def prepare(x: Tensor) -> Tensor:
         u, s = decomposed(reduced(x))
@@ -63,7 +73,15 @@ def svcca(*, variance: float = 0.99, components: int | None = None) -> Measure:
         # How many directions hold the variance is not known before; of n - 1 there are always fewer than n.
         return 4 if components is None else min(max(d, e), components) + 2
 
-    return _cca("svcca", "SVCCA", OF_ROTATION, prepare, _mean, source, smallest)
+    return _CANONICAL(
+        name="svcca",
+        title="SVCCA",
+        invariances=ROTATIONS,
+        prepare=prepare,
+        compare=_mean,
+        smallest=smallest,
+        source="Raghu et al. 2017, arXiv 1706.05806, section 2",
+    )
 
 
 def pwcca() -> Measure:
@@ -74,37 +92,15 @@ def pwcca() -> Measure:
     whatever they are, and which variates those get is up to the computation, and with it the value: refused. Morcos et
     al. 2018, arXiv 1806.05759, (3); widely copied code leaves the whitening out of h_i.
     """
-    source = "Morcos et al. 2018, arXiv 1806.05759, (3)"
-    kept = frozenset[Invariance]({"offset", "scale", "permutation"})
-    return _cca("pwcca", "PWCCA", kept, _basis_and_weights, _weighted, source, lambda d, e: d + e + 1, False)
-
-
-def _cca(
-    name: str,
-    title: str,
-    invariances: frozenset[Invariance],
-    prepare: Callable[[Tensor], Any],
-    compare: Callable[[Any, Any, Tensor | None], float],
-    source: str,
-    smallest: Callable[[int, int], int] = lambda d, e: max(d, e) + 2,
-    symmetric: bool = True,
-) -> Measure:
-    return Measure(
-        name=name,
-        title=title,
-        direction="similarity",
-        lowest=0.0,
-        highest=1.0,
-        invariances=invariances,
-        metric=False,
-        symmetric=symmetric,
-        on="features",
-        pairwise=False,
-        prepare=prepare,
-        compare=compare,
-        smallest=smallest,
-        source=source,
-        biased=True,
+    return _CANONICAL(
+        name="pwcca",
+        title="PWCCA",
+        invariances=ROTATIONS - {"orthogonal"},
+        symmetric=False,
+        prepare=_basis_and_weights,
+        compare=_weighted,
+        smallest=lambda d, e: d + e + 1,
+        source="Morcos et al. 2018, arXiv 1806.05759, (3)",
     )
 
 

@@ -12,10 +12,9 @@ from torch import Tensor
 from netassay.errors import BadInput
 from netassay.measures.centring import above, centred, squared_distances, unit
 from netassay.measures.hsic import doubly_centred, doubly_without, u_centred, u_without
-from netassay.measures.measure import Invariance, Measure, inner
+from netassay.measures.measure import ROTATIONS, Invariance, Measure, inner
 from netassay.measures.reducing import about_mean
 
-ROTATIONS: frozenset[Invariance] = frozenset({"offset", "scale", "permutation", "orthogonal"})
 KORNBLITH = "Kornblith et al. 2019, arXiv 1905.00414"
 
 
@@ -93,9 +92,6 @@ def _cka(
         lowest=lowest,
         highest=1.0,
         invariances=invariances,
-        metric=False,
-        symmetric=True,
-        on="features",
         pairwise=True,
         prepare=prepare,
         compare=inner,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from netassay.errors import UnknownName
 from netassay.measures.centring import above, centred, directions, squared_distances, unit
-from netassay.measures.measure import Invariance, Measure, inner
+from netassay.measures.measure import ROTATIONS, Invariance, Measure, inner
 from netassay.measures.ranking import ranks, tau_a
 
 Dissimilarity = Literal["euclidean", "squared_euclidean", "correlation", "cosine"]
@@ -41,9 +41,6 @@ def rsa(*, dissimilarity: Dissimilarity = "euclidean", comparator: Comparator = 
         lowest=0.0 if comparator == "cosine" else -1.0,
         highest=1.0,
         invariances=same,
-        metric=False,
-        symmetric=True,
-        on="features",
         pairwise=compare is inner,
         prepare=lambda x: prepare(far(x)),
         compare=compare,
@@ -74,12 +71,11 @@ def euclidean(x: Tensor) -> Tensor:
     return squared_euclidean(x).sqrt()
 
 
-DISTANCES: frozenset[Invariance] = frozenset({"offset", "scale", "permutation", "orthogonal"})
 DISSIMILARITIES: dict[str, tuple[Callable[[Tensor], Tensor], frozenset[Invariance]]] = {
-    "euclidean": (euclidean, DISTANCES),
-    "squared_euclidean": (squared_euclidean, DISTANCES),
+    "euclidean": (euclidean, ROTATIONS),
+    "squared_euclidean": (squared_euclidean, ROTATIONS),
     "correlation": (correlation, frozenset({"scale", "permutation"})),
-    "cosine": (cosine, DISTANCES - {"offset"}),
+    "cosine": (cosine, ROTATIONS - {"offset"}),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,21 @@ import torch
 from torch import Tensor
 
 from netassay.errors import BadInput
-from netassay.measures.measure import Invariance, Measure
+from netassay.measures.centring import unit
+from netassay.measures.measure import ROTATIONS, Measure
 from netassay.measures.reducing import about_mean, taken
 
 MOST, MOST_COPIES, MOST_PAIRS = 4096, 4096, 300_000
 """Features of a side, copies to pair, and pairs of a linear program: the search takes the cube of the first in time."""
-ORDERS: frozenset[Invariance] = frozenset({"offset", "scale", "permutation"})
+_MATCHING = partial(
+    Measure,
+    direction="similarity",
+    lowest=-1.0,
+    highest=1.0,
+    invariances=ROTATIONS - {"orthogonal"},
+    smallest=lambda d, e: 3,
+    biased=True,
+)
 
 
 def permutation() -> Measure:
@@ -29,12 +38,12 @@ def permutation() -> Measure:
     """
 
     def prepare(x: Tensor) -> Tensor:
-        x = about_mean(_few("permutation", x))
-        norm = torch.linalg.vector_norm(x)
-        return x.div(torch.where(norm > 0, norm, torch.nan))
+        return unit(about_mean(_few("permutation", x)))
 
     source = "Williams et al. 2021, arXiv 2110.14739, (5); Crouse 2016, IEEE Trans. Aerosp. 52:1679"
-    return _matching("permutation", "Permutation similarity", prepare, _paired, source)
+    return _MATCHING(
+        name="permutation", title="Permutation similarity", prepare=prepare, compare=_paired, source=source
+    )
 
 
 def soft_matching() -> Measure:
@@ -52,32 +61,8 @@ def soft_matching() -> Measure:
         return x.div(norm)[:, norm != 0]
 
     source = "Khosla & Williams 2024, arXiv 2311.09466, (7); Li et al. 2016, arXiv 1511.07543"
-    return _matching("soft_matching", "Soft matching correlation", prepare, _transported, source)
-
-
-def _matching(
-    name: str,
-    title: str,
-    prepare: Callable[[Tensor], Tensor],
-    compare: Callable[[Tensor, Tensor, Tensor | None], float],
-    source: str,
-) -> Measure:
-    return Measure(
-        name=name,
-        title=title,
-        direction="similarity",
-        lowest=-1.0,
-        highest=1.0,
-        invariances=ORDERS,
-        metric=False,
-        symmetric=True,
-        on="features",
-        pairwise=False,
-        prepare=prepare,
-        compare=compare,
-        smallest=lambda d, e: 3,
-        source=source,
-        biased=True,
+    return _MATCHING(
+        name="soft_matching", title="Soft matching correlation", prepare=prepare, compare=_transported, source=source
     )
 
 

@@ -14,6 +14,8 @@ from netassay.errors import BadInput
 Invariance = Literal["offset", "scale", "permutation", "orthogonal", "affine"]
 """Changes of one side's features that leave a value as it is: a constant added to each feature, a common factor, an
 order of the features, a rotation or reflection, any invertible affine map."""
+ROTATIONS: frozenset[Invariance] = frozenset({"offset", "scale", "permutation", "orthogonal"})
+"""What leaves the shape of a cloud of samples as it is."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,14 @@ class Measure:
     lowest: float
     highest: float
     invariances: frozenset[Invariance]
-    metric: bool
-    symmetric: bool
-    on: Literal["features", "outputs"]
-    pairwise: bool
     prepare: Callable[[Tensor], Any]
     compare: Callable[[Any, Any, Tensor | None], float]
     smallest: Callable[[int, int], int]
     source: str
+    metric: bool = False
+    symmetric: bool = True
+    on: Literal["features", "outputs"] = "features"
+    pairwise: bool = False
     biased: bool = False
     centre: Callable[[Tensor], Tensor] | None = None
     without: Callable[[Tensor, Tensor], Tensor] | None = None

@@ -10,12 +10,11 @@ from torch import Tensor
 
 from netassay.errors import BadInput
 from netassay.measures.centring import directions, scaled, squared_distances
-from netassay.measures.measure import Invariance, Measure, inner
+from netassay.measures.measure import ROTATIONS, Measure, inner
 
 TIED = 1e-12
 """Squared distances nearer to each other than this share of both samples' squares are tied: so much is rounding."""
 ROWS = 1024
-SAME: frozenset[Invariance] = frozenset({"offset", "scale", "permutation", "orthogonal"})
 
 
 def mutual_knn(*, k: int = 10, dissimilarity: Literal["euclidean", "cosine"] = "euclidean") -> Measure:
@@ -28,7 +27,7 @@ def mutual_knn(*, k: int = 10, dissimilarity: Literal["euclidean", "cosine"] = "
     """
     if k < 1:
         raise BadInput(f"mutual_knn with k={k}", "no neighbour", "give 1 or more, e.g. k=10")
-    same = SAME if dissimilarity == "euclidean" else SAME - {"offset"}
+    same = ROTATIONS if dissimilarity == "euclidean" else ROTATIONS - {"offset"}
     return Measure(
         name="mutual_knn",
         title=f"Mutual nearest neighbours, k = {k}, {dissimilarity}",
@@ -36,9 +35,6 @@ def mutual_knn(*, k: int = 10, dissimilarity: Literal["euclidean", "cosine"] = "
         lowest=0.0,
         highest=1.0,
         invariances=same,
-        metric=False,
-        symmetric=True,
-        on="features",
         pairwise=True,
         prepare=lambda x: _neighbours(_about_median(x) if dissimilarity == "euclidean" else directions(x), k),
         compare=inner,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Literal, get_args
 
@@ -11,13 +10,14 @@ import torch
 from torch import Tensor
 
 from netassay.errors import BadInput, UnknownName
-from netassay.measures.measure import Invariance, Measure
+from netassay.measures.measure import Measure
 from netassay.measures.reducing import taken
 
 Outputs = Literal["auto", "logits", "probabilities"]
 OUTPUTS = get_args(Outputs)
 SUMS = 0.01
 """By how much probabilities may fail to sum to 1; bfloat16 has steps of 0.4 %."""
+_OUTPUTS = partial(Measure, direction="distance", lowest=0.0, highest=1.0, on="outputs", smallest=lambda d, e: 1)
 
 
 def disagreement() -> Measure:
@@ -36,7 +36,15 @@ def disagreement() -> Measure:
         return torch.nan if _holes(a, b) else float((a.argmax(1) != b.argmax(1)).double().mean())
 
     source = "Madani, Pennock & Flake 2004, NeurIPS 17, section 2"
-    return _outputs("disagreement", "Disagreement", frozenset({"scale"}), True, _two_columns, compare, source)
+    return _OUTPUTS(
+        name="disagreement",
+        title="Disagreement",
+        invariances=frozenset({"scale"}),
+        metric=True,
+        prepare=_two_columns,
+        compare=compare,
+        source=source,
+    )
 
 
 def jsd(*, root: bool = False, of: Outputs = "auto") -> Measure:
@@ -60,32 +68,13 @@ def jsd(*, root: bool = False, of: Outputs = "auto") -> Measure:
     if of not in OUTPUTS:
         raise UnknownName("of", of, OUTPUTS)
     title = "Jensen-Shannon divergence" + ", root" * root + f", of {of}" * (of != "auto")
-    return _outputs("jsd", title, frozenset(), root, partial(_probabilities, of=of), compare, source)
-
-
-def _outputs(
-    name: str,
-    title: str,
-    invariances: frozenset[Invariance],
-    metric: bool,
-    prepare: Callable[[Tensor], Tensor],
-    compare: Callable[[Tensor, Tensor, Tensor | None], float],
-    source: str,
-) -> Measure:
-    return Measure(
-        name=name,
+    return _OUTPUTS(
+        name="jsd",
         title=title,
-        direction="distance",
-        lowest=0.0,
-        highest=1.0,
-        invariances=invariances,
-        metric=metric,
-        symmetric=True,
-        on="outputs",
-        pairwise=False,
-        prepare=prepare,
+        invariances=frozenset(),
+        metric=root,
+        prepare=partial(_probabilities, of=of),
         compare=compare,
-        smallest=lambda d, e: 1,
         source=source,
     )
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Literal
+from functools import partial
 
-import torch
 from torch import Tensor
 
-from netassay.measures.measure import Invariance, Measure
+from netassay.measures.centring import unit
+from netassay.measures.measure import ROTATIONS, Measure
 from netassay.measures.reducing import cosines, reduced, taken
 
-ROTATIONS: frozenset[Invariance] = frozenset({"offset", "permutation", "orthogonal"})
-FRAMES: frozenset[Invariance] = ROTATIONS | {"scale"}
 WILLIAMS = "Williams et al. 2021, arXiv 2110.14739"
+# Two centred samples lie on a line, and every line is a rotation of every other.
+_SHAPE = partial(Measure, lowest=0.0, invariances=ROTATIONS, smallest=lambda d, e: 3, biased=True)
 
 
 def procrustes(*, normalised: bool = False) -> Measure:
@@ -25,16 +24,22 @@ def procrustes(*, normalised: bool = False) -> Measure:
     to `sqrt(2)`. A metric. Equal features are told apart by rounding: 0 up to 1e-7 of their norm. Williams et al. 2021,
     arXiv 2110.14739, (6); Schoenemann 1966.
 
-    >>> x = torch.tensor([[1.0, 0.0], [0.0, 2.0], [-1.0, -2.0]])
+    >>> from torch import tensor
+    >>> x = tensor([[1.0, 0.0], [0.0, 2.0], [-1.0, -2.0]])
     >>> measure = procrustes()
     >>> round(measure.compare(measure.prepare(x), measure.prepare(3 * x), None), 4)  # 2 ||X||
     6.3246
     """
-    prepare = _unit if normalised else reduced
-    kept = FRAMES if normalised else ROTATIONS
-    highest = math.sqrt(2) if normalised else math.inf
-    return _procrustes(
-        "procrustes", "Procrustes distance", "distance", highest, kept, prepare, _apart, WILLIAMS + ", (6)"
+    return _SHAPE(
+        name="procrustes",
+        title="Procrustes distance",
+        direction="distance",
+        highest=math.sqrt(2) if normalised else math.inf,
+        invariances=ROTATIONS if normalised else ROTATIONS - {"scale"},
+        metric=True,
+        prepare=_unit if normalised else reduced,
+        compare=_apart,
+        source=WILLIAMS + ", (6)",
     )
 
 
@@ -48,15 +53,15 @@ def angular_procrustes() -> Measure:
         # Of the chord, not by arccos: a cosine that rounding has put above 1 has no angle.
         return 2 * math.asin(_apart(a, b, order) / 2)
 
-    return _procrustes(
-        "angular_procrustes",
-        "Angular Procrustes distance",
-        "distance",
-        math.pi / 2,
-        FRAMES,
-        _unit,
-        angle,
-        WILLIAMS + ", (7)",
+    return _SHAPE(
+        name="angular_procrustes",
+        title="Angular Procrustes distance",
+        direction="distance",
+        highest=math.pi / 2,
+        metric=True,
+        prepare=_unit,
+        compare=angle,
+        source=WILLIAMS + ", (7)",
     )
 
 
@@ -70,44 +75,20 @@ def nbs() -> Measure:
         return float(cosines(a.T @ taken(b, order)).sum())
 
     source = "Tang et al. 2020, arXiv 2007.11203; Harvey et al. 2023, arXiv 2311.11436"
-    return _procrustes("nbs", "Normalised Bures similarity", "similarity", 1.0, FRAMES, _unit, cosine, source)
-
-
-def _procrustes(
-    name: str,
-    title: str,
-    direction: Literal["similarity", "distance"],
-    highest: float,
-    invariances: frozenset[Invariance],
-    prepare: Callable[[Tensor], Tensor],
-    compare: Callable[[Tensor, Tensor, Tensor | None], float],
-    source: str,
-) -> Measure:
-    return Measure(
-        name=name,
-        title=title,
-        direction=direction,
-        lowest=0.0,
-        highest=highest,
-        invariances=invariances,
-        metric=direction == "distance",
-        symmetric=True,
-        on="features",
-        pairwise=False,
-        prepare=prepare,
-        compare=compare,
-        # Two centred samples lie on a line, and every line is a rotation of every other.
-        smallest=lambda d, e: 3,
+    return _SHAPE(
+        name="nbs",
+        title="Normalised Bures similarity",
+        direction="similarity",
+        highest=1.0,
+        prepare=_unit,
+        compare=cosine,
         source=source,
-        biased=True,
     )
 
 
 def _unit(x: Tensor) -> Tensor:
     """Return reduced features over their norm; NaN where no feature changes."""
-    x = reduced(x)
-    norm = torch.linalg.vector_norm(x)
-    return x.div(torch.where(norm > 0, norm, torch.nan))
+    return unit(reduced(x))
 
 
 def _apart(a: Tensor, b: Tensor, order: Tensor | None = None) -> float:

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from netassay.errors import BadInput
-from netassay.measures.measure import Invariance, Measure
+from netassay.measures.measure import ROTATIONS, Invariance, Measure
 from netassay.measures.reducing import about_mean, decomposed, reduced, taken
 
 RIDGES = tuple(10.0**k for k in range(-6, 4))
 """Penalties tried, in units of the mean squared singular value of the training features."""
-FRAMES: frozenset[Invariance] = frozenset({"offset", "scale", "permutation", "orthogonal"})
 SOURCE = "ridge: Hoerl & Kennard 1970; its penalty: Golub, Heath & Wahba 1979, (1.4); Kornblith et al. 2019, (5)"
 
 
@@ -76,7 +75,7 @@ def correlation(*, folds: int = 5) -> Measure:
     Pearson, over all samples at once, each foretold by a fit to the other folds. Constant features are left out; where
     what is foretold is constant, the correlation counts as 0. Not symmetric. Yamins et al. 2014, PNAS 111:8619.
     """
-    kept = FRAMES - {"orthogonal"}
+    kept = ROTATIONS - {"orthogonal"}
     return _regression("correlation", "Correlation after an affine map", "similarity", folds, _correlated, kept)
 
 
@@ -86,7 +85,7 @@ def _regression(
     direction: Literal["similarity", "distance"],
     folds: int,
     compare: Callable[[Fitted, Fitted, Tensor | None], float],
-    invariances: frozenset[Invariance] = FRAMES,
+    invariances: frozenset[Invariance] = ROTATIONS,
 ) -> Measure:
     if folds < 0 or folds == 1:
         raise BadInput(f"{name} with folds={folds}", "no samples to test on", f"{name}:folds=5, or folds=0 for none")
@@ -99,10 +98,7 @@ def _regression(
         lowest=lowest if folds else 0.0,
         highest=highest if folds else 1.0,
         invariances=invariances,
-        metric=False,
         symmetric=False,
-        on="features",
-        pairwise=False,
         prepare=lambda x: Fitted(tuple(_folds(x, folds)), reduced(x), x),
         compare=compare,
         smallest=(lambda d, e: 2 * folds) if folds else (lambda d, e: d + 2),
