@@ -81,6 +81,15 @@ def select(model: nn.Module, pattern: str | Sequence[str] = "*", *, order: Seque
     return sorted((layer for layer in layers if layer.name in chosen), key=lambda one: rank.get(one.name, len(rank)))
 
 
+def exactly(name: str) -> str:
+    """Return the pattern that matches one name only, whatever stands in it.
+
+    >>> exactly("0.*")
+    're:0\\\\.\\\\*'
+    """
+    return f"re:{re.escape(name)}"
+
+
 def shaped(model: nn.Module, asked: str) -> None:
     """Refuse what is no model, and a lazy one: its first batch would give it weights, which is no look."""
     named_layers(model)

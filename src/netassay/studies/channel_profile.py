@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,10 +11,10 @@ from torch import nn
 
 from netassay.data import Data, load_data
 from netassay.errors import BadInput, listing
-from netassay.layers import Layer, has_weight, named_layers, select
+from netassay.layers import Layer, exactly, select
 from netassay.objectives import Objective, find
 from netassay.result import Result
-from netassay.studies.channel_streams import ACTIVATIONS, Channels, Look
+from netassay.studies.channel_streams import Channels, Look, telling
 from netassay.studies.channel_tables import tables
 from netassay.studies.provenance import describe_pass, joined, state_hash
 from netassay.studies.sweep import sweep
@@ -140,7 +139,7 @@ class Ask:
             known.append(state_hash(twin))
             if not self.training:
                 settle(twin, self.data)
-            layers = select(twin, [f"re:{re.escape(name)}" for name in suspects])
+            layers = select(twin, [exactly(name) for name in suspects])
             found.append(self.profile(twin, layers, quantiles=False, task=f"untrained twin {len(known)}").result())
         notes = (*profile.notes, f"initialisation: untrained twins with seeds {TWINS[0]} to {TWINS[-1]}, {told}")
         return replace(profile, before=_states(found), notes=notes).result()
@@ -149,8 +148,7 @@ class Ask:
 def _chosen(model: nn.Module, layers: str | Sequence[str] | None) -> list[Layer]:
     if layers is not None:
         return select(model, layers)
-    default: Callable[[Layer], bool] = lambda one: isinstance(one.module, ACTIVATIONS) or has_weight(one.module)  # noqa: E731
-    chosen = [layer for layer in named_layers(model) if default(layer)]
+    chosen = telling(model)
     if not chosen:
         raise BadInput(f"channels of {type(model).__name__}", "no layer with a weight", "name layers: layers='*'")
     return chosen

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from netassay.axes import by_channel
 from netassay.data import Batch
 from netassay.errors import BadInput
+from netassay.layers import Layer, has_weight, named_layers
 from netassay.records import Record
 from netassay.streams.blocks import scratch
 from netassay.streams.rows import Rows, make, observe, read
@@ -24,6 +25,18 @@ ACTIVATIONS: tuple[type[nn.Module], ...] = tuple(
     if isinstance(kind, type) and issubclass(kind, nn.Module) and name not in ("Module", "MultiheadAttention")
 )
 """Layers whose output is a nonlinearity: a channel fires there when its output is not zero."""
+
+
+def nonlinearities(model: nn.Module) -> list[str]:
+    """Return the names of a model's nonlinearities."""
+    return [layer.name for layer in named_layers(model) if isinstance(layer.module, ACTIVATIONS)]
+
+
+def telling(model: nn.Module) -> list[Layer]:
+    """Return the layers that a study looks at unless others are named: those with a weight, and nonlinearities."""
+    return [one for one in named_layers(model) if isinstance(one.module, ACTIVATIONS) or has_weight(one.module)]
+
+
 BOUNDED = (nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardsigmoid, nn.Softsign)
 """Activations that flatten out away from zero output, so that a small slope means saturation, not silence."""
 FORWARD = ("moments", "extremes", "counts", "norms", "spread", "sample_norms")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -15,6 +14,7 @@ from torch import nn
 from netassay import training
 from netassay.data import Data, load_data, splits
 from netassay.errors import BadInput
+from netassay.layers import exactly
 from netassay.objectives import Objective
 from netassay.progress import steps
 from netassay.result import Result
@@ -71,7 +71,7 @@ def _exchange(pair: Pair) -> dict[str, Result]:
     ruled, unruled = by_rule(pair.end, pair.layers)
     if not ruled:
         return {}
-    skip = [f"re:{re.escape(layer.name)}" for layer in unruled]
+    skip = [exactly(layer.name) for layer in unruled]
     options: dict[str, Any] = {"layers": pair.layers, "objective": pair.objective, "skip": skip}
     options["also"] = ("blocks", "around")
     start = exchange_map(pair.start, pair.data, **options)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from netassay.capturing import visit
 from netassay.data import Batch, Data
 from netassay.errors import BadInput
-from netassay.layers import Layer, has_weight, named_layers
+from netassay.layers import Layer, has_weight
 from netassay.quiet import quiet
 from netassay.records import Record
 from netassay.seeds import generator
@@ -18,7 +18,7 @@ from netassay.shape import Distribution
 from netassay.shape.gathering import add, begin, end, measure
 from netassay.streams.blocks import scratch
 from netassay.streams.rows import Rows
-from netassay.studies.channel_streams import ACTIVATIONS
+from netassay.studies.channel_streams import telling
 from netassay.studies.forward import device_of, forward
 from netassay.studies.survey import Call, Key
 from netassay.studies.sweep import sweep
@@ -37,7 +37,7 @@ def features(model: nn.Module, data: Data, task: str = "features") -> dict[str, 
 
     All channels and positions of a layer over all of `data` are one population. Eval mode; nothing goes back.
     """
-    layers = [one for one in named_layers(model) if has_weight(one.module) or isinstance(one.module, ACTIVATIONS)]
+    layers = telling(model)
     look = Look(_last(model, data, [one for one in layers if has_weight(one.module)]))
     sweep(model, data, layers, objective=None, on_forward=look.forward, task=task)
     return {name: end(rows) for name, rows in look.rows.items()}

@@ -14,8 +14,8 @@ from netassay import spec as specs
 from netassay.capturing import watchable
 from netassay.data import Data, load_data
 from netassay.errors import BadInput
-from netassay.layers import Layer, has_weight, named_layers, select, shaped
-from netassay.studies.channel_streams import ACTIVATIONS
+from netassay.layers import Layer, named_layers, select, shaped
+from netassay.studies.channel_streams import telling
 from netassay.studies.checkpoints import natural
 from netassay.studies.survey import Call, Key, Outcome
 from netassay.studies.twins import settle, untrained
@@ -113,7 +113,7 @@ def chosen(model: nn.Module, layers: Patterns) -> list[Layer]:
     shaped(watchable(model), "compare the layers of")
     if layers is not None:
         return select(model, layers)
-    found = [one for one in named_layers(model) if isinstance(one.module, ACTIVATIONS) or has_weight(one.module)]
+    found = telling(model)
     if not found:
         raise BadInput(f"layers of {type(model).__name__}", "no layer with a weight", "name layers: layers='*'")
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,9 +18,9 @@ from torch import nn
 from netassay.data import Data, splits
 from netassay.engine import Payload
 from netassay.errors import BadInput
-from netassay.layers import named_layers
+from netassay.layers import exactly
 from netassay.measures import named
-from netassay.studies.channel_streams import ACTIVATIONS
+from netassay.studies.channel_streams import nonlinearities
 from netassay.studies.flow_cell import Feed
 from netassay.studies.similarity_map import similarity_map
 from netassay.training import Diverged, evaluate, length, train
@@ -118,11 +117,11 @@ def mapped(nets: Mapping[str, nn.Module], asked: Mapping[str, Any], data: Data) 
 
 def activations(model: nn.Module) -> list[str]:
     """Return patterns of all activations of a network; what is compared unless layers are named."""
-    names = [layer.name for layer in named_layers(model) if isinstance(layer.module, ACTIVATIONS)]
+    names = nonlinearities(model)
     if not names:
         found = "no module of it is an activation"
         raise BadInput(f"the activations of {type(model).__name__}", found, "name layers: layers='type:Conv2d'")
-    return [f"re:{re.escape(name)}" for name in names]
+    return [exactly(name) for name in names]
 
 
 def fitting(asked: Mapping[str, Any]) -> int:

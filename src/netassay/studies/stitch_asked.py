@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +12,11 @@ from torch import Tensor, nn
 
 from netassay.cutting import Cut, Refused, cuts
 from netassay.errors import BadInput, UnknownName
-from netassay.layers import named_layers
+from netassay.layers import exactly, named_layers
 from netassay.quiet import quiet, state_hash
 from netassay.records import first_tensor
 from netassay.stitching import adapter, form
-from netassay.studies.channel_streams import ACTIVATIONS
+from netassay.studies.channel_streams import nonlinearities
 from netassay.studies.forward import device_of
 from netassay.studies.init_asked import several, whole
 from netassay.studies.similarity_claims import nearest
@@ -158,8 +157,8 @@ def _cut(model: nn.Module, example: Tensor, layers: Patterns, allow_skips: bool)
     """Cut at the layers asked for; by default at every activation, or, where none is clean, at every layer."""
     if layers is not None:
         return cuts(model, example, layers, allow_skips=allow_skips)
-    names = [one.name for one in named_layers(model) if isinstance(one.module, ACTIVATIONS)]
-    found = cuts(model, example, [f"re:{re.escape(name)}" for name in names], allow_skips=allow_skips) if names else []
+    patterns = [exactly(name) for name in nonlinearities(model)]
+    found = cuts(model, example, patterns, allow_skips=allow_skips) if patterns else []
     clean = any(isinstance(one, Cut) for one in found)
     return found if clean else cuts(model, example, allow_skips=allow_skips)
 

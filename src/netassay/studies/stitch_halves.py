@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from netassay.cutting import Cut, Refused, cuts
 from netassay.data import Data, load_data, splits
 from netassay.errors import BadInput
+from netassay.layers import exactly
 from netassay.quiet import state_hash
 from netassay.records import first_tensor
 from netassay.stitching import Expected
@@ -85,7 +85,7 @@ class Bench:
         missing = [layer for layer in layers if layer not in side.cuts]
         if missing:
             example = self.parts["fit"].x[:TRIED].to(device_of(side.model))
-            patterns = [f"re:{re.escape(layer.split('#')[0])}" if layer else "" for layer in missing]
+            patterns = [exactly(layer.split("#")[0]) if layer else "" for layer in missing]
             found = cuts(side.model, example, patterns, allow_skips=self.asked["allow_skips"])
             side.cuts.update({one.layer: one for one in found if not isinstance(one, Refused)})
 

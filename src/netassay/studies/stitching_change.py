@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
 from netassay.errors import BadInput
-from netassay.layers import named_layers
+from netassay.layers import exactly
 from netassay.result import Result, Table
 from netassay.studies.change import END, Pair
-from netassay.studies.channel_streams import ACTIVATIONS
+from netassay.studies.channel_streams import nonlinearities
 from netassay.studies.similarity_change import NAMES
 from netassay.studies.stitch_grid import stitch_grid
 
@@ -43,7 +42,7 @@ def _few(pair: Pair) -> list[str] | None:
     """Return patterns of a few activations from input to output, unless layers were asked for."""
     if pair.layers is not None:
         return [pair.layers] if isinstance(pair.layers, str) else list(pair.layers)
-    names = [one.name for one in named_layers(pair.end) if isinstance(one.module, ACTIVATIONS)]
+    names = nonlinearities(pair.end)
     few = min(LAYERS, len(names))
     chosen = [names[round((i + 1) * len(names) / few) - 1] for i in range(few)]
-    return [f"re:{re.escape(name)}" for name in chosen] or None
+    return [exactly(name) for name in chosen] or None
