@@ -7,12 +7,13 @@ import math
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from netassay.engine import Payload
 from netassay.errors import BadInput, InternalError
@@ -139,11 +140,26 @@ class Work:
         return self.bench.sent(self.sender, self.variant, self.layer, part)
 
     def sums(self, layers: Sequence[str]) -> NormalEquations | None:
-        """Pass once over what is sent and what all these layers expect; None: the adapter has no closed form."""
+        """Sum what is sent and what all these layers expect; None: the adapter has no closed form.
+
+        The sender's products with itself are summed once, for all receivers with the same positions.
+        """
         if self.recipe.solve is None:
             return None
+        first: list[NormalEquations] = []
+
+        def grams() -> Iterable[Tensor]:
+            first.append(self.summed(layers))
+            return first[0].grams
+
+        sent, places = self.bench.named(self.sender, self.variant, self.layer, "fit"), form(self.to(layers[0])).places
+        known = self.bench.store.get((*sent, places, self.recipe.patches), grams)
+        return first[0] if first else self.summed(layers, known)
+
+    def summed(self, layers: Sequence[str], grams: Iterable[Tensor] | None = None) -> NormalEquations:
+        """Pass once over what is sent and what these layers expect."""
         shapes = {layer: self.to(layer) for layer in layers}
-        sums = NormalEquations(self.shape, shapes, patches=self.recipe.patches)
+        sums = NormalEquations(self.shape, shapes, patches=self.recipe.patches, grams=grams)
         own = [self.own(layer, "fit") for layer in layers]
         for batch, *expected in zip(self.sent("fit"), *own, strict=True):
             sums.add(batch, dict(zip(layers, expected, strict=True)))

@@ -92,14 +92,20 @@ class Bench:
     def sent(self, side: Side, variant: str, layer: str, part: str) -> Kept:
         """Return a sender's activations of a part's samples, or what a control sends in their place."""
         samples, size, seed = self.parts[part], self.asked["batch_size"], self.asked["seed"]
-        at = side.cuts[layer]
+        at, key = side.cuts[layer], self.named(side, variant, layer, part)
         if variant == NOISE:
-            key = (NOISE, at.kind, at.shape, part)
             number = PARTS.index(part)
             return self.store.get(key, lambda: noise(at, samples.y, self.classes, seed, number, size))
         if variant == SHUFFLED and part == "fit":
-            return self.store.get((side.key, layer, SHUFFLED), lambda: self._front(at, shuffled(samples.x, seed)))
-        return self.store.get((side.key, layer, part), lambda: self._front(at, samples.x))
+            return self.store.get(key, lambda: self._front(at, shuffled(samples.x, seed)))
+        return self.store.get(key, lambda: self._front(at, samples.x))
+
+    def named(self, side: Side, variant: str, layer: str, part: str) -> tuple[Hashable, ...]:
+        """Return what a sender's activations are kept under: the same for the same numbers."""
+        at = side.cuts[layer]
+        if variant == NOISE:
+            return (NOISE, at.kind, at.shape, part)
+        return (side.key, layer, SHUFFLED if variant == SHUFFLED and part == "fit" else part)
 
     @torch.no_grad()
     def _front(self, at: Cut, x: Tensor) -> Iterator[Tensor]:
