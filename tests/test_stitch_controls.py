@@ -155,7 +155,9 @@ BAD = {
     "no network": (lambda: stitch_grid([], data=DATA), BadInput, "give a model or a spec"),
     "twice": (lambda: stitch_grid(["mlp[8]", "mlp[8]"], data="digits"), BadInput, "'mlp[8]' is there twice"),
     "adapter": (lambda: stitch_grid(net(), data=DATA, adapter="afine"), UnknownName, "use 'affine'"),
-    "no closed form": (lambda: stitch_grid(net(), data=DATA, adapter="bn_conv_bn"), BadInput, "matching='task'"),
+    "no closed form": (
+        lambda: stitch_grid(net(), data=DATA, adapter="bn_conv_bn", matching="closed_form"), BadInput, "matching='task'",
+    ),
     "not trained": (
         lambda: stitch_grid(net(), data=DATA, adapter="orthogonal", matching="task"), BadInput, "it is not trained",
     ),

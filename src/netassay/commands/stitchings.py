@@ -18,6 +18,7 @@ from netassay.data import Data, splits
 from netassay.errors import BadInput
 from netassay.options import MADE, SHOWN, AtOnce, Made, Numbers, Patterns, Shown
 from netassay.spec import parse
+from netassay.stitching import DEFAULT
 from netassay.studies.forward import tried
 from netassay.studies.stitch_grid import stitch_grid
 from netassay.zoo import build, fitted, placed
@@ -33,8 +34,8 @@ def stitch(
     data: str = "digits:size=16",
     layers: Patterns = (),
     receiver_layers: Patterns = (),
-    adapter: str = "affine",
-    matching: str = "closed_form",
+    adapter: str = DEFAULT.adapter,
+    matching: str | None = None,
     controls: bool = True,
     ranks: Numbers = RANKS,
     fit: int = 1000,
@@ -66,7 +67,7 @@ def stitch(
     adapter
         identity, affine, conv, orthogonal, permutation, low_rank:rank=8, bn_conv_bn or tokens.
     matching
-        closed_form, task or soft.
+        closed_form, which is much faster; or, from there on, task or soft. By default task, where training pays.
     controls
         Stitch random networks, noise, other samples and each network with itself, too.
     ranks

@@ -15,11 +15,11 @@ from netassay.cutting import Cut, Refused, cuts
 from netassay.data import Data, load_data, splits
 from netassay.errors import BadInput
 from netassay.layers import exactly
-from netassay.quiet import state_hash
+from netassay.quiet import quiet, state_hash
 from netassay.records import first_tensor
 from netassay.stitching import Expected
 from netassay.studies.forward import device_of
-from netassay.studies.stitch_controls import NOISE, RANDOM, SHUFFLED, noise, redrawn, shuffled
+from netassay.studies.stitch_controls import ITSELF, NOISE, RANDOM, SHUFFLED, noise, redrawn, shuffled
 from netassay.studies.stitch_kept import Kept, Store
 from netassay.studies.twins import settle
 from netassay.zoo import built
@@ -62,6 +62,7 @@ class Bench:
         self.store = Store(budget)
         self._sides: OrderedDict[Hashable, Side] = OrderedDict()
         self._expected: OrderedDict[Hashable, Expected] = OrderedDict()
+        self._right: dict[str, Tensor] = {}
 
     def side(self, named: Sequence[str], variant: str) -> Side:
         """Return a network, or its random twin; `named` is what it is made from, and its hash."""
@@ -79,6 +80,17 @@ class Bench:
             settle(model, load_data(self.parts["fit"].x, batch_size=self.asked["batch_size"]))
             return Side((known, variant), model, state_hash(model))
         return Side((known, variant), model, known)
+
+    @torch.no_grad()
+    def right(self, named: Sequence[str]) -> Tensor:
+        """Tell which of the samples to match on a network itself answers right."""
+        if named[1] not in self._right:
+            size = self.asked["batch_size"]
+            model, part = self.side(named, ITSELF).model, self.parts["fit"]
+            with quiet(model):
+                found = [first_tensor(model(x.to(device_of(model)))) for x in torch.split(part.x, size)]
+            self._right[named[1]] = torch.cat([one.argmax(1).cpu() for one in found if one is not None]) == part.y
+        return self._right[named[1]]
 
     def prepare(self, side: Side, layers: Sequence[str]) -> None:
         """Cut a network at layers, where that was not done before."""
