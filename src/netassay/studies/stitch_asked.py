@@ -12,16 +12,17 @@ from torch import Tensor, nn
 
 from netassay.cutting import Cut, Refused, cuts
 from netassay.errors import BadInput, UnknownName
-from netassay.layers import exactly, named_layers
-from netassay.quiet import quiet, state_hash
+from netassay.layers import exactly
+from netassay.quiet import quiet
 from netassay.records import first_tensor
 from netassay.stitching import CLOSED, DEFAULT, adapter, form
 from netassay.studies.channel_streams import nonlinearities
 from netassay.studies.forward import device_of
-from netassay.studies.init_asked import several, whole
+from netassay.studies.init_asked import whole
+from netassay.studies.provenance import makeup_hash
 from netassay.studies.similarity_claims import nearest
 from netassay.studies.stitch_controls import CONTROLS, NONE, RANDOM, redrawn
-from netassay.studies.stitch_halves import HELD, TRIED, Bench, network
+from netassay.studies.stitch_halves import TRIED, Bench, network
 
 Patterns = str | Sequence[str] | None
 Question = dict[str, Any]
@@ -102,48 +103,6 @@ def controls_of(given: Any) -> list[str]:
     return names
 
 
-def named(sides: Sequence[Any]) -> list[dict[str, str]]:
-    """Name the networks of each side, and hold those that no spec makes again; name -> source."""
-    names: dict[str, str] = {}
-    return [{_free(name, source, names): source for name, source in _sources(side)} for side in sides]
-
-
-def _free(name: str, source: str, names: dict[str, str]) -> str:
-    """Return a name that no other network has; a network keeps its first."""
-    if source not in names:
-        names[source] = name if name not in names.values() else f"{name} ({len(names) + 1})"
-    return names[source]
-
-
-def _sources(side: Any) -> list[tuple[str, str]]:
-    if isinstance(side, Mapping):
-        found = [(str(name), _source(one)) for name, one in side.items()]
-    else:
-        each = [side] if isinstance(side, str | nn.Module) else several(side)
-        found = [(_name(one), _source(one)) for one in each]
-    if not found:
-        raise BadInput("stitch_grid of no network", "nothing to stitch", "give a model or a spec")
-    sources = [source for _, source in found]
-    twice = [name for i, (name, source) in enumerate(found) if source in sources[:i]]
-    if twice:
-        found_twice = f"{twice[0]!r} is there twice"
-        raise BadInput("the networks of stitch_grid", found_twice, "give each once; receivers=None takes the senders")
-    return found
-
-
-def _name(one: Any) -> str:
-    return one if isinstance(one, str) else str(getattr(one, "spec", type(one).__name__))
-
-
-def _source(one: Any) -> str:
-    if isinstance(one, str):
-        return one
-    named_layers(one)  # refuses what is no model
-    token = f"<model {state_hash(one)} {type(one).__name__}>"
-    HELD[token] = one
-    return token
-
-
 def opened(source: str, name: str, layers: Patterns, asked: Question, bench: Bench, controls: Sequence[str]) -> Net:
     """Build a network, cut it where asked, and make sure that it answers classes and can be drawn anew."""
     model = network(source, bench.data, asked["device"])
@@ -158,7 +117,7 @@ def opened(source: str, name: str, layers: Patterns, asked: Question, bench: Ben
         raise BadInput(f"stitch {name}", f"it answers {shape}, not (N, classes)", "wrap it so that it gives logits")
     if any(RANDOM in CONTROLS[one] for one in controls):
         redrawn(model, asked["seed"])
-    return Net(name, source, state_hash(model), found)
+    return Net(name, source, makeup_hash(model), found)
 
 
 def _cut(model: nn.Module, example: Tensor, layers: Patterns, allow_skips: bool) -> list[Cut | Refused]:

@@ -19,10 +19,11 @@ from netassay.result import Result, Table
 from netassay.stitching import DEFAULT
 from netassay.studies.init_asked import whole
 from netassay.studies.provenance import describe
-from netassay.studies.stitch_asked import Net, Patterns, Question, cells, controls_of, named, opened, plainly
+from netassay.studies.stitch_asked import Net, Patterns, Question, cells, controls_of, opened, plainly
 from netassay.studies.stitch_cell import BUDGET, MEMORY, cell, leave
 from netassay.studies.stitch_claims import claims, judged, pattern_rows, patterns
 from netassay.studies.stitch_halves import HELD, Bench, network
+from netassay.studies.stitch_named import named
 from netassay.studies.stitch_tables import ORDER, Grid, arrays, capacity_table, cut_table, gathered, net_table
 
 

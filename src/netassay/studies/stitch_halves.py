@@ -19,6 +19,7 @@ from netassay.quiet import quiet, state_hash
 from netassay.records import first_tensor
 from netassay.stitching import Expected
 from netassay.studies.forward import device_of
+from netassay.studies.provenance import makeup_hash
 from netassay.studies.stitch_controls import ITSELF, NOISE, RANDOM, SHUFFLED, noise, redrawn, shuffled
 from netassay.studies.stitch_kept import Kept, Store
 from netassay.studies.twins import settle
@@ -46,7 +47,7 @@ class Part:
 class Side:
     """A network, its variant, and its cuts as far as they were asked for."""
 
-    key: tuple[str, str]
+    key: tuple[str, str, str]
     model: nn.Module
     hash: str
     cuts: dict[str, Cut] = field(default_factory=dict)
@@ -62,35 +63,35 @@ class Bench:
         self.store = Store(budget)
         self._sides: OrderedDict[Hashable, Side] = OrderedDict()
         self._expected: OrderedDict[Hashable, Expected] = OrderedDict()
-        self._right: dict[str, Tensor] = {}
+        self._right: dict[tuple[str, ...], Tensor] = {}
 
     def side(self, named: Sequence[str], variant: str) -> Side:
         """Return a network, or its random twin; `named` is what it is made from, and its hash."""
         source, known = named
         variant = RANDOM if variant == RANDOM else ""
-        return _recent(self._sides, (known, variant), NETS, lambda: self._side(source, known, variant))
+        return _recent(self._sides, (source, known, variant), NETS, lambda: self._side(source, known, variant))
 
     def _side(self, source: str, known: str, variant: str) -> Side:
         model = network(source, self.data, self.asked["device"])
-        if state_hash(model) != known:
-            found = "other weights than when the grid began"
+        if makeup_hash(model) != known:
+            found = "other modules or weights than when the grid began"
             raise BadInput(f"stitch {source}", found, "give a spec that makes the same each time, or start anew")
         if variant == RANDOM:
             model = redrawn(model, self.asked["seed"])
             settle(model, load_data(self.parts["fit"].x, batch_size=self.asked["batch_size"]))
-            return Side((known, variant), model, state_hash(model))
-        return Side((known, variant), model, known)
+        return Side((source, known, variant), model, state_hash(model))
 
     @torch.no_grad()
     def right(self, named: Sequence[str]) -> Tensor:
         """Tell which of the samples to match on a network itself answers right."""
-        if named[1] not in self._right:
+        key = tuple(named)
+        if key not in self._right:
             size = self.asked["batch_size"]
             model, part = self.side(named, ITSELF).model, self.parts["fit"]
             with quiet(model):
                 found = [first_tensor(model(x.to(device_of(model)))) for x in torch.split(part.x, size)]
-            self._right[named[1]] = torch.cat([one.argmax(1).cpu() for one in found if one is not None]) == part.y
-        return self._right[named[1]]
+            self._right[key] = torch.cat([one.argmax(1).cpu() for one in found if one is not None]) == part.y
+        return self._right[key]
 
     def prepare(self, side: Side, layers: Sequence[str]) -> None:
         """Cut a network at layers, where that was not done before."""
