@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from netassay.errors import BadInput
 from netassay.studies.stitch_grid import stitch_grid
+from netassay.studies.stitch_kept import Store
 
 HOW = {"fit": 60, "samples": 40, "batch_size": 32, "matching": "closed_form", "adapter": "affine"}
 X = torch.randn(120, 1, 5, 5, generator=torch.Generator().manual_seed(0))
@@ -53,3 +58,20 @@ def test_equal_weights_are_not_equal_networks(what, tmp_path):
     assert crossed.array("r2").item() < 0.9999
     assert crossed.array("r2").item() != swapped.array("r2").item()
     assert swapped.array("r2").item() == into(other, one, **how).array("r2").item()
+
+
+def test_a_full_disk_is_no_result(tmp_path, monkeypatch):
+    """What the machine cannot do is refused, and not kept as a stitch that cannot be made; nor is a missing library."""
+
+    def full(self, batch):
+        raise BadInput("activations beyond the budget", "no space left", "TMPDIR on a disk")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "_write", full)
+        with pytest.raises(BadInput, match="no space left"):
+            into(net(), net(1), memory=0, ledger=tmp_path / "grid.db")
+    assert np.isfinite(into(net(), net(1), ledger=tmp_path / "grid.db").array("r2")).all()
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    with pytest.raises(BadInput, match="scipy is not installed"):
+        into(net(), net(1), adapter="permutation", ledger=tmp_path / "none.db")
+    assert not (tmp_path / "none.db").exists()

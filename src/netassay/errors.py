@@ -69,6 +69,10 @@ class NothingToDraw(BadInput):
         super().__init__(f"figure {figure!r}", found, next)
 
 
+class NoMatch(BadInput):
+    """Two layers that nothing of what was asked for can stand between; a grid goes on without them."""
+
+
 class InternalError(NetassayError):
     """netassay itself failed; the model, the data and what was stored are as they were."""
 

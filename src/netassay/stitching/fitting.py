@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from netassay.errors import BadInput, UnknownName, listing
+from netassay.errors import BadInput, NoMatch, UnknownName, listing
 from netassay.seeds import generator, seeded
 from netassay.stitching.adapters import Adapter
 from netassay.stitching.metering import Meter
@@ -104,7 +104,7 @@ def fit(
     adapter.load_state_dict(best)
     adapter.eval()
     if not finite:
-        raise BadInput(f"fit with lr={lr}", f"the loss is {losses[-1]} in epoch {len(losses) - 1}", f"lr={lr / 10:.2g}")
+        raise NoMatch(f"fit with lr={lr}", f"the loss is {losses[-1]} in epoch {len(losses) - 1}", f"lr={lr / 10:.2g}")
     seen = () if validation is None else tuple(hits)
     return Fit(tuple(losses), seen, kept, trainer.steps, trainer.meter.madds)
 

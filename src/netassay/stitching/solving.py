@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from netassay.errors import BadInput
+from netassay.errors import BadInput, NoMatch
 from netassay.stitching.sums import Sums, together
 
 RIDGES = tuple(10.0**k for k in range(-8, 3))
@@ -155,7 +155,7 @@ class Decomposed:
 def _validated(folds: Sequence[Sums]) -> tuple[float, float]:
     """Return the penalty with the least error on folds left out, and the R2 there."""
     if len(folds) < 2:
-        raise BadInput("a ridge by cross-validation", "samples of one fold only", "give more samples, or ridge=0")
+        raise NoMatch("a ridge by cross-validation", "samples of one fold only", "give more samples, or ridge=0")
     errors, about, well_posed = torch.zeros(len(RIDGES) + 1, dtype=torch.float64), 0.0, True
     for i, held in enumerate(folds):
         train = together((*folds[:i], *folds[i + 1 :]))
@@ -189,7 +189,7 @@ def _variance(sums: Sums) -> Tensor:
 
 def _finite(sums: Sums) -> None:
     if not all(bool(torch.isfinite(part).all()) for part in (sums.xx, sums.xy)):
-        raise BadInput("a match in closed form", "activations with NaN or Inf", "cut at another layer")
+        raise NoMatch("a match in closed form", "activations with NaN or Inf", "cut at another layer")
 
 
 def _work(sums: Sums, cubes: float) -> int:

@@ -15,7 +15,7 @@ from netassay.errors import BadInput, UnknownName
 from netassay.layers import exactly
 from netassay.quiet import quiet
 from netassay.records import first_tensor
-from netassay.stitching import CLOSED, DEFAULT, adapter, form
+from netassay.stitching import CLOSED, DEFAULT, Sums, adapter, form
 from netassay.studies.channel_streams import nonlinearities
 from netassay.studies.forward import device_of
 from netassay.studies.init_asked import whole
@@ -89,6 +89,8 @@ def _tried(name: str, matching: str) -> str:
         raise BadInput(f"adapter {name!r} in closed form", "it has none", "matching='task', or adapter='affine'")
     if matching != CLOSED and not made.recipe.trained:
         raise BadInput(f"adapter {name!r} with matching={matching!r}", "it is not trained", f"matching={CLOSED!r}")
+    if made.recipe.solve is not None:
+        made.solve([Sums.of(torch.eye(2), torch.eye(2))], 0.0)  # refuses where a library is missing
     return made.name
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from netassay.engine import Payload
-from netassay.errors import BadInput, InternalError
+from netassay.errors import InternalError, NoMatch
 from netassay.quiet import state_hash
 from netassay.stitching import (
     CLOSED,
@@ -122,7 +122,7 @@ class Work:
         for layers in groups.values():
             try:
                 sums = self.sums(layers)
-            except BadInput as error:
+            except NoMatch as error:
                 found |= {layer: Matched(None, math.nan, 0, error.found) for layer in layers}
                 continue
             for layer in layers:
@@ -180,7 +180,7 @@ class Work:
             if self.trains:
                 done = self.trained(layer, made)
                 madds, told = madds + done.madds, f"; {done.kept} epochs of training kept"
-        except BadInput as error:
+        except NoMatch as error:
             return Matched(None, math.nan, 0, f"{error.asked}: {error.found}")
         return Matched(made, r2, madds, made.told + told)
 
