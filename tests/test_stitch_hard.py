@@ -75,3 +75,95 @@ def test_a_full_disk_is_no_result(tmp_path, monkeypatch):
     with pytest.raises(BadInput, match="scipy is not installed"):
         into(net(), net(1), adapter="permutation", ledger=tmp_path / "none.db")
     assert not (tmp_path / "none.db").exists()
+
+
+class Broken(nn.Module):
+    """Turns the first of what it is given into NaN: of samples, or everything."""
+
+    def __init__(self, every):
+        super().__init__()
+        self.every = every
+
+    def forward(self, x):
+        bad = torch.ones(len(x), dtype=torch.bool) if self.every else x[:, 0] > 0
+        return x.masked_fill(bad[:, None], torch.nan)
+
+
+@pytest.mark.parametrize("every", [False, True])
+@pytest.mark.parametrize("matching", ["closed_form", "task"])
+def test_answers_that_are_no_numbers_are_wrong_and_no_agreement(every, matching):
+    """A receiver that answers NaN has no accuracy, or one of the samples it answers; nothing agrees with NaN."""
+    receiver = nn.Sequential(net(1), Broken(every))
+    rows = into(net(), receiver, controls=["identity"], receiver_layers=["0.2"], layers=["2"], matching=matching)
+    same = next(row for row in rows.table("cells") if row["control"] == "identity" and row["receiver"] == "b")
+    scores = receiver(X[60:100])
+    finite = ~scores.isnan().any(1)
+    right = finite & (scores.argmax(1) == DATA[1][60:100])
+    if every:
+        assert np.isnan([same[name] for name in ("accuracy", "low", "penalty", "agreement")]).all()
+        assert same["note"].startswith("the receiver's own answers are not finite")
+        assert any("answers are not finite" in note for note in rows.notes)
+    else:
+        assert 0 < int(finite.sum()) < 40
+        assert same["accuracy"] == pytest.approx(float(right.double().mean()))
+        assert same["agreement"] == pytest.approx(float(finite.double().mean()))
+        assert same["penalty"] == 0
+
+
+@pytest.mark.parametrize("adapter", ["affine", "conv", "orthogonal", "permutation", "low_rank:rank=2"])
+def test_a_dead_layer_sends_the_receivers_mean(adapter):
+    """A sender that is constant is mapped to the mean of what is expected, by every adapter; to a dead one, too."""
+    dead = net()
+    with torch.no_grad():
+        dead[1].bias.fill_(-100)
+    found = into(dead, net(1), adapter=adapter, layers=["2", "3"], receiver_layers=["2", "4"])
+    assert np.asarray(found.array("r2")) == pytest.approx(0, abs=1e-12)
+    fitted = net(1)[:3](X[:60]).mean(0)
+    answer = net(1)[3:](fitted[None]).argmax()
+    assert found.array("accuracy")[0, 0] == pytest.approx(float((DATA[1][60:100] == answer).double().mean()))
+    assert np.isfinite(into(net(1), dead, adapter=adapter, layers=["2"]).array("accuracy")).all()
+
+
+@pytest.mark.parametrize("adapter", ["affine", "orthogonal", "permutation", "identity", "low_rank:rank=2"])
+def test_activations_that_are_no_numbers_are_no_match(adapter):
+    """A layer that makes NaN is told so in its cells, as sender and as receiver; the others are there."""
+    broken = net()
+    broken[2] = Broken(False)
+    how = {"controls": ["identity"], "adapter": adapter, "layers": ["2", "4"]}
+    found = stitch_grid({"a": broken}, data=DATA, **{**HOW, **how})
+    rows = [row for row in found.table("cells") if "2" in (row["sender_layer"], row["receiver_layer"])]
+    assert rows
+    for row in rows:
+        if adapter != "identity" or row["sender_layer"] == row["receiver_layer"]:
+            assert "activations with NaN or Inf" in row["note"]
+    infinite = DATA[0].clone()
+    infinite[70] = torch.inf
+    found = into(net(), net(1), data=(infinite, DATA[1]), **{**how, "layers": ["2"], "controls": True})
+    assert np.isfinite(found.array("accuracy")).all()
+    assert found.array("accuracy").item() <= 39 / 40
+
+
+DTYPES = (torch.float64, torch.float16, torch.bfloat16)
+
+
+class Cast(nn.Module):
+    """A network of another dtype, behind inputs in float32."""
+
+    def __init__(self, dtype, seed):
+        super().__init__()
+        self.inner, self.dtype = net(seed).to(dtype), dtype
+
+    def forward(self, x):
+        return self.inner(x.to(self.dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_stitch_has_the_receivers_dtype(dtype):
+    """Networks in float64, or in halves of float32, are stitched with others; numbers are near those of float32."""
+    how = {"controls": ["noise", "self"], "layers": ["inner.2"], "receiver_layers": ["inner.2", ""]}
+    how |= {"matching": "task", "epochs": 1, "samples": 20}
+    plain = into(Cast(torch.float32, 0), Cast(torch.float32, 1), **how)
+    for dtypes in ((dtype, torch.float32), (torch.float32, dtype)):
+        found = into(Cast(dtypes[0], 0), Cast(dtypes[1], 1), **how)
+        assert np.asarray(found.array("accuracy")) == pytest.approx(np.asarray(plain.array("accuracy")), abs=0.2)
+        assert np.asarray(found.array("r2")) == pytest.approx(np.asarray(plain.array("r2")), abs=0.02)

@@ -21,6 +21,8 @@ Later: TypeAlias = Callable[[Tensor], Sequence[Tensor]]
 Weights: TypeAlias = dict[str, Tensor]
 ORDER = 1
 """Keeps the stream that orders samples apart from others of the same seed."""
+NOTHING = torch.iinfo(torch.int64).min
+"""Stands for the answer of a network whose scores are not finite: wrong, and no other's answer."""
 AT_ONCE = 256
 """Samples in a batch where nothing is learnt."""
 
@@ -147,8 +149,18 @@ class _Trainer:
         found = 0
         for sent, y in zip(torch.split(samples.sent, AT_ONCE), torch.split(samples.y, AT_ONCE), strict=True):
             logits = self.meter.run(("hits", len(y)), stitched, self.adapter, self.rest, sent)
-            found += int((logits.argmax(1) == y).sum())
+            found += int((answers(logits) == y.cpu()).sum())
         return found
+
+
+def answers(logits: Tensor) -> Tensor:
+    """Return the class with the highest score `(N,)`, on the CPU; `NOTHING`, no class, where that is not finite.
+
+    >>> answers(torch.tensor([[1.0, 2.0], [0.0, torch.nan]])).tolist() == [1, NOTHING]
+    True
+    """
+    best = logits.max(1)
+    return best.indices.where(best.values.isfinite(), NOTHING).cpu()
 
 
 @torch.no_grad()

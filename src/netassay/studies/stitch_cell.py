@@ -172,7 +172,9 @@ class Work:
         """Solve, and train on where that is asked for."""
         asked, r2, madds, told = self.asked, math.nan, 0, ""
         try:
-            made = adapter(asked["adapter"], self.shape, self.to(layer), seed=asked["seed"])
+            made = adapter(asked["adapter"], self.shape, self.to(layer), seed=asked["seed"]).to(
+                self.own(layer, "fit").dtype
+            )
             if sums is not None:
                 found = made.solve(sums.of(layer), asked["ridge"])
                 C, D = found.weight.shape[::-1]
@@ -186,9 +188,9 @@ class Work:
 
     def trained(self, layer: str, made: Adapter) -> Fit:
         """Train an adapter on from where it is; controls, too, until they are as good as the receiver itself."""
-        data = Samples(
-            torch.cat(list(self.sent("fit"))), self.bench.parts["fit"].y, torch.cat(list(self.own(layer, "fit")))
-        )
+        own = self.own(layer, "fit")
+        sent = self.sent("fit").to(own.dtype)
+        data = Samples(torch.cat(list(sent)), self.bench.parts["fit"].y, torch.cat(list(own)))
         how = {name: self.asked[name] for name in ("epochs", "lr", "batch", "seed")}
         enough = int(self.bench.right(self.asked["receiver"])[self.held].sum())
         rest, loss = self.bench.rest(self.receiver, layer), self.asked["matching"]
@@ -197,15 +199,17 @@ class Work:
     def judged(self, layer: str, matched: Matched) -> dict[str, Any]:
         """Judge one stitch; numbers of one that could not be made are NaN."""
         row: dict[str, Any] = dict.fromkeys(NUMBERS, math.nan)
-        madds = matched.madds
-        if matched.adapter is not None:
-            told = judge(
-                matched.adapter, self.sent("test"), self.bench.expected(self.receiver, layer), level=self.asked["level"]
-            )
+        made, note, madds = matched.adapter, matched.told, matched.madds
+        if made is not None:
+            sent = self.sent("test").to(self.own(layer, "fit").dtype)
+            told = judge(made, sent, self.bench.expected(self.receiver, layer), level=self.asked["level"])
             row = {name: float(getattr(told, name)) for name in NUMBERS}
             madds += told.madds
+            if math.isnan(told.penalty):
+                whose = "the receiver's own" if math.isnan(told.own) else "its"
+                note = f"{whose} answers are not finite; {note}"
             if not layer:
                 with torch.no_grad():
-                    first = matched.adapter(next(iter(self.sent("test")))[:PICTURES])
+                    first = made(next(iter(sent))[:PICTURES])
                 self.pictures = {"pictures": first.numpy()}
-        return {**row, "r2": matched.r2, "madds": madds, "note": matched.told}
+        return {**row, "r2": matched.r2, "madds": madds, "note": note}

@@ -201,5 +201,5 @@ def _notes(made: Grid, bench: Bench) -> list[str]:
     fit, test = (set(part.y.tolist()) for part in bench.parts.values())
     if test - fit:
         notes.append(f"no sample of class {min(test - fit)} to match on; the data may be in order of classes")
-    odd = dict.fromkeys(row["note"] for row in made.rows if np.isnan(row["accuracy"]))
+    odd = dict.fromkeys(row["note"] for row in made.rows if np.isnan(row["penalty"]))
     return notes + [f"not stitched: {one}" for one in odd]

@@ -17,7 +17,7 @@ from netassay.errors import BadInput
 from netassay.layers import exactly
 from netassay.quiet import quiet, state_hash
 from netassay.records import first_tensor
-from netassay.stitching import Expected
+from netassay.stitching import Expected, answers
 from netassay.studies.forward import device_of
 from netassay.studies.provenance import makeup_hash
 from netassay.studies.stitch_controls import ITSELF, NOISE, RANDOM, SHUFFLED, noise, redrawn, shuffled
@@ -90,7 +90,7 @@ class Bench:
             model, part = self.side(named, ITSELF).model, self.parts["fit"]
             with quiet(model):
                 found = [first_tensor(model(x.to(device_of(model)))) for x in torch.split(part.x, size)]
-            self._right[key] = torch.cat([one.argmax(1).cpu() for one in found if one is not None]) == part.y
+            self._right[key] = torch.cat([answers(one) for one in found if one is not None]) == part.y
         return self._right[key]
 
     def prepare(self, side: Side, layers: Sequence[str]) -> None:
@@ -127,7 +127,8 @@ class Bench:
 
     def rest(self, side: Side, layer: str) -> Callable[[Tensor], Tensor]:
         """Return what follows a cut, from activations to answers."""
-        return _Rest(side.cuts[layer], torch.split(self.parts["test"].x, self.asked["batch_size"]))
+        own = next(iter(self.sent(side, "", layer, "fit")))
+        return _Rest(side.cuts[layer], torch.split(self.parts["test"].x, self.asked["batch_size"]), own.dtype)
 
     def expected(self, side: Side, layer: str) -> Expected:
         """Return what a receiver expects at a cut."""
@@ -141,15 +142,16 @@ class Bench:
 class _Rest:
     """Runs what follows a cut. What goes around it comes from the run on the samples judged on, in their order."""
 
-    def __init__(self, at: Cut, batches: Sequence[Tensor]) -> None:
-        self.at, self.batches = at, cycle(batches)
+    def __init__(self, at: Cut, batches: Sequence[Tensor], dtype: torch.dtype) -> None:
+        self.at, self.batches, self.dtype = at, cycle(batches), dtype
 
     def __call__(self, z: Tensor) -> Tensor:
         device = self.at.example.device
-        given = (z.to(device), next(self.batches).to(device)) if self.at.skips else (z.to(device),)
+        z = z.to(device, self.dtype)
+        given = (z, next(self.batches).to(device)) if self.at.skips else (z,)
         made = first_tensor(self.at.rest(*given))
         assert made is not None
-        return made.cpu()
+        return made.to("cpu", torch.promote_types(made.dtype, torch.float32))
 
 
 def network(source: str, data: Data, device: str | None) -> nn.Module:
