@@ -97,17 +97,34 @@ def shown(one, seconds):
     print(f"    {hits}; at {one['against']} of these the representation says no\n", flush=True)
 
 
+def table(found):
+    """Return all of it in Markdown, a row for each network."""
+    controls = " | ".join(name.replace("_", " ") for name in BESIDE)
+    rows = [f"| network | accuracy | pattern | earlier | later | {controls} | compatible | says no | mse | cka |"]
+    rows.append("| --- |" + " --- |" * (8 + len(BESIDE)))
+    for spec, one in found.items():
+        told = next(row for row in one["patterns"] if row["pattern"] == one["name"])
+        name = f"{one['name']}{' (' + one['side'] + ')' if one['side'] else ''}"
+        shape = f"{name} {told['index']:.2f} ({told['low']:.2f} to {told['high']:.2f}), p {told['p']:.3f}"
+        beside = " | ".join(f"{one['beside'][control]:.2f}" for control in BESIDE)
+        numbers = f"{one['earlier']:.2f} | {one['later']:.2f} | {beside} | {one['compatible']} of {one['cells']}"
+        means = f"{one['against']} | {one['means']['mse']:.2f} | {one['means']['cka']:.2f}"
+        rows.append(f"| `{spec}` | {one['accuracy']:.3f} | {shape} | {numbers} | {means} |")
+    return "\n".join(rows)
+
+
 def said(found):
     """Say in one paragraph what holds."""
     kinds = {spec: f"a {one['name']}{' (' + one['side'] + ')' if one['side'] else ''}" for spec, one in found.items()}
-    listed = "; ".join(f"{spec} {kind}" for spec, kind in kinds.items())
+    kinds |= {spec: "no pattern told from chance" for spec, one in found.items() if one["name"] == "flat"}
+    listed = "; ".join(f"{spec}: {kind}" for spec, kind in kinds.items())
     upper = sum(one["earlier"] > one["later"] for one in found.values())
     cells, hits, no = (sum(one[name] for one in found.values()) for name in ("cells", "compatible", "against"))
-    best = max(max(one["beside"].values()) for one in found.values())
+    best = max(value for one in found.values() for name, value in one["beside"].items() if name != "noise")
     return (
         f"By accuracy of closed-form stitches between seeds: {listed}. In {upper} of {len(found)} kinds of network a "
         f"layer goes into proportionally earlier layers (j/J <= i/I) with a higher accuracy than into later ones. Of "
-        f"{cells} cells {hits} are compatible beyond the random controls (the highest mean of any is {best:.3f}); at "
+        f"{cells} cells {hits} are compatible beyond the random controls (the highest mean of one is {best:.3f}); at "
         f"{no} of these the distance to what the receiver expects says no: accuracy alone would have called them "
         f"compatible."
     )
@@ -137,6 +154,6 @@ if __name__ == "__main__":
         nets = [{str(seed): whole} for seed, (whole, _) in enumerate(made)]
         pairs = [(seed, (seed + 1) % options.seeds) for seed in range(options.seeds)]
         grids = [stitch_grid(nets[a], nets[b], layers=layers, ledger=file, **how) for a, b in pairs]
-        found[spec] = told(grids, pairs)
+        found[spec] = told(grids, pairs) | {"accuracy": float(np.mean([accuracy for _, accuracy in made]))}
         shown(found[spec], time.perf_counter() - begin)
-    print(said(found))
+    print(table(found), said(found), sep="\n\n")

@@ -8,10 +8,11 @@ import torch
 
 from netassay.data import load_data, splits
 from netassay.inference import fisher_tail
-from netassay.patterns import pattern
+from netassay.patterns import Pattern, pattern
 from netassay.stitching import DEFAULT, NormalEquations, Samples, adapter, trained_on
 from netassay.studies import stitch_cell
-from netassay.studies.stitch_claims import judged
+from netassay.studies.stitch_asked import Net
+from netassay.studies.stitch_claims import _patterned, judged
 from netassay.studies.stitch_grid import stitch_grid
 from netassay.studies.stitch_tables import Grid
 from netassay.zoo import built
@@ -261,6 +262,33 @@ def test_controls_are_matched_like_what_they_are_for(trained, monkeypatch):  # n
     x, y = first(splits(DATA)[0], 300)
     right = (loaded(trained["b"])(x).argmax(1) == y)[4::5]
     assert seen == [(int(right.sum()), 240, 60)] * 5
+
+
+def test_a_network_on_both_sides_is_held_against_itself_at_the_layers_of_each(trained):  # noqa: F811
+    """Where senders and receivers are one network at other layers, both have their identity cells, each once."""
+    how = {"layers": ["act1"], "receiver_layers": ["act1", "act3"], "controls": ["identity", "self"], **PLAIN, **HOW}
+    rows = stitch_grid({"a": trained["a"]}, {"a": trained["a"]}, DATA, **how).table("cells")
+    layers = {name: [row["receiver_layer"] for row in rows if row["control"] == name] for name in ("identity", "self")}
+    assert layers == {"identity": ["act1", "act3"], "self": ["act1", "act3"]}
+    assert {row["agreement"] for row in rows if row["control"] == "identity"} == {1}
+
+
+def test_a_map_is_flat_only_where_most_of_it_is_unexplained():
+    """A claim without a pattern has p and names the nearest; one whose interval holds 0 does not hold."""
+    net, names = Net("a", "a", "0", []), ("diagonal", "triangle", "block", "flat")
+
+    def said(name, low=0.2, flat=0.3):
+        index = dict.fromkeys(names, 0.1) | {"diagonal": 0.5, "flat": flat}
+        rows = tuple({"pattern": one, "index": index[one], "low": low, "high": 0.9, "p": 0.02} for one in names)
+        (claim,) = _patterned(Grid([net], [net], [], {}), {("a", "a"): Pattern(name, "", rows, "made up")}, 0.95)
+        return claim.statement, claim.decision
+
+    held = "a into a: beyond what each layer is like on average, stitches between equal depths are more accurate"
+    assert said("diagonal") == (f"{held} (a diagonal; accuracy; p = 0.02)", "holds")
+    assert said("diagonal", low=-0.1)[1] == "undecided"
+    chance = "a into a: no pattern of the map is told from chance (most like: diagonal, 0.5; accuracy; p = 0.02"
+    assert said("flat")[0].startswith(chance)
+    assert said("flat", flat=0.8)[0].startswith("a into a: the map is flat: no pattern explains most of it (accuracy")
 
 
 def test_stitches_into_the_input_make_pictures(trained):  # noqa: F811

@@ -21,7 +21,7 @@ from netassay.spec import parse
 from netassay.stitching import DEFAULT
 from netassay.studies.forward import tried
 from netassay.studies.stitch_grid import stitch_grid
-from netassay.zoo import build, fitted, placed
+from netassay.zoo import built
 
 RANKS = (1, 2, 4, 8, 16)
 
@@ -125,8 +125,7 @@ def _network(
     spec: str, weights: Path | None, seed: int, learn: Data, train: int, made: Made, place: Path | None
 ) -> nn.Module | str:
     """Return a network, or a spec that makes it again."""
-    fitting = str(fitted(parse(spec), learn.input_shape, learn.classes))
-    model = placed(build(fitting, weights=weights, seed=seed), made.device)
+    model = built(spec, learn.input_shape, learn.classes, weights=weights, seed=seed, device=made.device)
     if train and not _weighted(spec, weights):
         tried(model, learn)
         training.train(model, learn, epochs=train, seed=seed)
@@ -134,4 +133,4 @@ def _network(
         return model
     file = place / f"{seed}.safetensors"
     save_model(model, str(file))
-    return str(parse(fitting).without("weights").including(weights=file))
+    return str(parse(str(model.spec)).without("weights").including(weights=file))
