@@ -71,13 +71,15 @@ def pulse(x: Tensor, scratch: Scratch, *, spread: bool = True, size: bool = True
         return _exact(x, tiny, spread, bound)
     x = x if x.dtype in (torch.float32, torch.float64) else x.float()
     squares = _squares(x, scratch)
+    # Squares above the smallest normal number leave no zero: most outputs are spared the passes that count them.
+    dense = x.numel() > 0 and not size and float(scratch.like(x).amin()) >= tiny
     total = float(squares.sum())
     mean_square = total / max(x.numel(), 1)
     if not mean_square < float("inf") and not bool(torch.isfinite(x).all()):
         return _exact(x, tiny, spread, bound)
     exponent = 0
     safe = SMALLEST < mean_square < LARGEST or x.dtype == torch.float64
-    counted, channels = _counted(x, tiny, scratch, size, bound)
+    counted, channels = _counted(x, tiny, scratch, size, bound, dense)
     if not safe:
         exponent, x = _scaled(x)
         squares = _squares(x, scratch)
@@ -100,12 +102,7 @@ def _same(C: int, value: float) -> Tensor:
 
 
 def _squares(x: Tensor, scratch: Scratch) -> Tensor:
-    """Return sums of squares of each sample and channel, `(N, C)`, float64."""
-    N, A, C, P = x.shape
-    rows = next((k for k in range(max(1, -(-P // ROW)), P + 1) if P % k == 0), 1)
-    if A == 1 and 8 * rows <= P:
-        norms: Tensor = torch.linalg.vector_norm(x.reshape(N, C, rows, -1), dim=3)
-        return norms.double().square_().sum(2)
+    """Return sums of squares of each sample and channel, `(N, C)`, float64; leave the squares in `scratch`."""
     return torch.mul(x, x, out=scratch.like(x)).sum((1, 3)).double()
 
 
@@ -119,27 +116,26 @@ def _scaled(x: Tensor) -> tuple[int, Tensor]:
 
 
 def _counted(
-    x: Tensor, tiny: float, scratch: Scratch, size: bool, bound: Bound | None
+    x: Tensor, tiny: float, scratch: Scratch, size: bool, bound: Bound | None, dense: bool
 ) -> tuple[list[float], dict[str, Tensor]]:
-    """Count zeros and subnormals of a finite tensor, and by channel what fires."""
+    """Count zeros and subnormals of a finite tensor, and by channel what fires; `dense` is known to have neither."""
     N, _, C, _ = x.shape
-    buffer = scratch.like(x)
-    # An activation that is never negative, such as ReLU's, is its own magnitude.
-    low = float(x.amin()) if size and x.numel() else -1.0
-    magnitude = x if low >= 0 else torch.abs(x, out=buffer)
-    sizes = _add(magnitude).sum(0) if size else _same(C, torch.nan)
     flat = _same(C, 0.0) if bound is None else _beyond(x, bound)
-    # One look at the smallest magnitude spares outputs that hold no zero, such as a convolution's, two passes.
-    dense = x.numel() > 0 and (low if low >= 0 else float(magnitude.amin())) >= tiny
-    normal = x.numel() if dense else float(_add(torch.ge(magnitude, tiny, out=buffer)).sum())
+    channels = {"size": _same(C, torch.nan), "flat": flat}
+    normal, buffer = x.numel(), scratch.like(x)
+    if not dense:
+        # An activation that is never negative, such as ReLU's, is its own magnitude.
+        low = float(x.amin()) if size and x.numel() else -1.0
+        magnitude = x if low >= 0 else torch.abs(x, out=buffer)
+        if size:
+            channels["size"] = _add(magnitude).sum(0)
+        normal -= 0 if low >= tiny else x.numel() - int(_add(torch.ge(magnitude, tiny, out=buffer)).sum())
     if normal == x.numel():
-        zero, firing, open_ = 0.0, _same(C, float(N)), _same(C, x.numel() / max(C, 1))
-    else:
-        some = _add(torch.ne(x, 0, out=buffer))
-        firing, open_ = (some > 0).sum(0).double(), some.sum(0)
-        zero = x.numel() - float(open_.sum())
-    channels = {"firing": firing, "open": open_, "size": sizes, "flat": flat}
-    return [zero, x.numel() - zero - normal, 0.0, 0.0], channels
+        return [0.0] * 4, channels | {"firing": _same(C, float(N)), "open": _same(C, x.numel() / max(C, 1))}
+    some = _add(torch.ne(x, 0, out=buffer))
+    zero = x.numel() - float(some.sum())
+    told = [zero, x.numel() - zero - normal, 0.0, 0.0]
+    return told, channels | {"firing": (some > 0).sum(0).double(), "open": some.sum(0)}
 
 
 def _beyond(x: Tensor, bound: Bound) -> Tensor:
