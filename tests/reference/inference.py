@@ -101,3 +101,12 @@ def fisher(k, n, other_k, other_n):
     """Deal the hits out to both groups in every way there is, and count the ways that give the first k or more."""
     hits = list(itertools.combinations(range(n + other_n), k + other_k))
     return sum(sum(one < n for one in dealt) >= k for dealt in hits) / len(hits)
+
+
+def paired_difference(b, c, n, level):
+    """Write out each sample's difference, one of each kind more, and take the Gaussian interval of their mean."""
+    each = [1] * (b + 1) + [-1] * (c + 1) + [0] * (n - b - c)
+    mean = sum(each) / len(each)
+    error = math.sqrt(sum((one - mean) ** 2 for one in each) / len(each) ** 2)
+    reach = normal_quantile((1 + level) / 2) * error
+    return max(mean - reach, -1), min(mean + reach, 1)

@@ -1,11 +1,11 @@
 """How sure one may be: intervals, p-values and corrections for many tests; numpy only.
 
-Rooms: `binomial` (exact bounds on a chance), `contingency` (two groups), `resampling` (bootstrap,
+Rooms: `binomial` (exact bounds on a chance), `contingency` (two groups, two ways), `resampling` (bootstrap,
 permutation), `jackknife`, `correction` (many tests), `student` (a few seeds), `factorial` (several causes).
 """
 
 from netassay.inference.binomial import binomial_interval, binomial_tail, binomial_upper
-from netassay.inference.contingency import fisher_tail
+from netassay.inference.contingency import fisher_tail, paired_difference
 from netassay.inference.correction import benjamini_hochberg, holm
 from netassay.inference.factorial import Effect, contrast, factorial, single_changes
 from netassay.inference.jackknife import jackknife
@@ -25,6 +25,7 @@ __all__ = [
     "fisher_tail",
     "holm",
     "jackknife",
+    "paired_difference",
     "permutation",
     "seed_interval",
     "single_changes",

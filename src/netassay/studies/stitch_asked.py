@@ -15,7 +15,7 @@ from netassay.errors import BadInput, UnknownName
 from netassay.layers import exactly
 from netassay.quiet import quiet
 from netassay.records import first_tensor
-from netassay.stitching import CLOSED, DEFAULT, Sums, adapter, form
+from netassay.stitching import CLOSED, DEFAULT, Sums, adapter, answers, form
 from netassay.studies.channel_streams import nonlinearities
 from netassay.studies.forward import device_of
 from netassay.studies.init_asked import whole
@@ -34,12 +34,14 @@ ALWAYS = ("identity", "self")
 
 @dataclass(frozen=True, eq=False)
 class Net:
-    """A network: its name, what it is made from, its hash, and the cuts asked for, clean and refused."""
+    """A network: its name, what it is made from, its hash, the cuts asked for, clean and refused, and its accuracy."""
 
     name: str
     source: str
     hash: str
     found: list[Cut | Refused]
+    spec: str
+    accuracy: float
 
     @property
     def named(self) -> list[str]:
@@ -119,7 +121,19 @@ def opened(source: str, name: str, layers: Patterns, asked: Question, bench: Ben
         raise BadInput(f"stitch {name}", f"it answers {shape}, not (N, classes)", "wrap it so that it gives logits")
     if any(RANDOM in CONTROLS[one] for one in controls):
         redrawn(model, asked["seed"])
-    return Net(name, source, makeup_hash(model), found)
+    return Net(name, source, makeup_hash(model), found, str(getattr(model, "spec", source)), _accuracy(model, bench))
+
+
+@torch.no_grad()
+def _accuracy(model: nn.Module, bench: Bench) -> float:
+    """Return the share of right answers on the samples judged on."""
+    part, right = bench.parts["test"], 0
+    with quiet(model):
+        for x, y in zip(*(torch.split(each, bench.asked["batch_size"]) for each in (part.x, part.y)), strict=True):
+            out = first_tensor(model(x.to(device_of(model))))
+            assert out is not None
+            right += int((answers(out) == y).sum())
+    return right / len(part.y)
 
 
 def _cut(model: nn.Module, example: Tensor, layers: Patterns, allow_skips: bool) -> list[Cut | Refused]:

@@ -21,9 +21,9 @@ MAPS = ("accuracy", "penalty", "penalty_self", "agreement", "mse", "cka", "corre
 COLUMNS = ("own", "accuracy", "low", "high", "agreement", "mse", "cka", "correlation", "ood", "r2", "madds")
 BESIDE = tuple(name for name, one in CONTROLS.items() if one.beside and name != NONE)
 ORDER = (
-    "sender", "sender_layer", "receiver", "receiver_layer", "control", "adapter", "matching", "accuracy", "low", "high",
-    "penalty", "penalty_self", "agreement", "mse", "cka", "correlation", "ood", "r2", "madds", "seconds", "seed",
-    "n_fit", "n_test", "claim", "note",
+    "sender", "sender_layer", "receiver", "receiver_layer", "control", "accuracy", "claim", "low", "high", "penalty",
+    "penalty_low", "penalty_high", "penalty_self", "agreement", "mse", "cka", "correlation", "ood", "r2", "adapter",
+    "matching", "madds", "seconds", "seed", "n_fit", "n_test", "note",
 )  # fmt: skip
 """Columns of the table of cells."""
 PLACE = ("sender", "sender_layer", "receiver", "receiver_layer")
@@ -164,17 +164,16 @@ def cut_table(grid: Grid) -> Table:
 
 def net_table(grid: Grid) -> Table:
     """One row for each network: what it is made from, and its accuracy on the samples judged on."""
-    known = {row["receiver"]: row["accuracy"] + row["penalty"] for row in grid.rows}
     return Table.of(
         [
             {
                 "net": net.name,
-                "spec": net.source,
+                "spec": net.spec,
                 "hash": net.hash,
                 "sends": net in grid.senders,
                 "receives": net in grid.receivers,
                 "layers": len(net.layers),
-                "accuracy": known.get(net.name, np.nan),
+                "accuracy": net.accuracy,
             }
             for net in grid.nets
         ]

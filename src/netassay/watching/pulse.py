@@ -6,6 +6,7 @@ A tensor comes as `(N, A, C, P)`: samples, positions before the channel axis, ch
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -70,33 +71,38 @@ def pulse(x: Tensor, scratch: Scratch, *, spread: bool = True, size: bool = True
         return _exact(x, tiny, spread, bound)
     x = x if x.dtype in (torch.float32, torch.float64) else x.float()
     squares = _squares(x, scratch)
-    mean_square = float(squares.sum()) / max(x.numel(), 1)
+    # Squares above the smallest normal number leave no zero: most outputs are spared the passes that count them.
+    dense = x.numel() > 0 and not size and float(scratch.like(x).amin()) >= tiny
+    total = float(squares.sum())
+    mean_square = total / max(x.numel(), 1)
     if not mean_square < float("inf") and not bool(torch.isfinite(x).all()):
         return _exact(x, tiny, spread, bound)
     exponent = 0
     safe = SMALLEST < mean_square < LARGEST or x.dtype == torch.float64
-    counted, channels = _counted(x, tiny, scratch, size, bound)
+    counted, channels = _counted(x, tiny, scratch, size, bound, dense)
     if not safe:
         exponent, x = _scaled(x)
         squares = _squares(x, scratch)
-    mean, m2 = _spread(x, squares, scratch) if spread else (None, torch.zeros(x.shape[2], dtype=torch.float64))
     by_channel = squares.sum(0)
+    mean, m2 = _spread(x, by_channel, scratch) if spread else (None, _same(x.shape[2], 0.0))
     if exponent:
         by_channel, m2 = by_channel * 4.0**exponent, m2 * 4.0**exponent
         mean = None if mean is None else mean.double() * 2.0**exponent
+        total = float(by_channel.sum())
     channels |= {"squares": by_channel, "spread": m2}
-    sums = [float(channels[name].sum()) for name in ("squares", "spread", "flat")]
-    told = [sums[0], *counted, sums[1], float(x.numel()), sums[2]]
+    apart, beyond = float(m2.sum()) if spread else 0.0, float(channels["flat"].sum()) if bound else 0.0
+    told = [total, *counted, apart, float(x.numel()), beyond]
     return Pulse(torch.tensor(told, dtype=torch.float64), channels, mean)
 
 
+@lru_cache
+def _same(C: int, value: float) -> Tensor:
+    """Return one number for each channel; shared, so nobody writes there."""
+    return torch.full((C,), value, dtype=torch.float64, device="cpu")
+
+
 def _squares(x: Tensor, scratch: Scratch) -> Tensor:
-    """Return sums of squares of each sample and channel, `(N, C)`, float64."""
-    N, A, C, P = x.shape
-    rows = next((k for k in range(max(1, -(-P // ROW)), P + 1) if P % k == 0), 1)
-    if A == 1 and 8 * rows <= P:
-        norms: Tensor = torch.linalg.vector_norm(x.reshape(N, C, rows, -1), dim=3)
-        return norms.double().square_().sum(2)
+    """Return sums of squares of each sample and channel, `(N, C)`, float64; leave the squares in `scratch`."""
     return torch.mul(x, x, out=scratch.like(x)).sum((1, 3)).double()
 
 
@@ -110,30 +116,26 @@ def _scaled(x: Tensor) -> tuple[int, Tensor]:
 
 
 def _counted(
-    x: Tensor, tiny: float, scratch: Scratch, size: bool, bound: Bound | None
+    x: Tensor, tiny: float, scratch: Scratch, size: bool, bound: Bound | None, dense: bool
 ) -> tuple[list[float], dict[str, Tensor]]:
-    """Count zeros and subnormals of a finite tensor, and by channel what fires."""
+    """Count zeros and subnormals of a finite tensor, and by channel what fires; `dense` is known to have neither."""
     N, _, C, _ = x.shape
-    buffer = scratch.like(x)
-    # An activation that is never negative, such as ReLU's, is its own magnitude.
-    low = float(x.amin()) if size and x.numel() else -1.0
-    magnitude = x if low >= 0 else torch.abs(x, out=buffer)
-    flat = torch.zeros(C, dtype=torch.float64)
-    sizes = _add(magnitude, (0, 1, 3)) if size else torch.full_like(flat, torch.nan)
-    if bound is not None:
-        flat = _beyond(x, bound)
-    # One look at the smallest magnitude spares outputs that hold no zero, such as a convolution's, two passes.
-    dense = x.numel() > 0 and (low if low >= 0 else float(magnitude.amin())) >= tiny
-    normal = x.numel() if dense else float(_add(torch.ge(magnitude, tiny, out=buffer), (1, 3)).sum())
-    each = x.numel() / max(N * C, 1)
+    flat = _same(C, 0.0) if bound is None else _beyond(x, bound)
+    channels = {"size": _same(C, torch.nan), "flat": flat}
+    normal, buffer = x.numel(), scratch.like(x)
+    if not dense:
+        # An activation that is never negative, such as ReLU's, is its own magnitude.
+        low = float(x.amin()) if size and x.numel() else -1.0
+        magnitude = x if low >= 0 else torch.abs(x, out=buffer)
+        if size:
+            channels["size"] = _add(magnitude).sum(0)
+        normal -= 0 if low >= tiny else x.numel() - int(_add(torch.ge(magnitude, tiny, out=buffer)).sum())
     if normal == x.numel():
-        firing, open_ = torch.full((C,), float(N), dtype=torch.float64), torch.full((C,), N * each, dtype=torch.float64)
-    else:
-        some = _add(torch.ne(x, 0, out=buffer), (1, 3))
-        firing, open_ = (some > 0).sum(0).double(), some.sum(0)
-    zero = x.numel() - float(open_.sum())
-    channels = {"firing": firing, "open": open_, "size": sizes, "flat": flat}
-    return [zero, x.numel() - zero - normal, 0.0, 0.0], channels
+        return [0.0] * 4, channels | {"firing": _same(C, float(N)), "open": _same(C, x.numel() / max(C, 1))}
+    some = _add(torch.ne(x, 0, out=buffer))
+    zero = x.numel() - float(some.sum())
+    told = [zero, x.numel() - zero - normal, 0.0, 0.0]
+    return told, channels | {"firing": (some > 0).sum(0).double(), "open": some.sum(0)}
 
 
 def _beyond(x: Tensor, bound: Bound) -> Tensor:
@@ -141,22 +143,21 @@ def _beyond(x: Tensor, bound: Bound) -> Tensor:
     return beyond.sum((0, 1, 3)).double()
 
 
-def _add(x: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Add up, in float64 where float32 would leave gaps between counts."""
-    each = x.numel() // max(x.shape[2] * (1 if 0 in axes else x.shape[0]), 1)
-    return x.sum(axes, dtype=torch.float64) if each >= WHOLE else x.sum(axes).double()
+def _add(x: Tensor) -> Tensor:
+    """Add up by sample and channel, `(N, C)`, in float64 where float32 would leave gaps between counts."""
+    each = x.shape[1] * x.shape[3]
+    return x.sum((1, 3), dtype=torch.float64) if each >= WHOLE else x.sum((1, 3)).double()
 
 
 # Note [spread]. The sum of squares less N times the squared mean is free of passes, and loses digits as the mean
 # grows beside the spread. Less the first sample, which is a draw from the same spread, nothing is lost: differences of
 # numbers that are near are exact.
-def _spread(x: Tensor, squares: Tensor, scratch: Scratch) -> tuple[Tensor, Tensor]:
-    """Return the mean over samples, and by channel the squared distances from it, summed."""
+def _spread(x: Tensor, total: Tensor, scratch: Scratch) -> tuple[Tensor, Tensor]:
+    """Return the mean over samples, and by channel the squared distances from it, summed; `total` of the squares."""
     N = x.shape[0]
     if N == 1:
-        return x[0].clone(), torch.zeros(x.shape[2], dtype=torch.float64)
+        return x[0].clone(), _same(x.shape[2], 0.0)
     mean = x.mean(0)
-    total = squares.sum(0)
     m2 = total - N * _squares(mean[None], scratch)[0]
     weak = torch.nonzero(m2 < (SPREAD if x.numel() > FEW else 10 * SPREAD) * total)[:, 0]
     if len(weak):

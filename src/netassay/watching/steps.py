@@ -28,6 +28,18 @@ NUMBERS = (
     "adam",
     "state_nan",
 )
+WEIGHTS = ("weight_squares", "update_squares", "unchanged", "weight_nan", "weight_inf")
+GRADIENTS = (
+    "gradient_squares",
+    "product",
+    "gradient_zero",
+    "gradient_subnormal",
+    "gradient_nan",
+    "gradient_inf",
+    "lost",
+)
+FEW = 1 << 12
+"""Entries up to which a parameter costs more to call for than to read."""
 BLOCK = 1 << 18
 """Entries that are read at a time, so that what is read twice is still in the cache."""
 FAINT = 0.01
@@ -46,18 +58,27 @@ class Step:
         self.gradient = None if gradient is None else _gradient(gradient.detach())
         self.state = optimizer.state.get(weight, {})
         self.group, self.kind = group, type(optimizer).__name__
-        self.stayed: list[float] = []
+
+    @property
+    def small(self) -> bool:
+        """Whether it is read together with others at less cost than alone."""
+        alike = [
+            one.dtype == torch.float32 and one.device.type == "cpu"
+            for one in (self.now, self.gradient)
+            if one is not None
+        ]
+        return len(alike) == 2 and all(alike) and 0 < len(self.now) <= FEW
 
     def numbers(self) -> Tensor:
         """Return `NUMBERS`, float64, on the parameter's device; on the CPU in float32 wherever that is exact enough."""
         here, device = self.now.device.type == "cpu", self.now.device
         told: dict[str, Any] = dict.fromkeys(NUMBERS, float("nan"))
         told["adam"] = self._adam()
-        parts = [self._weights, *([] if self.gradient is None else [self._gradients])]
-        quick = [self._quick_weights, self._quick_gradients] if here and self.now.dtype == torch.float32 else []
-        for i, exactly in enumerate(parts):
-            told |= (quick[i]() if quick else None) or exactly()
-        told["state_nan"] = self._state_nan(here, told)
+        quick = self._quick() if here and self.now.dtype == torch.float32 else (None, None)
+        told |= quick[0] or self._weights()
+        if self.gradient is not None:
+            told |= quick[1] or self._gradients()
+        told["state_nan"] = self.state_nan(told)
         if here:
             return torch.tensor([float(told[name]) for name in NUMBERS], dtype=torch.float64)
         return torch.stack([torch.as_tensor(told[name], dtype=torch.float64, device=device) for name in NUMBERS])
@@ -90,60 +111,53 @@ class Step:
         assert self.gradient is not None
         return self.gradient
 
-    def _quick_weights(self) -> dict[str, Any] | None:
-        """The same in float32, by blocks; None where float32 is not enough."""
-        weight, update = 0.0, 0.0
-        self.stayed = []
-        for now, was in zip(_blocks(self.now), _blocks(self.was), strict=True):
-            apart, room = torch.sub(now, was, out=_room(0, len(now))), _room(1, len(now))
-            weight += _squared(was, room)
-            update += _squared(apart, room)
-            self.stayed.append(len(now) - float(torch.ne(apart, 0, out=room).sum()))
-        size, unchanged = len(self.now), sum(self.stayed)
-        if not (_safe(weight, size) and (_safe(update, size) or unchanged == size)):
-            return None
-        told = {"weight_squares": weight, "update_squares": update, "unchanged": unchanged}
-        return told | {"weight_nan": 0.0, "weight_inf": 0.0}
+    def _quick(self) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        """The same in float32, by blocks that stay in the cache; None where float32 is not enough."""
+        gradient, size = self.gradient, len(self.now)
+        weights, gradients = dict.fromkeys(WEIGHTS, 0.0), dict.fromkeys(GRADIENTS, 0.0)
+        parts = zip(
+            _blocks(self.now), _blocks(self.was), _blocks(self.was if gradient is None else gradient), strict=True
+        )
+        for now, was, g in parts:
+            stayed = _add_weights(weights, now, was)
+            if gradient is not None:
+                _add_gradients(gradients, g, now, was, stayed)
+        update, squares = weights["update_squares"], gradients["gradient_squares"]
+        safe = _safe(weights["weight_squares"], size) and (_safe(update, size) or weights["unchanged"] == size)
+        exact = gradient is not None and gradient.dtype == torch.float32
+        enough = exact and (_safe(squares, size) or gradients["gradient_zero"] == size)
+        return (weights if safe else None), (gradients if enough else None)
 
-    def _quick_gradients(self) -> dict[str, Any] | None:
-        gradient, squares, product, zero, faint, lost = self._found(), 0.0, 0.0, 0.0, 0.0, 0.0
-        tiny = torch.finfo(gradient.dtype).tiny
-        parts = zip(_blocks(self.now), _blocks(self.was), _blocks(gradient), self.stayed, strict=True)
-        for now, was, g, stayed in parts:
-            room = _room(1, len(now))
-            squares += _squared(g, room)
-            product += float(torch.dot(g, was))
-            dense = float(torch.abs(g, out=room).amin()) >= tiny
-            normal = len(g) if dense else float(torch.ge(room, tiny, out=room).sum())
-            some = normal if normal == len(g) else float(torch.ne(g, 0, out=room).sum())
-            zero, faint = zero + len(g) - some, faint + some - normal
-            if stayed:
-                lost += float(((now == was) & (g != 0)).sum())
-        if gradient.dtype != torch.float32 or not (_safe(squares, len(gradient)) or zero == len(gradient)):
-            return None
-        told = {"gradient_squares": squares, "product": product, "gradient_zero": zero, "gradient_subnormal": faint}
-        return told | {"gradient_nan": 0.0, "gradient_inf": 0.0, "lost": lost}
-
-    def _adam(self) -> Any:
-        """Return the mean of sqrt(v) / (sqrt(v) + eps), v bias-corrected: Kingma & Ba 2015, algorithm 1."""
+    def moment(self) -> tuple[Tensor, Any, float] | None:
+        """Return Adam's second moment, the root of what corrects its bias, and epsilon; None of other optimizers."""
         v = self.state.get("max_exp_avg_sq", self.state.get("exp_avg_sq"))
         step = self.state.get("step", self.group.get("step"))
         if v is None or step is None or self.kind in OTHER_EPSILON or not {"betas", "eps"} <= set(self.group):
+            return None
+        if isinstance(step, Tensor):
+            step = float(step) if step.device.type == "cpu" else step.double()
+        return _flat(v), (1 - self.group["betas"][1] ** step) ** 0.5, self.group["eps"]
+
+    def _adam(self) -> Any:
+        """Return the mean of sqrt(v) / (sqrt(v) + eps), v bias-corrected: Kingma & Ba 2015, algorithm 1."""
+        found = self.moment()
+        if found is None:
             return float("nan")
-        step = step.double() if isinstance(step, Tensor) else step
-        corrected, entries = (1 - self.group["betas"][1] ** step) ** 0.5, _flat(v)
+        v, corrected, epsilon = found
         if v.device.type == "cpu" and v.dtype == torch.float32:
-            factor = 1 - _taken(entries, float(self.group["eps"] * corrected))
+            factor = 1 - _taken(v, float(epsilon * corrected))
             if factor > FAINT:
                 return factor
         total: Any = 0.0
-        for part in _blocks(entries):
+        for part in _blocks(v):
             # Half precision has neither room for the sum nor for epsilon; the root first, as v itself may overflow.
             root = (part if part.dtype.itemsize > 2 else part.double()).sqrt().div_(corrected)
-            total = total + root.div_(root + self.group["eps"]).sum(dtype=torch.float64)
-        return total / max(len(entries), 1)
+            total = total + root.div_(root + epsilon).sum(dtype=torch.float64)
+        return total / max(len(v), 1)
 
-    def _state_nan(self, here: bool, told: Mapping[str, Any]) -> Any:
+    def state_nan(self, told: Mapping[str, Any]) -> Any:
+        """Count what is not finite in the state of the optimizer, given the other numbers."""
+        here = self.now.device.type == "cpu"
         # What is not finite in a moment of Adam's shows in its factor or, in the same step, in the weight.
         if here and math.isfinite(float(told["adam"])) and not float(told["weight_nan"]) + float(told["weight_inf"]):
             return 0.0
@@ -151,6 +165,29 @@ class Step:
         if here:
             kept = [one for one in kept if not math.isfinite(float(one.sum()))]
         return sum((~one.isfinite()).sum() for one in kept) if kept else 0.0
+
+
+def _add_weights(told: dict[str, Any], now: Tensor, was: Tensor) -> float:
+    """Add a block of weights; return how many stayed as they were."""
+    apart, room = torch.sub(now, was, out=_room(0, len(now))), _room(1, len(now))
+    told["weight_squares"] += _squared(was, room)
+    told["update_squares"] += _squared(apart, room)
+    stayed = len(now) - float(torch.ne(apart, 0, out=room).sum())
+    told["unchanged"] += stayed
+    return stayed
+
+
+def _add_gradients(told: dict[str, Any], g: Tensor, now: Tensor, was: Tensor, stayed: float) -> None:
+    """Add a block of gradients to what is told of all."""
+    room, tiny = _room(1, len(g)), torch.finfo(g.dtype).tiny
+    told["gradient_squares"] += _squared(g, room)
+    told["product"] += float(torch.dot(g, was))
+    dense = float(torch.abs(g, out=room).amin()) >= tiny
+    normal = len(g) if dense else float(torch.ge(room, tiny, out=room).sum())
+    some = normal if normal == len(g) else float(torch.ne(g, 0, out=room).sum())
+    told["gradient_zero"] += len(g) - some
+    told["gradient_subnormal"] += some - normal
+    told["lost"] += stayed if some == len(g) or not stayed else float(((now == was) & (g != 0)).sum())
 
 
 _ROOMS = threading.local()

@@ -13,6 +13,7 @@ from netassay.flow import UPDATES
 from netassay.hooks import at_steps
 from netassay.watching.parameters import listed, renew
 from netassay.watching.steps import NUMBERS, Step
+from netassay.watching.together import together
 
 SHARED = ("gradient_zero", "gradient_subnormal", "gradient_nan", "gradient_inf", "weight_nan", "weight_inf")
 
@@ -68,8 +69,12 @@ class Updates:
         if self.on:
             optimizer = self.optimizers[number]
             groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+            steps: dict[int, Step] = {}
             for i in self._mine(number):
-                self.guard(self.parameters[i].name, self._read, i, optimizer, groups)
+                self.guard(self.parameters[i].name, self._made, i, optimizer, groups, steps)
+            self.guard("small parameters", self._together, steps)
+            for i, one in steps.items():
+                self.guard(self.parameters[i].name, self._read, i, one)
         self.ended(number)
 
     def _mine(self, number: int) -> list[int]:
@@ -78,14 +83,27 @@ class Updates:
     def _keep(self, i: int) -> None:
         self._before[i] = self.parameters[i].tensor.detach().clone()
 
-    def _read(self, i: int, optimizer: torch.optim.Optimizer, groups: Mapping[int, Mapping[str, Any]]) -> None:
+    def _made(
+        self, i: int, optimizer: torch.optim.Optimizer, groups: Mapping[int, Any], steps: dict[int, Step]
+    ) -> None:
         before = self._before.pop(i, None)
         if before is None:
             return
         one = self.parameters[i]
         group = groups[id(one.tensor)]
-        self._rows[i] = Step(one.tensor, before, one.tensor.grad, group, optimizer).numbers()
+        steps[i] = Step(one.tensor, before, one.tensor.grad, group, optimizer)
         self._rates[i] = float(group["lr"]) if "lr" in group else float("nan")
+
+    def _together(self, steps: dict[int, Step]) -> None:
+        """Read the small ones, and leave the others; where that fails, all are left."""
+        few = {i: one for i, one in steps.items() if one.small}
+        if few:
+            self._rows |= zip(few, together(list(few.values())), strict=True)
+        for i in few:
+            del steps[i]
+
+    def _read(self, i: int, step: Step) -> None:
+        self._rows[i] = step.numbers()
 
     def take(self) -> dict[str, np.ndarray]:
         """Return `UPDATES` of the last step, `(P,)`, and forget them; one transfer from the device."""
