@@ -16,6 +16,7 @@ from netassay.studies.stitch_claims import _patterned, judged, penalty_interval
 from netassay.studies.stitch_grid import stitch_grid
 from netassay.studies.stitch_tables import Grid
 from netassay.zoo import built
+from tests.reference import inference as reference
 from tests.reference import stitching as slow
 from tests.stitches import trained  # noqa: F401
 
@@ -109,15 +110,23 @@ def test_arrays_and_tables_tell_the_same(grid):
     """A cell stands at its labels in every array; all pairs are there, networks with themselves too."""
     labels = [f"{net}/{layer}" for net in "ab" for layer in LAYERS]
     assert grid.array("accuracy").axes == {"sender layer": tuple(labels), "receiver layer": tuple(labels)}
+    drawn = {}
     for row in grid.table("cells"):
+        assert row["draw"] == 0 or row["control"] == "random_sender"
         at = tuple(labels.index(f"{row[side]}/{row[f'{side}_layer']}") for side in ("sender", "receiver"))
         if row["control"] == "none":
             for name in ("accuracy", "penalty", "penalty_self", "agreement", "mse", "cka", "ood", "r2", "low", "high"):
                 assert grid.array(name)[at] == row[name]
+        elif row["control"] == "random_sender":
+            drawn.setdefault(at, []).append(row["accuracy"])
         elif f"accuracy/{row['control']}" in grid.arrays:
             assert grid.array(f"accuracy/{row['control']}")[at] == row["accuracy"]
         elif row["control"] == "self":
             assert grid.array("self")[at[1]] == row["accuracy"]
+    for at, found in drawn.items():
+        assert grid.array("accuracy/random_sender")[at] == pytest.approx(np.mean(found))
+    assert {len(found) for found in drawn.values()} == {5}
+    assert all(len(set(found)) > 1 for found in drawn.values())
     assert {row["net"]: row["layers"] for row in grid.table("nets")} == {"a": 3, "b": 3}
     assert {(row["sender"], row["receiver"]) for row in grid.table("capacity")} == {(a, b) for a in "ab" for b in "ab"}
     assert [row["rank"] for row in grid.table("capacity")][:4] == [1, 2, 4, 8]
@@ -127,19 +136,22 @@ def test_arrays_and_tables_tell_the_same(grid):
 
 def test_what_is_claimed_of_a_cell(grid):
     """Beyond chance: above the highest control by Fisher's test, Holm over the pair's cells; compatible: cheap, too."""
-    rows = {
-        tuple(row[name] for name in ("sender", "sender_layer", "receiver", "receiver_layer", "control")): row
-        for row in grid.table("cells")
-    }
+    rows, place = {}, ("sender", "sender_layer", "receiver", "receiver_layer", "control")
+    for row in grid.table("cells"):
+        rows.setdefault(tuple(row[name] for name in place), []).append(row)
+    drawn = {key[:4]: [row["accuracy"] for row in each] for key, each in rows.items() if key[-1] == "random_sender"}
+    rows = {key: each[0] for key, each in rows.items()}
     names = ("random_sender", "noise", "shuffled", "random_receiver")
     for pair in [(a, b) for a in "ab" for b in "ab"]:
         cells = [key[:4] for key in rows if key[::2] == (*pair, "none")]
         assert len(cells) == 9
         p = {}
         for key in cells:
-            beside = {name: rows[(*key, name)]["accuracy"] for name in names}
+            beside = {name: rows[(*key, name)]["accuracy"] for name in names} | {"random_sender": np.mean(drawn[key])}
             best, mine = max(value for name, value in beside.items() if name != "noise"), rows[(*key, "none")]
             p[key] = fisher_tail(round(200 * mine["accuracy"]), 200, round(200 * best), 200)
+            if mine["accuracy"] != drawn[key][0] or len(set(drawn[key])) > 1:
+                p[key] = max(p[key], reference.one_more(mine["accuracy"], drawn[key]))
             assert all(f"{name} {value:.3f}" in mine["claim"] for name, value in beside.items())
             assert (
                 f"penalty {mine['penalty']:.3f}, {mine['penalty_low']:.3f} to {mine['penalty_high']:.3f}"
@@ -199,12 +211,30 @@ def rows_of(*cells, **changes):
 
 
 def test_compatible_is_above_chance_and_cheap():
-    """Above the controls at a penalty that may be large is no more than beyond chance; a tie is not compatible."""
-    rows = rows_of((0.9, {"agreement": 0.95}), (0.75, {}), (0.85, {"agreement": 0.6}), (0.52, {}), (0.5, {}))
+    """Above the controls at a penalty that may be large is no more than beyond chance; what costs too much and is not
+    above them is not compatible, and what costs nothing is undecided."""
+    free = {"penalty": 0.0, "agreement": 1.0}
+    rows = rows_of((0.9, {"agreement": 0.95}), (0.75, {}), (0.85, {"agreement": 0.6}), (0.52, {}), (0.5, free))
     words = [row["claim"].split(" (")[0] for row in rows]
-    assert words == ["compatible", "beyond chance", "beyond chance", "undecided", "not compatible"]
+    assert words == ["compatible", "beyond chance", "beyond chance", "not compatible", "undecided"]
     assert rows[0]["penalty_high"] < 0.1 < rows[2]["penalty_high"]
     assert pytest.approx(rows[2]["penalty"]) == 0.05
+
+
+def test_the_spread_of_random_senders_is_no_evidence():
+    """Far above the mean of the draws and within their spread is undecided; as far above draws that agree is not."""
+
+    def word(*drawn):
+        place = {"sender": "a", "sender_layer": "1", "receiver": "b", "receiver_layer": "2", "n_test": 6000, "note": ""}
+        place |= {"penalty": 0.05, "agreement": 0.95, "mse": 0.0, "cka": 1.0, "ood": 0.5}
+        rows = [{**place, "control": "none", "accuracy": 0.5}]
+        rows += [{**place, "control": "random_sender", "accuracy": one} for one in drawn]
+        judged(Grid([], [], rows, {}), 0.95)
+        return rows[0]["claim"].split(" (")[0]
+
+    assert word(0.4, 0.41, 0.4, 0.39, 0.4) == "compatible"
+    assert word(0.3, 0.5, 0.4, 0.45, 0.35) == "undecided"
+    assert word(0.4) == "compatible"
 
 
 def test_without_a_control_that_counts_nothing_is_judged(trained):  # noqa: F811
@@ -342,7 +372,7 @@ def test_controls_are_matched_like_what_they_are_for(trained, monkeypatch):  # n
     stitch_grid({"a": trained["a"]}, {"b": trained["b"]}, DATA, **how)
     x, y = first(splits(DATA)[0], 300)
     right = (loaded(trained["b"])(x).argmax(1) == y)[4::5]
-    assert seen == [(int(right.sum()), 240, 60)] * 5
+    assert seen == [(int(right.sum()), 240, 60)] * 9
 
 
 def test_a_network_on_both_sides_is_held_against_itself_at_the_layers_of_each(trained):  # noqa: F811

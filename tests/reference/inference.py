@@ -110,3 +110,20 @@ def paired_difference(b, c, n, level):
     error = math.sqrt(sum((one - mean) ** 2 for one in each) / len(each) ** 2)
     reach = normal_quantile((1 + level) / 2) * error
     return max(mean - reach, -1), min(mean + reach, 1)
+
+
+def one_more(value, others):
+    """The chance that one more of the same Gaussian is as high: t of the prediction, its density summed by Simpson."""
+    R = len(others)
+    mean = math.fsum(others) / R
+    variance = math.fsum((one - mean) ** 2 for one in others) / (R - 1)
+    if variance == 0:
+        return float(value <= mean)
+    t, df = (value - mean) / math.sqrt(variance * (1 + 1 / R)), R - 1
+    scale = math.exp(math.lgamma((df + 1) / 2) - math.lgamma(df / 2)) / math.sqrt(df * math.pi)
+    # Over the angle: t = sqrt(df) tan(angle) makes the range finite.
+    at = np.linspace(math.atan(t / math.sqrt(df)), math.pi / 2, 20001)
+    density = scale * math.sqrt(df) * np.cos(at) ** (df - 1)
+    weight = np.ones(len(at))
+    weight[1:-1:2], weight[2:-1:2] = 4, 2
+    return float((density * weight).sum() * (at[1] - at[0]) / 3)

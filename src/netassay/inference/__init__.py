@@ -10,7 +10,7 @@ from netassay.inference.correction import benjamini_hochberg, holm
 from netassay.inference.factorial import Effect, contrast, factorial, single_changes
 from netassay.inference.jackknife import jackknife
 from netassay.inference.resampling import bootstrap, difference_of_means, permutation
-from netassay.inference.student import seed_interval, student_quantile
+from netassay.inference.student import prediction_tail, seed_interval, student_quantile
 
 __all__ = [
     "Effect",
@@ -27,6 +27,7 @@ __all__ = [
     "jackknife",
     "paired_difference",
     "permutation",
+    "prediction_tail",
     "seed_interval",
     "single_changes",
     "student_quantile",

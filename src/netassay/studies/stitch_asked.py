@@ -21,7 +21,7 @@ from netassay.studies.forward import device_of
 from netassay.studies.init_asked import whole
 from netassay.studies.provenance import makeup_hash
 from netassay.studies.similarity_claims import nearest
-from netassay.studies.stitch_controls import CONTROLS, NONE, RANDOM, redrawn
+from netassay.studies.stitch_controls import CONTROLS, NONE, RANDOM, draws, redrawn
 from netassay.studies.stitch_halves import TRIED, Bench, network
 
 Patterns = str | Sequence[str] | None
@@ -164,19 +164,21 @@ def cells(
     for receiver in receivers:
         for random in (False, True):
             mine = [name for name in beside if (CONTROLS[name].receiver == RANDOM) is random]
-            for sender, layer, control in _product(senders, mine):
-                yield {**how, **_cell(sender, layer, receiver, receiver.layers, control)}
+            for sender, control, draw, layer in _product(senders, mine):
+                yield {**how, **_cell(sender, layer, receiver, receiver.layers, control, draw)}
         if "capacity" in controls:
             yield from (one for sender in senders for one in _capacity(sender, receiver, how, ranks))
 
 
-def _product(senders: Sequence[Net], controls: Sequence[str]) -> Iterator[tuple[Net, str, str]]:
-    return ((net, layer, control) for net in senders for layer in net.layers for control in controls)
+def _product(senders: Sequence[Net], controls: Sequence[str]) -> Iterator[tuple[Net, str, int, str]]:
+    return (
+        (net, name, draw, layer) for net in senders for name in controls for draw in draws(name) for layer in net.layers
+    )
 
 
-def _cell(sender: Net, layer: str, receiver: Net, layers: Sequence[str], control: str) -> Question:
+def _cell(sender: Net, layer: str, receiver: Net, layers: Sequence[str], control: str, draw: int = 0) -> Question:
     told = {"sender": sender.named, "sender_layer": layer, "receiver": receiver.named}
-    return {**told, "receiver_layers": list(layers), "control": control}
+    return {**told, "receiver_layers": list(layers), "control": control, "draw": draw}
 
 
 def _capacity(sender: Net, receiver: Net, how: Question, ranks: Sequence[int]) -> Iterator[Question]:

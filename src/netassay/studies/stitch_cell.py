@@ -56,7 +56,7 @@ def cell(asked: Mapping[str, Any]) -> Payload:
         began = time.perf_counter()
         bench = opened(asked)
         control = CONTROLS[asked["control"]]
-        sender = bench.side(asked["sender"], control.sender)
+        sender = bench.side(asked["sender"], control.sender, asked["draw"])
         receiver = bench.side(asked["receiver"], control.receiver)
         payload = _stitched(bench, asked, sender, receiver)
         for side, named in ((sender, asked["sender"]), (receiver, asked["receiver"])):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from netassay.inference import fisher_tail, holm, paired_difference
+from netassay.inference import fisher_tail, holm, paired_difference, prediction_tail
 from netassay.patterns import LEAST, Pattern, pattern
 from netassay.result import Claim
 from netassay.studies.similarity_patterns import patterned
@@ -39,21 +39,21 @@ MEANS = {
 def judged(grid: Grid, level: float) -> None:
     """Write into each row its penalty's interval, and what is claimed of it, its controls beside it.
 
-    Beyond chance: its accuracy is above the highest of the random and shuffled controls' at the same place, by Fisher's
-    exact test of the two shares (conservative: they are of the same samples), corrected by Holm over the cells of a
-    pair of networks. Compatible: that, and the upper limit of its penalty is at most `TOLERATED`. Not compatible: not
-    above the controls at all. Noise is told the label, and does not count; nor does a random sender that sends the
-    same, since no parameter stands before the layer. Without a control that counts nothing is judged.
+    Beyond chance: its accuracy is above that of the random and shuffled controls at the same place (see `p_above`),
+    corrected by Holm over the cells of a pair of networks. Compatible: that, and the upper limit of its penalty is at
+    most `TOLERATED`. Not compatible: not that, and the lower limit of its penalty is above `TOLERATED`. Noise
+    is told the label, and does not count; nor does a random sender that sends the same, since no parameter stands
+    before the layer. Without a control that counts nothing is judged.
     """
     for row in grid.rows:
         row["penalty_low"], row["penalty_high"] = penalty_interval(row, level)
-    beside = {control: grid.of(control) for control in BESIDE}
+    beside = {control: grid.draws(control) for control in BESIDE}
     families: dict[tuple[str, str], list[Row]] = {}
     for key, row in grid.of(NONE).items():
-        controls = {name: rows[key] for name, rows in beside.items() if key in rows and not _same(name, row, rows[key])}
-        chance = [one["accuracy"] for name, one in controls.items() if name != "noise"]
-        row["p"] = _chance(row, np.max(chance) if chance else np.nan)
-        told = ", ".join(f"{name} {one['accuracy']:.3f}" for name, one in controls.items())
+        drawn = {name: rows[key] for name, rows in beside.items() if key in rows and not _same(name, row, rows[key][0])}
+        controls = {name: [one["accuracy"] for one in rows] for name, rows in drawn.items()}
+        row["p"] = p_above(row, [found for name, found in controls.items() if name != "noise"])
+        told = ", ".join(f"{name} {np.mean(found):.3f}" for name, found in controls.items())
         low, high = row["penalty_low"], row["penalty_high"]
         row["claim"] = f" (penalty {row['penalty']:.3f}, {low:.3f} to {high:.3f}; {told or 'no control'})"
         families.setdefault((row["sender"], row["receiver"]), []).append(row)
@@ -89,7 +89,7 @@ def _word(row: Row, adjusted: float, alpha: float) -> str:
     if np.isnan(adjusted):
         return UNJUDGED
     if adjusted > alpha:
-        return NOT if row["p"] >= 1 else OPEN
+        return NOT if row["penalty_low"] > TOLERATED else OPEN
     return COMPATIBLE if row["penalty_high"] <= TOLERATED else BEYOND
 
 
@@ -104,7 +104,19 @@ def compatible(row: Mapping[str, Any]) -> bool:
     return str(row["claim"]).startswith(COMPATIBLE)
 
 
-def _chance(row: Row, other: float) -> float:
+def p_above(row: Row, controls: Sequence[Sequence[float]]) -> float:
+    """Return the chance of an accuracy like this or higher under the control where it is highest; NaN without any.
+
+    `controls` are accuracies, those of several draws together. Under each: Fisher's exact test of two shares, against
+    the mean of draws (conservative: both are of the same samples); where there are several, also that one more draw
+    is as high (see `prediction_tail`), since the samples say nothing of how draws differ.
+    """
+    found = [_fisher_above(row, float(np.mean(drawn))) for drawn in controls]
+    found += [prediction_tail(row["accuracy"], drawn) for drawn in controls if len(drawn) > 1]
+    return float(np.max(found)) if found else np.nan
+
+
+def _fisher_above(row: Row, other: float) -> float:
     n = row["n_test"]
     if np.isnan(row["accuracy"]) or np.isnan(other):
         return np.nan

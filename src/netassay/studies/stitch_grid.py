@@ -73,13 +73,13 @@ def stitch_grid(
     `fit` samples of the train split and judged on the first `samples` of the test split; data without splits is matched
     on its first part and judged on what follows.
 
-    `controls` (True: all; or names): "random_sender", "random_receiver" (every parameter and buffer drawn anew, batch
-    norms settled on the fit samples), "noise" (sends random centres of the samples' own classes, and noise), "shuffled"
-    (matched to the activations, and labels, of other samples), "identity" (a network with itself, nothing between),
-    "self" (with itself through the adapter) and "capacity" (the middle layer through `ranks` channels). A cell is
-    "beyond chance" where its accuracy is above that of the random and shuffled controls (Fisher's exact test, Holm over
-    the cells of a pair), and "compatible" where its penalty is known to be at most 0.1, too. Noise is told the labels,
-    and does not count.
+    `controls` (True: all; or names): "random_sender" (five draws), "random_receiver" (every parameter and buffer drawn
+    anew, batch norms settled on the fit samples), "noise" (sends random centres of the samples' own classes, and
+    noise), "shuffled" (matched to the activations, and labels, of other samples), "identity" (a network with itself,
+    nothing between), "self" (with itself through the adapter) and "capacity" (the middle layer through `ranks`
+    channels). A cell is "beyond chance" where its accuracy is above that of the random and shuffled controls (Fisher's
+    exact test, and Student's t for one more draw of the random sender; Holm over the cells of a pair), and "compatible"
+    where its penalty is known to be at most 0.1, too. Noise is told the labels, and does not count.
 
     `memory` bytes of activations are kept by each process, more of them on disk (`TMPDIR`). `ledger`, `executor` and
     `workers` as in `init_study`: models and data in memory need workers=0, or threads. Numbers are the same, bit for

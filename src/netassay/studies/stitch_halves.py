@@ -29,7 +29,7 @@ HELD: dict[str, Any] = {}
 """Models and data of the caller's that no spec can make again, by their token; in this process only."""
 TRIED = 4
 """Samples that a cut is tried on."""
-NETS, RECEIVERS = 4, 64
+NETS, RECEIVERS = 8, 64
 """Networks and receivers' halves that are kept ready; the others are made again."""
 PARTS = ("fit", "test")
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class Part:
 class Side:
     """A network, its variant, and its cuts as far as they were asked for."""
 
-    key: tuple[str, str, str]
+    key: tuple[str, str, str, int]
     model: nn.Module
     hash: str
     cuts: dict[str, Cut] = field(default_factory=dict)
@@ -65,21 +65,22 @@ class Bench:
         self._expected: OrderedDict[Hashable, Expected] = OrderedDict()
         self._right: dict[tuple[str, ...], Tensor] = {}
 
-    def side(self, named: Sequence[str], variant: str) -> Side:
-        """Return a network, or its random twin; `named` is what it is made from, and its hash."""
+    def side(self, named: Sequence[str], variant: str, draw: int = 0) -> Side:
+        """Return a network, or one of its random twins; `named` is what it is made from, and its hash."""
+        variant, draw = (RANDOM, draw) if variant == RANDOM else ("", 0)
         source, known = named
-        variant = RANDOM if variant == RANDOM else ""
-        return _recent(self._sides, (source, known, variant), NETS, lambda: self._side(source, known, variant))
+        key = source, known, variant, draw
+        return _recent(self._sides, key, NETS, lambda: self._side(*key))
 
-    def _side(self, source: str, known: str, variant: str) -> Side:
+    def _side(self, source: str, known: str, variant: str, draw: int) -> Side:
         model = network(source, self.data, self.asked["device"])
         if makeup_hash(model) != known:
             found = "other modules or weights than when the grid began"
             raise BadInput(f"stitch {source}", found, "give a spec that makes the same each time, or start anew")
         if variant == RANDOM:
-            model = redrawn(model, self.asked["seed"])
+            model = redrawn(model, self.asked["seed"], draw)
             settle(model, load_data(self.parts["fit"].x, batch_size=self.asked["batch_size"]))
-        return Side((source, known, variant), model, state_hash(model))
+        return Side((source, known, variant, draw), model, state_hash(model))
 
     @torch.no_grad()
     def right(self, named: Sequence[str]) -> Tensor:
