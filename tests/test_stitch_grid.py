@@ -386,7 +386,7 @@ def test_a_network_on_both_sides_is_held_against_itself_at_the_layers_of_each(tr
 
 def test_a_map_is_flat_only_where_most_of_it_is_unexplained():
     """A claim without a pattern has p and names the nearest; one whose interval holds 0 does not hold."""
-    net, names = Net("a", "a", "0", [], "a", 1.0), ("diagonal", "triangle", "block", "flat")
+    net, names = Net("a", "a", "0", [], "a", 1.0, 10), ("diagonal", "triangle", "block", "flat")
 
     def said(name, low=0.2, flat=0.3):
         index = dict.fromkeys(names, 0.1) | {"diagonal": 0.5, "flat": flat}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -167,3 +169,78 @@ def test_a_stitch_has_the_receivers_dtype(dtype):
         found = into(Cast(dtypes[0], 0), Cast(dtypes[1], 1), **how)
         assert np.asarray(found.array("accuracy")) == pytest.approx(np.asarray(plain.array("accuracy")), abs=0.2)
         assert np.asarray(found.array("r2")) == pytest.approx(np.asarray(plain.array("r2")), abs=0.02)
+
+
+def test_grids_in_two_threads_do_not_take_each_others_networks():
+    """Each has its own numbers, as if it were alone."""
+    nets = [(net(2 * i), net(2 * i + 1)) for i in range(4)]
+    alone = [into(*pair).array("r2") for pair in nets]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda pair: into(*pair, controls=["noise"]).array("r2"), nets))
+    for one, other in zip(alone, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+LABELS = {
+    "above": (DATA[1] + 50, "labels up to 52, and answers 0 to 2"),
+    "far above": (torch.where(DATA[1] == 0, 10**12, DATA[1]), "labels up to 1000000000000"),
+    "below": (DATA[1] - 1, "a label -1"),
+    "ignored": (torch.where(DATA[1] == 0, -100, DATA[1]), "a label -100"),
+}
+
+
+@pytest.mark.parametrize("what", LABELS)
+def test_labels_that_are_no_answers_are_refused(what):
+    """By what they are, before anything is stitched."""
+    labels, told = LABELS[what]
+    with pytest.raises(BadInput, match=told):
+        into(net(), net(1), data=(X, labels))
+
+
+@pytest.mark.parametrize(("fit", "samples", "n"), [(1, 40, 120), (60, 40, 1), (1000, 2000, 3)])
+def test_too_few_samples_are_counted(fit, samples, n):
+    """One to match on, or none to judge on, is answered with how many there are."""
+    with pytest.raises(BadInput, match=r"\d samples to match on and \d+ to judge on"):
+        into(net(), net(1), data=(X[:n], DATA[1][:n]), fit=fit, samples=samples)
+
+
+@pytest.mark.parametrize("matching", ["closed_form", "task"])
+def test_two_samples_are_enough_to_match_on(matching):
+    """Few samples make a poor stitch, and no error."""
+    assert np.isfinite(into(net(), net(1), fit=2, samples=1, matching=matching).array("accuracy")).all()
+
+
+class Wrapped(nn.Module):
+    """Answers in a structure."""
+
+    def __init__(self, wrap):
+        super().__init__()
+        self.inner, self.wrap = net(1), wrap
+
+    def forward(self, x):
+        y = self.inner[:3](x)
+        return self.wrap(y, self.inner[3:](y))
+
+
+WRAPS = {
+    "named": lambda y, z: {"features": y, "logits": z},
+    "second": lambda y, z: (y[:, :, None], z),
+    "object": lambda y, z: SimpleNamespace(hidden=y, logits=z),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
+def test_logits_are_found_in_what_a_network_returns(wrap):
+    """By their name, or as the only tensor of two axes; of several without a name none is taken."""
+    how = {"layers": ["2"], "receiver_layers": ["inner.2"], "controls": ["self"]}
+    plain = into(net(), Wrapped(lambda y, z: z), **how)
+    found = into(net(), Wrapped(wrap), **how)
+    np.testing.assert_array_equal(found.array("accuracy"), plain.array("accuracy"))
+    with pytest.raises(BadInput, match=r"answers \(32, 6\), \(32, 3\), not \(N, classes\)"):
+        into(net(), Wrapped(lambda y, z: (y, z)), **how)
+
+
+def test_no_layers_are_refused():
+    """An empty list names no layer."""
+    with pytest.raises(BadInput, match="no layer asked for"):
+        into(net(), net(1), layers=[])

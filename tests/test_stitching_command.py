@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 import netassay as na
 from netassay import training
 from netassay.cli import main
+from netassay.commands import stitchings
+from netassay.errors import BadInput
 
 NET, DATA = "mlp[8,8]", "digits"
 FEW = ["--fit", "60", "--samples", "50", "--ranks", "2"]
@@ -108,3 +110,20 @@ def test_what_does_not_fit_is_a_sentence(words, said, capsys):
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error
+
+
+def test_networks_for_workers_are_found_again_beside_the_ledger(tmp_path, monkeypatch):
+    """Begun anew, a grid names the same files, so that its cells are those of the ledger."""
+    seen = []
+
+    def noted(senders, receivers, data, **how):
+        seen.append([*senders.values(), *receivers.values()])
+        raise BadInput("a grid", "it was killed", "begin anew")
+
+    monkeypatch.setattr(stitchings, "stitch_grid", noted)
+    for _ in range(2):
+        with pytest.raises(BadInput, match="killed"):
+            stitchings.stitch("mlp[4]", data="digits:size=8", train=0, workers=1, ledger=tmp_path / "grid.db")
+    assert seen[0] == seen[1]
+    assert len(list((tmp_path / "grid.db.nets").iterdir())) == 2
+    assert all(str(tmp_path) in spec for spec in seen[0])

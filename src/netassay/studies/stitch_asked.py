@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from netassay.cutting import Cut, Refused, cuts
 from netassay.errors import BadInput, UnknownName
 from netassay.layers import exactly
-from netassay.quiet import quiet
-from netassay.records import first_tensor
 from netassay.stitching import CLOSED, DEFAULT, Sums, adapter, answers, form
 from netassay.studies.channel_streams import nonlinearities
 from netassay.studies.forward import device_of
@@ -22,7 +20,7 @@ from netassay.studies.init_asked import whole
 from netassay.studies.provenance import makeup_hash
 from netassay.studies.similarity_claims import nearest
 from netassay.studies.stitch_controls import CONTROLS, NONE, RANDOM, draws, redrawn
-from netassay.studies.stitch_halves import TRIED, Bench, network
+from netassay.studies.stitch_halves import TRIED, Bench, network, scored
 
 Patterns = str | Sequence[str] | None
 Question = dict[str, Any]
@@ -42,6 +40,7 @@ class Net:
     found: list[Cut | Refused]
     spec: str
     accuracy: float
+    answers: int
 
     @property
     def named(self) -> list[str]:
@@ -112,28 +111,16 @@ def opened(source: str, name: str, layers: Patterns, asked: Question, bench: Ben
     model = network(source, bench.data, asked["device"])
     example = bench.parts["fit"].x[:TRIED].to(device_of(model))
     found = _cut(model, example, layers, asked["allow_skips"])
+    if not found:
+        raise BadInput(f"stitch {name}", "no layer asked for", "name one at least, or leave layers out")
     if not any(isinstance(one, Cut) for one in found):
         raise BadInput(f"stitch {name}", f"no clean cut; {found[0]}", "name other layers, or allow_skips=True")
-    with quiet(model), torch.no_grad():
-        out = first_tensor(model(example.clone()))
-    if out is None or out.dim() != 2:
-        shape = None if out is None else tuple(out.shape)
-        raise BadInput(f"stitch {name}", f"it answers {shape}, not (N, classes)", "wrap it so that it gives logits")
+    scores = scored(model, bench.parts["test"].x, asked["batch_size"])
     if any(RANDOM in CONTROLS[one] for one in controls):
         redrawn(model, asked["seed"])
-    return Net(name, source, makeup_hash(model), found, str(getattr(model, "spec", source)), _accuracy(model, bench))
-
-
-@torch.no_grad()
-def _accuracy(model: nn.Module, bench: Bench) -> float:
-    """Return the share of right answers on the samples judged on."""
-    part, right = bench.parts["test"], 0
-    with quiet(model):
-        for x, y in zip(*(torch.split(each, bench.asked["batch_size"]) for each in (part.x, part.y)), strict=True):
-            out = first_tensor(model(x.to(device_of(model))))
-            assert out is not None
-            right += int((answers(out) == y).sum())
-    return right / len(part.y)
+    right = float((answers(scores) == bench.parts["test"].y).double().mean())
+    spec = str(getattr(model, "spec", source))
+    return Net(name, source, makeup_hash(model), found, spec, right, scores.shape[1])
 
 
 def _cut(model: nn.Module, example: Tensor, layers: Patterns, allow_skips: bool) -> list[Cut | Refused]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from netassay.studies.stitch_halves import HELD, PARTS, Bench, network
 from netassay.studies.stitch_named import named
 from netassay.studies.stitch_tables import ORDER, Grid, arrays, capacity_table, cut_table, gathered, net_table
 
+ALONE = threading.RLock()
+"""One grid at a time in a process: models, data and budget are held for all its cells."""
 CHANCE = 0.05
 """Share of guesses that would do as well as a network, above which it is said to know nothing."""
 
@@ -110,13 +113,14 @@ def stitch_grid(
         }
     )  # fmt: skip
     chosen, wanted = controls_of(controls), [layers, layers if receiver_layers is None else receiver_layers]
-    with _held(memory):
+    with ALONE, _held(memory):
         asked["data"] = _source(data, batch_size, fit + samples)
         bench = Bench(asked, memory)
         asked["data_hash"] = _hash(bench)
         sides = named([senders, senders if receivers is None else receivers])
         _placed([asked["data"], *sides[0].values(), *sides[1].values()], executor, workers)
         givers, takers = _opened(sides, wanted, asked, bench, chosen)
+        _answerable(takers, bench.classes)
         about = describe(network(givers[0].source, bench.data, device))
         question = {**asked, **{name: about[name] for name in ("versions", "dtype")}}
         every = list(cells(givers, takers, asked, chosen, [whole("ranks", rank) for rank in ranks]))
@@ -182,6 +186,14 @@ def _opened(
             known[key] = known.get(key) or opened(source, name, mine[name], asked, bench, controls)
         nets.append([known[f"{source} {mine[name]}"] for name, source in side.items()])
     return nets
+
+
+def _answerable(receivers: Sequence[Net], classes: int) -> None:
+    """Refuse labels that a receiver has no answer for."""
+    for net in receivers:
+        if classes > net.answers:
+            found = f"labels up to {classes - 1}, and answers 0 to {net.answers - 1}"
+            raise BadInput(f"stitch into {net.name}", found, "give labels that count its answers, or another network")
 
 
 def _result(made: Grid, told: Mapping[str, Any], notes: Sequence[str]) -> Result:

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from netassay.cutting import Cut, Refused, cuts
+from netassay.cutting.frozen import frozen, still
 from netassay.data import Data, load_data, splits
 from netassay.errors import BadInput
 from netassay.layers import exactly
-from netassay.quiet import quiet, state_hash
-from netassay.records import first_tensor
+from netassay.quiet import state_hash
+from netassay.records import tensors
 from netassay.stitching import Expected, answers
 from netassay.studies.forward import device_of
 from netassay.studies.provenance import makeup_hash
@@ -87,11 +88,8 @@ class Bench:
         """Tell which of the samples to match on a network itself answers right."""
         key = tuple(named)
         if key not in self._right:
-            size = self.asked["batch_size"]
             model, part = self.side(named, ITSELF).model, self.parts["fit"]
-            with quiet(model):
-                found = [first_tensor(model(x.to(device_of(model)))) for x in torch.split(part.x, size)]
-            self._right[key] = torch.cat([answers(one) for one in found if one is not None]) == part.y
+            self._right[key] = answers(scored(model, part.x, self.asked["batch_size"])) == part.y
         return self._right[key]
 
     def prepare(self, side: Side, layers: Sequence[str]) -> None:
@@ -150,9 +148,29 @@ class _Rest:
         device = self.at.example.device
         z = z.to(device, self.dtype)
         given = (z, next(self.batches).to(device)) if self.at.skips else (z,)
-        made = first_tensor(self.at.rest(*given))
-        assert made is not None
+        made = logits(self.at.rest(*given), f"into {self.at.layer!r}")
         return made.to("cpu", torch.promote_types(made.dtype, torch.float32))
+
+
+@torch.no_grad()
+def scored(model: nn.Module, x: Tensor, size: int) -> Tensor:
+    """Return the scores `(N, classes)` that a network by itself gives."""
+    twin, found = frozen(model), []
+    with still(twin):
+        for batch in torch.split(x, size):
+            found.append(logits(twin(batch.to(device_of(model)).clone()), type(model).__name__).cpu())
+    return torch.cat(found)
+
+
+def logits(output: Any, who: str) -> Tensor:
+    """Return what an output calls "logits", or its one tensor of two axes; refuse any other."""
+    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    each = [named] if isinstance(named, Tensor) else list({id(one): one for one in tensors(output)}.values())
+    found = [one for one in each if one.dim() == 2]
+    if len(found) != 1:
+        shapes = ", ".join(str(tuple(one.shape)) for one in each) or "nothing"
+        raise BadInput(f"stitch {who}", f"it answers {shapes}, not (N, classes)", "wrap it so that it gives logits")
+    return found[0]
 
 
 def network(source: str, data: Data, device: str | None) -> nn.Module:
@@ -178,10 +196,16 @@ def parts(asked: Mapping[str, Any]) -> tuple[Data, dict[str, Part]]:
     one = load_data(HELD[source], batch_size=size) if source in HELD else None
     learn, other = (one, one) if one is not None else splits(source, batch_size=size)
     if learn is not other:
-        return learn, {"fit": _part(learn, fit), "test": _part(other, test)}
-    whole = _part(learn, fit + test)
-    first = min(fit, len(whole.y) * fit // (fit + test))
-    return learn, {"fit": Part(whole.x[:first], whole.y[:first]), "test": Part(whole.x[first:], whole.y[first:])}
+        made = {"fit": _part(learn, fit), "test": _part(other, test)}
+    else:
+        whole = _part(learn, fit + test)
+        first = min(fit, len(whole.y) * fit // (fit + test))
+        made = {"fit": Part(whole.x[:first], whole.y[:first]), "test": Part(whole.x[first:], whole.y[first:])}
+    counts = [len(part.y) for part in made.values()]
+    if counts[0] < 2 or not counts[1]:
+        told = f"{counts[0]} samples to match on and {counts[1]} to judge on"
+        raise BadInput(f"stitch on {learn.spec}", told, "give more samples, or ask for fit=2 and samples=1 at least")
+    return learn, made
 
 
 def _part(data: Data, samples: int) -> Part:
@@ -189,6 +213,9 @@ def _part(data: Data, samples: int) -> Part:
     for batch in batches:
         if batch.y is None or batch.y.is_floating_point() or batch.y.dim() != 1:
             raise BadInput(f"stitch on {data.spec}", "samples without a class each", "give (x, y), y of integers (N,)")
+        if bool((batch.y < 0).any()):
+            found = f"a label {int(batch.y.min())}"
+            raise BadInput(f"stitch on {data.spec}", found, "leave such samples out; classes count from 0")
     return Part(torch.cat([one.x for one in batches]), torch.cat([one.y for one in batches if one.y is not None]))
 
 
