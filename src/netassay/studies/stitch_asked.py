@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from netassay.cutting import Cut, Refused, cuts
-from netassay.errors import BadInput, UnknownName
+from netassay.errors import BadInput
 from netassay.layers import exactly
-from netassay.stitching import CLOSED, DEFAULT, Sums, adapter, answers, form
+from netassay.stitching import CLOSED, answers, form
 from netassay.studies.channel_streams import nonlinearities
 from netassay.studies.forward import device_of
-from netassay.studies.init_asked import whole
 from netassay.studies.provenance import makeup_hash
 from netassay.studies.similarity_claims import nearest
 from netassay.studies.stitch_controls import CONTROLS, NONE, RANDOM, draws, redrawn
@@ -24,8 +21,6 @@ from netassay.studies.stitch_halves import TRIED, Bench, network, scored
 
 Patterns = str | Sequence[str] | None
 Question = dict[str, Any]
-MATCHINGS = (CLOSED, "task", "soft")
-COUNTS = ("fit", "samples", "batch_size", "epochs", "batch")
 ALWAYS = ("identity", "self")
 """Controls of a network with itself: its own layers, one by one."""
 
@@ -56,54 +51,6 @@ class Net:
     def layers(self) -> list[str]:
         """Their names."""
         return [one.layer for one in self.clean]
-
-
-def plainly(asked: Mapping[str, Any]) -> Question:
-    """Return what all cells share as values that JSON carries, or refuse."""
-    made = {**asked, **{name: whole(name, asked[name]) for name in COUNTS}}
-    made["matching"] = _matching(made)
-    if made["matching"] not in MATCHINGS:
-        raise UnknownName("matching", made["matching"], MATCHINGS)
-    made["adapter"] = _tried(made["adapter"], made["matching"])
-    ridge = made["ridge"]
-    if ridge is not None and not 0 <= ridge < math.inf:
-        raise BadInput(f"stitch_grid with ridge={ridge}", "a penalty is 0 or more", "ridge=0, or None to choose it")
-    if not 0 < made["level"] < 1:
-        raise BadInput(f"stitch_grid with level={made['level']}", "a level is between 0 and 1", "level=0.95")
-    if made["allow_skips"] and made["matching"] != CLOSED:
-        found = "training shuffles samples, and what goes around a cut belongs to one"
-        raise BadInput(f"stitch_grid with allow_skips and matching={made['matching']!r}", found, f"matching={CLOSED!r}")
-    return made | {"ridge": None if ridge is None else float(ridge), "lr": float(made["lr"])}
-
-
-def _matching(asked: Question) -> str:
-    """Return the matching asked for; by default that of the protocol, where the grid can be trained."""
-    if asked["matching"] is not None:
-        return str(asked["matching"])
-    trained = adapter(asked["adapter"], (2,), (2,)).recipe.trained and not asked["allow_skips"]
-    return DEFAULT.matching if trained else CLOSED
-
-
-def _tried(name: str, matching: str) -> str:
-    made = adapter(name, (2,), (2,))
-    if matching == CLOSED and made.recipe.solve is None:
-        raise BadInput(f"adapter {name!r} in closed form", "it has none", "matching='task', or adapter='affine'")
-    if matching != CLOSED and not made.recipe.trained:
-        raise BadInput(f"adapter {name!r} with matching={matching!r}", "it is not trained", f"matching={CLOSED!r}")
-    if made.recipe.solve is not None:
-        made.solve([Sums.of(torch.eye(2), torch.eye(2))], 0.0)  # refuses where a library is missing
-    return made.name
-
-
-def controls_of(given: Any) -> list[str]:
-    """Return the controls asked for: all, none, or those named."""
-    if isinstance(given, bool):
-        return [name for name in CONTROLS if name != NONE] if given else []
-    names = [given] if isinstance(given, str) else list(given)
-    for name in names:
-        if name not in CONTROLS or name == NONE:
-            raise UnknownName("control", str(name), [one for one in CONTROLS if one != NONE])
-    return names
 
 
 def opened(source: str, name: str, layers: Patterns, asked: Question, bench: Bench, controls: Sequence[str]) -> Net:

@@ -21,8 +21,9 @@ from netassay.result import Result, Table
 from netassay.stitching import DEFAULT
 from netassay.studies.init_asked import whole
 from netassay.studies.provenance import describe
-from netassay.studies.stitch_asked import Net, Patterns, Question, cells, controls_of, opened, plainly
+from netassay.studies.stitch_asked import Net, Patterns, Question, cells, opened
 from netassay.studies.stitch_cell import BUDGET, MEMORY, cell, leave
+from netassay.studies.stitch_checks import controls_of, plainly
 from netassay.studies.stitch_claims import claims, judged, pattern_rows, patterns
 from netassay.studies.stitch_controls import NONE
 from netassay.studies.stitch_halves import HELD, PARTS, Bench, network
@@ -105,12 +106,14 @@ def stitch_grid(
     >>> found.array("accuracy").shape, {row["agreement"] for row in cells if row["control"] == "identity"}
     ((5, 5), {1.0})
     """
+    others = {"controls": controls, "ranks": ranks, "layers": layers, "receiver_layers": receiver_layers}
     asked = plainly(
         {
             "adapter": adapter, "matching": matching, "fit": fit, "samples": samples, "ridge": ridge, "epochs": epochs,
             "lr": lr, "batch": batch, "allow_skips": bool(allow_skips), "batch_size": batch_size, "device": device,
             "seed": seed, "level": level,
-        }
+        },
+        ledger=ledger, executor=executor, **others,
     )  # fmt: skip
     chosen, wanted = controls_of(controls), [layers, layers if receiver_layers is None else receiver_layers]
     with ALONE, _held(memory):

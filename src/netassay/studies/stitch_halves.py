@@ -181,6 +181,9 @@ def network(source: str, data: Data, device: str | None) -> nn.Module:
         found = "a model in memory, which this process does not have"
         raise BadInput(f"stitch {source}", found, "give specs, e.g. 'resnet18:weights=PATH', or workers=0")
     model: nn.Module = HELD[source]
+    if device is not None and device_of(model).type != torch.device(device).type:
+        found = f"a model on {device_of(model)}"
+        raise BadInput(f"stitch {source} with device={device!r}", found, f"model.to({device!r}), or leave device out")
     return model
 
 
