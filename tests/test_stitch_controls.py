@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -44,6 +45,32 @@ def test_every_tensor_of_a_random_twin_is_drawn_anew(make):
         constant = name.endswith(("running_mean", "running_var", "num_batches_tracked")) or tensor.unique().numel() == 1
         assert constant or not torch.equal(tensor, mine[name]), name
     assert all(torch.equal(a, b) for a, b in zip(theirs.values(), redrawn(model, 0).state_dict().values(), strict=True))
+
+
+class Attends(nn.Module):
+    """A network with attention, and weights that are computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.attend = nn.MultiheadAttention(6, 2, batch_first=True, add_bias_kv=True)
+        self.normed = nn.utils.parametrizations.weight_norm(nn.Linear(36, 8))
+        self.bounded = nn.utils.parametrizations.spectral_norm(nn.Linear(8, 3, bias=False))
+
+    def forward(self, x):
+        x = x.flatten(1, 2)
+        return self.bounded(self.normed(self.attend(x, x, x)[0].flatten(1)).relu())
+
+
+def test_attention_and_computed_weights_are_drawn_anew():
+    """Controls run by default; every tensor is another, and the model is as it was."""
+    torch.manual_seed(0)
+    model = Attends()
+    with check_quiet(model):
+        found = stitch_grid(model, data=DATA, layers=["normed"], matching="closed_form", **HOW)
+    assert np.isfinite(found.array("accuracy/random_sender")).all()
+    constant = {"attend.in_proj_bias", "attend.out_proj.bias"}
+    for name, tensor in redrawn(model, 0).state_dict().items():
+        assert name in constant or not torch.equal(tensor, model.state_dict()[name]), name
 
 
 def test_a_twin_that_keeps_statistics_is_refused(monkeypatch):

@@ -15,7 +15,7 @@ from netassay.errors import BadInput
 from netassay.inits import scaling
 from netassay.inits.assigning import computed, names, put
 from netassay.inits.fans import parts
-from netassay.inits.resetting import redrawn
+from netassay.inits.resetting import own_reset, redrawn
 from netassay.inits.schemes import INITS, Scheme
 from netassay.layers import COMPUTED, NORMS, shaped
 from netassay.quiet import modes
@@ -221,10 +221,9 @@ def _is_norm(module: nn.Module) -> bool:
 
 def _own_reset(module: nn.Module) -> bool:
     """Run a module's own reset, where it has something to reset; attention keeps its under another name."""
-    redraw = getattr(module, "reset_parameters", None)
-    redraw = module._reset_parameters if isinstance(module, nn.MultiheadAttention) else redraw
+    redraw = own_reset(module)
     own, buffers = list(module.parameters(recurse=False)), list(module.buffers(recurse=False))
-    return callable(redraw) and bool(own or buffers) and redrawn(redraw, own, buffers)
+    return redraw is not None and bool(own or buffers) and redrawn(redraw, own, buffers)
 
 
 def _why(done: bool) -> str:
