@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -11,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from netassay.errors import BadInput
+from netassay.errors import BadInput, InternalError
+from netassay.studies import stitching_change
 from netassay.studies.stitch_grid import stitch_grid
 from netassay.studies.stitch_kept import Store
 
@@ -244,3 +246,42 @@ def test_no_layers_are_refused():
     """An empty list names no layer."""
     with pytest.raises(BadInput, match="no layer asked for"):
         into(net(), net(1), layers=[])
+
+
+def test_hooks_of_the_caller_do_not_run():
+    """What was put on a model notes the caller's own runs alone; what torch puts there itself goes on."""
+    noted, model = [], nn.Sequential(*net()[:2], nn.BatchNorm1d(6), *net()[2:])
+    for module in model.modules():
+        module.register_forward_hook(lambda *_: noted.append("after"))
+        module.register_forward_pre_hook(lambda *_: noted.append("before"))
+        module.register_full_backward_hook(lambda *_: noted.append("back"))
+    stitch_grid(model, data=DATA, **{**HOW, "layers": ["3"], "matching": "task", "epochs": 1})
+    assert noted == []
+    assert len(model[1]._forward_hooks) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        old = net(1)
+        nn.utils.weight_norm(old[3])
+    old[3].weight_g.data.mul_(3)
+    same = next(iter(stitch_grid(old, data=DATA, **{**HOW, "layers": ["4"], "controls": "identity"}).table("nets")))
+    assert same["accuracy"] == float((old(X[60:100]).argmax(1) == DATA[1][60:100]).double().mean())
+
+
+def test_a_network_has_one_name():
+    """Two names for one are refused; a name that was given is kept where the other side gives none."""
+    model = net()
+    with pytest.raises(BadInput, match="'a' and 'b' are one network"):
+        into(model, model)
+    found = stitch_grid([model, net(1)], {"b": model}, DATA, **{**HOW, "controls": False})
+    assert [row["net"] for row in found.table("nets")] == ["b", "Sequential"]
+
+
+def test_what_goes_wrong_in_stitching_is_a_note_of_an_examination(monkeypatch):
+    """An error of netassay's own does not take the examination down."""
+
+    def failing(*given, **how):
+        raise InternalError("stitch", "it broke", "report this")
+
+    monkeypatch.setattr(stitching_change, "stitch_grid", failing)
+    pair = SimpleNamespace(second=lambda: net(1), end=net(), source="digits", layers=None)
+    assert stitching_change.stitching(pair)["stitching/seed"].notes == ("no grid: it broke",)

@@ -16,21 +16,34 @@ from netassay.errors import BadInput
 from netassay.layers import shaped
 from netassay.quiet import quiet
 
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+
 
 def frozen(model: nn.Module) -> nn.Module:
     """Return a twin in eval mode: modules of its own over the model's own tensors, which take no gradient there.
 
-    No weight is copied. Whatever is done to the twin's modules, flags and hooks leaves the model's alone.
+    No weight is copied, and no hook that was put on the model: they would note runs that are not the caller's. Whatever
+    is done to the twin's modules, flags and hooks leaves the model's alone.
     """
     shaped(model, "cut")
     named = [one for module in watchable(model).modules() for one in _held(module)]
     memo: dict[int, Any] = {id(one): one.detach() for one in named}
     memo |= {id(one): nn.Parameter(one.detach(), requires_grad=False) for one in model.parameters()}
     try:
-        return copy.deepcopy(model, memo).eval()
+        return unhooked(copy.deepcopy(model, memo)).eval()
     except Exception as error:
         found = f"a model that cannot be copied: {type(error).__name__}: {error}"
         raise BadInput(f"cut {type(model).__name__}", found, "keep what cannot be copied out of the model") from error
+
+
+def unhooked(copied: nn.Module) -> nn.Module:
+    """Take hooks off a copy, but for torch's own, such as old weight norms: they are part of what it computes."""
+    for module in copied.modules():
+        for kind in HOOKS if not isinstance(module, torch.jit.ScriptModule) else ():
+            hooks = getattr(module, kind)
+            for key in [key for key, hook in hooks.items() if not str(hook.__module__).startswith("torch.")]:
+                del hooks[key]
+    return copied
 
 
 def _held(module: nn.Module) -> list[Tensor]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from netassay.cutting import Cut, Refused, cuts
-from netassay.cutting.frozen import frozen, still
+from netassay.cutting.frozen import frozen, still, unhooked
 from netassay.data import Data, load_data, splits
 from netassay.errors import BadInput
 from netassay.layers import exactly
@@ -79,7 +79,7 @@ class Bench:
             found = "other modules or weights than when the grid began"
             raise BadInput(f"stitch {source}", found, "give a spec that makes the same each time, or start anew")
         if variant == RANDOM:
-            model = redrawn(model, self.asked["seed"], draw)
+            model = unhooked(redrawn(model, self.asked["seed"], draw))
             settle(model, load_data(self.parts["fit"].x, batch_size=self.asked["batch_size"]))
         return Side((source, known, variant, draw), model, state_hash(model))
 

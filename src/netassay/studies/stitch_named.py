@@ -22,7 +22,14 @@ PLAIN = str | int | float | None | FunctionType | BuiltinFunctionType
 def named(sides: Sequence[Any]) -> list[dict[str, str]]:
     """Name the networks of each side, and hold those that no spec makes again; name -> source."""
     names: dict[str, str] = {}
-    return [{_free(name, source, names): source for name, source in _sources(side)} for side in sides]
+    given: dict[str, str] = {}
+    found = [_sources(side) for side in sides]
+    for side, each in zip(sides, found, strict=True):
+        for name, source in each if isinstance(side, Mapping) else ():
+            if given.setdefault(source, name) != name:
+                told = f"{given[source]!r} and {name!r} are one network"
+                raise BadInput("the networks of stitch_grid", told, "give it one name on both sides")
+    return [{_free(given.get(source, name), source, names): source for name, source in each} for each in found]
 
 
 def _free(name: str, source: str, names: dict[str, str]) -> str:
