@@ -8,7 +8,7 @@ from typing import Any
 
 from netassay.data import splits
 from netassay.errors import BadInput, UnknownName
-from netassay.measures import named
+from netassay.measures import check_chance, named
 from netassay.patterns import LEAST
 from netassay.spec import Spec, parse
 from netassay.studies.init_asked import basics, identity, whole, words
@@ -24,8 +24,7 @@ def plainly(asked: Mapping[str, Any]) -> Question:
     """Return what all cells share as values that JSON carries, or refuse."""
     question = basics({**asked, "model": ""}, ("epochs", "samples", "batch_size", "permutations"), ("lr", "level"))
     named(question["measure"])
-    if not 0 < question["level"] < 1:
-        raise BadInput(f"a study with level={question['level']:g}", "no share", "level=0.95")
+    check_chance("similarity_trend", question["level"], seed=question["seed"], memory=question["memory"])
     del question["model"]
     return question | {"steps": None if asked["steps"] is None else whole("steps", asked["steps"])}
 
