@@ -105,8 +105,7 @@ def estimate(
         first, second = _stacked(*_once(lambda k: unit(centre(k), k), *grams))
     value = _products(first, second)
     left = without_each(measure, first, second) if per == 1 else None
-    if left is None:
-        left = _grouped(measure, a, b, value, seed, from_pairwise, per)
+    left = _grouped(measure, a, b, value, seed, per) if left is None else left
     return Estimate(value, _reordered(first, second, moved), *intervals(left, level))
 
 
@@ -125,7 +124,7 @@ def _by_pairs(
         notes.append(f"{measure.name}: {told}")
     if value.size > PAIRS:
         notes.append(f"{measure.name}: no intervals, being computed pair by pair for {value.size} pairs")
-    left = value[None] if value.size > PAIRS else _grouped(measure, *sides, value, seed, one_by_one, per)
+    left = value[None] if value.size > PAIRS else _grouped(measure, *sides, value, seed, per)
     return Estimate(value, permuted, *intervals(left, level), notes=tuple(notes))
 
 
@@ -135,14 +134,10 @@ def intervals(estimates: Floats, level: float) -> tuple[Floats, Floats]:
     return both[0], both[1]
 
 
-def from_pairwise(measure: Measure, a: Features, b: Features) -> Floats:
-    """Return a pairwise measure's map `(A, B)`, as a matrix product."""
-    return _products(*_stacked(*_once(lambda x: measure.prepare(x.double()), a, b)))
-
-
-def one_by_one(measure: Measure, a: Features, b: Features) -> Floats:
-    """Return any measure's map, pair by pair."""
-    return compared(measure, *_once(lambda x: measure.prepare(x.double()), a, b))
+def _mapped(measure: Measure, a: Features, b: Features) -> Floats:
+    """Return a measure's map `(A, B)`: of a pairwise one as a matrix product, else pair by pair."""
+    prepared = _once(lambda x: measure.prepare(x.double()), a, b)
+    return _products(*_stacked(*prepared)) if measure.pairwise else compared(measure, *prepared)
 
 
 def compared(measure: Measure, first: Sequence[Any], second: Sequence[Any]) -> Floats:
@@ -184,14 +179,10 @@ def _reordered(first: Tensor, second: Tensor, drawn: Sequence[Tensor]) -> Floats
     return np.asarray(reordered(packed[0], packed[-1], drawn, pairs).cpu().numpy())
 
 
-Mapped = Callable[[Measure, Features, Features], Floats]
-
-
-def _grouped(measure: Measure, a: Features, b: Features, value: Floats, seed: int, mapped: Mapped, per: int) -> Floats:
+def _grouped(measure: Measure, a: Features, b: Features, value: Floats, seed: int, per: int) -> Floats:
     """Return the map from all samples and from all but each random group, `(1 + G, A, B)`; NaN with too few left."""
     least = np.array([[measure.smallest(x.shape[1], y.shape[1]) for y in b] for x in a])
     out = [value]
     for keep in groups_left(len(a[0]), seed, per):
-        made = mapped(measure, *_once(itemgetter(keep), a, b))
-        out.append(np.where(int(keep.sum()) < least, np.nan, made))
+        out.append(np.where(int(keep.sum()) < least, np.nan, _mapped(measure, *_once(itemgetter(keep), a, b))))
     return np.stack(out)

@@ -12,7 +12,7 @@ from netassay.measures import check_chance, named
 from netassay.patterns import LEAST
 from netassay.spec import Spec, parse
 from netassay.studies.init_asked import basics, identity, whole, words
-from netassay.studies.similarity_trend_cell import HOW, fitting, mapped
+from netassay.studies.similarity_trend_cell import HOW, TRIED, mapped
 from netassay.training import Diverged, train
 from netassay.zoo import built, expanded
 
@@ -70,7 +70,7 @@ def begun(
         network = built(spec, learn.input_shape, learn.classes, seed=seeds[0], device=one["device"])
         with suppress(Diverged):
             train(network, [next(iter(learn))], epochs=1, **{name: one[name] for name in HOW})
-        size = len(mapped({"0": network}, {**one, "permutations": 0}, test.first(fitting(one)))["layers"])
+        size = len(mapped({"0": network}, {**one, "permutations": 0}, test.first(min(one["samples"], TRIED)))["layers"])
         if size < LEAST:
             found = f"{size} of the layers asked for run in it"
             raise BadInput(

@@ -126,8 +126,3 @@ def activations(model: nn.Module) -> list[str]:
         found = "no module of it is an activation"
         raise BadInput(f"the activations of {type(model).__name__}", found, "name layers: layers='type:Conv2d'")
     return [exactly(name) for name in names]
-
-
-def fitting(asked: Mapping[str, Any]) -> int:
-    """Return how many samples a first map takes."""
-    return min(int(asked["samples"]), TRIED)
