@@ -101,7 +101,8 @@ class Batched:
             return
         size = len(next(iter(self.grams.values())))
         pairs = Pairs(size, symmetric=True)
-        every = {tap: pairs.packed(varying(one, self.eps[tap])) for tap, one in self.grams.items()}
+        packed = pairs.packed(torch.stack([varying(one, self.eps[tap]) for tap, one in self.grams.items()]))
+        every = dict(zip(self.grams, packed, strict=True))
         a, b = (torch.stack([every[tap] for tap in side]) for side in (self.a, self.b))
         weight = 1 / (size - 3)  # HSIC is the inner product over n(n - 3), and its weight n
         part = (weight * (a @ b.T), weight * a.square().sum(1), weight * b.square().sum(1))

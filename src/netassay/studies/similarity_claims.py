@@ -13,7 +13,7 @@ from netassay.result import Claim
 from netassay.studies.similarity_estimators import Estimate
 from netassay.studies.similarity_look import Look
 from netassay.studies.similarity_patterns import patterned
-from netassay.studies.similarity_tables import Pair, judged
+from netassay.studies.similarity_tables import Pair
 
 FEWEST = 5
 """Layers of a side from which on a single map has a pattern: with fewer, ideals are hardly told from each other."""
@@ -110,7 +110,7 @@ def _who(look: Look, count: int, alike: Sequence[str], pair: str) -> str:
 def over_all(measure: Measure, every: Sequence[Estimate], level: float) -> np.ndarray:
     """Return for each of several maps the chance that any of them has as good a best value."""
     if any(one.analytic is not None for one in every):
-        return np.minimum(1.0, [len(every) * judged(measure, one, level).p_max for one in every])
+        return np.minimum(1.0, [len(every) * one.analytic.p_max for one in every if one.analytic is not None])
     sign = 1 if measure.direction == "similarity" else -1
     found = [_largest(sign * one.value, sign * one.permuted) for one in every]
     if not found:

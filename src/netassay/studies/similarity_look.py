@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,10 +53,6 @@ class Ask:
         check_chance("similarity_map", self.level, **counts)
         if not self.measures:
             raise BadInput("similarity_map", "measures=[]", "name a measure: measures='cka'")
-
-    def without_chance(self) -> Ask:
-        """Ask the same, without orders."""
-        return replace(self, permutations=0)
 
 
 class Look:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from netassay.errors import BadInput
@@ -76,7 +77,7 @@ def similarity_map(
     chosen = {name: named(name) for name in ([measures] if isinstance(measures, str) else measures)}
     ask = Ask(Policy(positions, tokens), chosen, mode, permutations, seed, level, memory)
     look = Look(asked(a, b, data, data_b, layers, batch_size), ask)
-    baseline = Look(twins(look.wanted, layers), ask.without_chance(), "untrained twins") if twin else None
+    baseline = Look(twins(look.wanted, layers), replace(ask, permutations=0), "untrained twins") if twin else None
     return _result(look, baseline)
 
 

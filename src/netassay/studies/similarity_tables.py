@@ -107,21 +107,11 @@ def layer_table(sides: Mapping[str, Side], n: int, told: Mapping[Tap, Mapping[st
     """One row for each row and each column of the map."""
     rows = []
     for side, taps in sides.items():
-        for tap, label, place in zip(taps, labels(taps), positions(taps), strict=True):
-            rows.append(
-                {
-                    "side": side,
-                    "model": tap.run.name,
-                    "layer": label,
-                    "kind": tap.call.layer.kind,
-                    "depth": tap.call.place.depth,
-                    "position": float(place),
-                    "n": n * tap.rows,
-                    "d": tap.d,
-                    **{key: told[tap][key] for key in ("effective_rank", "first_share", "leverage", "dead")},
-                    "note": tap.how,
-                }
-            )
+        for tap, label, place in zip(taps, labels(taps), positions(taps).tolist(), strict=True):
+            row: dict[str, Any] = {"side": side, "model": tap.run.name, "layer": label, "kind": tap.call.layer.kind}
+            row |= {"depth": tap.call.place.depth, "position": place, "n": n * tap.rows, "d": tap.d}
+            row |= {key: told[tap][key] for key in ("effective_rank", "first_share", "leverage", "dead")}
+            rows.append(row | {"note": tap.how})
     return Table.of(rows)
 
 
@@ -150,19 +140,12 @@ def _matches(
         k, second = known[0], known[1] if len(known) > 1 else None
         pair = ((mine[row], here[row]), (theirs[k], there[k]))
         (one, at), (other, to) = pair if of == "a" else pair[::-1]
-        yield {
-            "of": of,
-            "model_a": one.run.name,
-            "layer_a": one.call.label,
-            "model_b": other.run.name,
-            "layer_b": other.call.label,
-            "measure": name,
-            **{key: float(one[row, k]) for key, one in maps.items()},
-            "p": float(p[row]),
-            "second": "" if second is None else theirs[second].call.label,
-            "second_score": float("nan") if second is None else float(values[row, second]),
-            "shift": float(to - at),
-        }
+        names = {"model_a": one.run.name, "layer_a": one.call.label, "model_b": other.run.name}
+        told = {"of": of, **names, "layer_b": other.call.label, "measure": name}
+        told |= {key: float(one[row, k]) for key, one in maps.items()} | {"p": float(p[row])}
+        told["second"] = "" if second is None else theirs[second].call.label
+        told["second_score"] = float("nan") if second is None else float(values[row, second])
+        yield told | {"shift": float(to - at)}
 
 
 def measure_table(look: Look) -> Table:
@@ -170,20 +153,9 @@ def measure_table(look: Look) -> Table:
     widest = max(tap.d for tap in (*look.a, *look.b))
     rows = []
     for name, one in look.ask.measures.items():
+        row = {"measure": name, "title": one.title, "direction": one.direction, "lowest": one.lowest}
+        row |= {"highest": one.highest, "invariances": ", ".join(sorted(one.invariances)), "metric": one.metric}
         estimator, why = look.way_of(name)
-        rows.append(
-            {
-                "measure": name,
-                "title": one.title,
-                "direction": one.direction,
-                "lowest": one.lowest,
-                "highest": one.highest,
-                "invariances": ", ".join(sorted(one.invariances)),
-                "metric": one.metric,
-                "smallest_n": one.smallest(widest, widest),
-                "estimator": estimator,
-                "why": why,
-                "source": one.source,
-            }
-        )
+        row |= {"smallest_n": one.smallest(widest, widest), "estimator": estimator, "why": why, "source": one.source}
+        rows.append(row)
     return Table.of(rows)

@@ -81,8 +81,7 @@ def gathered(
             counted = {
                 "seconds": each,
                 "seed": cell["seed"],
-                "n_fit": int(given["n_fit"]),
-                "n_test": int(given["n_test"]),
+                **{name: int(given[name]) for name in ("n_fit", "n_test")},
             }
             rows.append({**told, **how, **numbers, **counted, "claim": "", "note": str(given["note"][k])})
         if "pictures" in given and cell["control"] == NONE:
