@@ -3,13 +3,15 @@
 Digits at 8 x 8, one pair of `resnet[1,1,1,1]` trained here, 12 pairs of layers drawn by seed. The search: adapter
 `bn_conv_bn`, task loss, Adam, learning rates 1e-2, 1e-3, 1e-4, batches of 32 and 256, 1, 2, 5 and 10 epochs, the best
 on a validation part. Runs of one rate and batch share a seed, so that the shorter are the beginning of the longest:
-they are trained once, and counted as often as the protocol trains them; seconds are scaled alike. The default: adapter
-`conv` in closed form, then trained on from there by task loss for at most three epochs, until one has no more hits on
-the same validation part; the best is kept, no epoch among them.
+they are trained once, and counted as often as the protocol trains them; seconds are scaled alike. The default is that
+of `stitch_grid` (`netassay.stitching.protocol`): adapter `conv` in closed form, then trained on from there by task loss
+for at most three epochs, until one has no more hits on the same validation part, or as many as the receiver itself; the
+best is kept, no epoch among them.
 
 Multiply-adds are those of all that ran, forward and backward, validation included; what the sender makes is computed
-once and kept, for both alike. Accuracies are of test images; their paired difference has Student's interval over pairs
-of layers. It should be above -1 point, at a twentieth of the multiply-adds or less.
+once and kept, for both alike; so is what the receiver answers to the validation part. Accuracies are of test images;
+their paired difference has Student's interval over pairs of layers. It should be above -1 point, at a twentieth of the
+multiply-adds or less.
 """
 
 from __future__ import annotations
@@ -24,11 +26,12 @@ import torch
 
 import netassay as na
 from netassay.inference import seed_interval
-from netassay.stitching import Meter, NormalEquations, Samples, adapter, fit, stitched
+from netassay.stitching import DEFAULT, Meter, NormalEquations, Samples, adapter, fit, stitched, trained_on
 from netassay.training import evaluate, train
 
 SPEC = "resnet[1,1,1,1]:input=8,channels=1,classes=10,width={width}"
 LAYERS, PAIRS = ("relu", "layer1", "layer2", "layer3", "layer4"), 12
+PARTS = ("fit", "validation")
 SEARCH, EPOCHS = tuple(product((1e-2, 1e-3, 1e-4), (32, 256))), (1, 2, 5, 10)
 
 
@@ -84,9 +87,13 @@ def default(a, b, pair, parts, name, lr, batch, epochs):
     equations.add(data.sent, {pair[1]: b.made[pair[1], "fit"]})
     solved = made.solve(equations.of(pair[1]))
     closed = right(made, rest, test.sent, test.y)
-    found = fit(made, rest, data, epochs=epochs, lr=lr, batch=batch, validation=held, patience=1)
-    madds = a.madds[pair[0], "fit"] + a.madds[pair[0], "validation"] + b.madds[pair[1], "fit"]
-    return closed, right(made, rest, test.sent, test.y), madds + equations.madds + solved.madds + found.madds
+    with torch.no_grad():
+        answers = (meter := Meter()).run("own", rest, b.made[pair[1], "validation"]).argmax(1)
+    enough = int((answers == held.y).sum())
+    found = trained_on(made, rest, data, held, enough, epochs=epochs, lr=lr, batch=batch)
+    madds = sum(side.madds[layer, part] for side, layer in zip((a, b), pair, strict=True) for part in PARTS)
+    madds += meter.madds + equations.madds + solved.madds + found.madds
+    return closed, right(made, rest, test.sent, test.y), madds
 
 
 def main():
@@ -94,10 +101,10 @@ def main():
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--pairs", type=int, default=PAIRS)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--adapter", default="conv")
-    parser.add_argument("--lr", type=float, default=5e-3)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--adapter", default=DEFAULT.adapter)
+    parser.add_argument("--lr", type=float, default=DEFAULT.lr)
+    parser.add_argument("--batch", type=int, default=DEFAULT.batch)
+    parser.add_argument("--epochs", type=int, default=DEFAULT.epochs)
     parser.add_argument("--without-search", action="store_true", help="the default only")
     asked = parser.parse_args()
     torch.set_num_threads(1)

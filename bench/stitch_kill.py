@@ -30,6 +30,7 @@ from netassay.zoo import built
 WORKERS, KILLS, PARENTS = 4, 20, 3
 NETS = ("mlp[12,12,12,12]", "mlp[10,10,10]", "mlp[16,16,16,16,16]", "mlp[8,8,8,8]", "mlp[14,12,10,8]")
 HOW = {"data": "digits:size=8", "layers": "act*", "fit": 200, "samples": 100}
+HOW |= {"adapter": "affine", "matching": "closed_form"}
 
 
 def nets(folder):

@@ -187,7 +187,16 @@ def test_the_network_is_stitched_into_its_second_seed(run, monkeypatch, tmp_path
         seeds[name] = na.build(run.meta["model"], seed=seed)
         training.train(seeds[name], learn, epochs=1, lr=0.05, seed=seed)
     first, second = ({name: net} for name, net in seeds.items())
-    wanted = na.stitch_grid(first, second, "digits", controls=["random_sender"], fit=300, samples=360)
+    wanted = na.stitch_grid(
+        first,
+        second,
+        "digits",
+        adapter="affine",
+        matching="closed_form",
+        controls=["random_sender"],
+        fit=300,
+        samples=360,
+    )
     assert made.arrays["accuracy"].axes == wanted.arrays["accuracy"].axes
     for name in ("accuracy", "accuracy/random_sender"):
         np.testing.assert_allclose(made.array(name), wanted.array(name), atol=0.01)

@@ -58,8 +58,8 @@ DIRECTIONS = {
     "front": "objectives report result store studies watching",
     "terminal": "report result store verdicts",
     "options": "errors store zoo",
-    "commands": "comparing data errors front objectives options quiet report result spec store studies terminal "
-    "training zoo",
+    "commands": "comparing data errors front objectives options quiet report result spec stitching store studies "
+    "terminal training zoo",
     "cli": "errors",
     "testing": "rules",
     "__main__": "cli",

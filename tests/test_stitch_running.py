@@ -19,7 +19,14 @@ from netassay.studies.stitch_grid import stitch_grid
 from netassay.studies.stitch_kept import Store
 from tests.stitches import same, trained  # noqa: F401
 
-HOW = {"data": "digits:size=8", "layers": ["act1", "act3"], "fit": 100, "samples": 60, "ranks": [2]}
+HOW = {
+    "data": "digits:size=8",
+    "layers": ["act1", "act3"],
+    "fit": 100,
+    "samples": 60,
+    "ranks": [2],
+    "matching": "closed_form",
+}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +86,7 @@ import resource
 import sys
 from netassay.studies.stitch_grid import stitch_grid
 nets, layers = sys.argv[2:], sys.argv[1].split(",")
-stitch_grid(nets, data="digits:size=8", layers=layers, fit=1000, samples=360, memory=1_000_000)
+stitch_grid(nets, data="digits:size=8", layers=layers, fit=1000, samples=360, memory=1_000_000, matching="closed_form")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -221,6 +221,20 @@ def test_receivers_share_a_senders_sums(patches):
             assert equations.total(name).n == 9 * n
 
 
+def test_a_senders_own_products_serve_other_receivers():
+    """Sums for a second receiver are the same bits with the first one's Gram matrices, at the cost of the rest only."""
+    sent, own, shapes = drawn(20, 3, 4, 4), drawn(20, 5, 4, 4, seed=1), [{"a": (2, 4, 4)}, {"b": (5, 4, 4)}]
+    first, alone = (NormalEquations((3, 4, 4), shape) for shape in shapes)
+    first.add(sent, {"a": drawn(20, 2, 4, 4, seed=2)})
+    shared = NormalEquations((3, 4, 4), shapes[1], grams=first.grams)
+    for equations in (alone, shared):
+        for part in torch.arange(20).split(20):
+            equations.add(sent[part], {"b": own[part]})
+    for found, wanted in zip(shared.of("b"), alone.of("b"), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(fields(found)[1:], fields(wanted)[1:], strict=True))
+    assert (alone.madds, shared.madds) == (20 * 16 * 3 * (3 + 5), 20 * 16 * 3 * 5)
+
+
 def test_sums_refuse_what_cannot_share_them():
     """Other positions, no receiver, an unknown one, no sample."""
     with pytest.raises(BadInput, match=r"(?s)'a' is image of 4 at 2 x 2, 'b' is vector of 4"):

@@ -92,7 +92,7 @@ def test_a_terminal_shows_stitches_with_their_controls_in_words(capsys):
     [
         (["stitch"], "no network"),
         ([*SMALL, "--adapter", "afine"], "'affine'"),
-        ([*SMALL, "--adapter", "bn_conv_bn"], "matching='task'"),
+        ([*SMALL, "--adapter", "bn_conv_bn", "--matching", "closed_form"], "matching='task'"),
         ([*SMALL, "--matching", "closed"], "'closed_form'"),
         ([*SMALL, "--layers", "conv*"], "conv*"),
         (["stitch", "resnet[1]:width=8", "--data", DATA, "--train", "0", "--layers", "*.bn1"], "the skip of"),

@@ -355,3 +355,24 @@ def test_all_stitches_of_real_networks(bench, shared, pair, layer):
     assert found.r2 == pytest.approx(bench.R2[pair][layer], abs=0.003)
     _, gap = bench.trained(made, rest, samples, tests, labels, epochs=2)
     assert gap > -2
+
+
+def test_training_ends_where_there_are_hits_enough():
+    """It is not begun where the weights have them, and ended by the first epoch that brings them."""
+    rest, samples, held = receiver(), data(), data(seed=4)
+
+    def done(enough):
+        made = adapter("affine", (5, 3, 3), (4, 3, 3), seed=1)
+        before = made.core.weight.detach().clone()
+        found = fit(made, rest, samples, epochs=6, lr=1e-2, validation=held, enough=enough)
+        return found, torch.equal(made.core.weight, before)
+
+    whole, _ = done(None)
+    assert len(whole.losses) == 6
+    assert whole.hits[0] < max(whole.hits)
+    none, same = done(whole.hits[0])
+    assert same
+    assert (none.losses, none.hits, none.kept, none.steps) == ((), whole.hits[:1], 0, 0)
+    first = next(i for i, hits in enumerate(whole.hits) if hits > whole.hits[0])
+    some, _ = done(whole.hits[first])
+    assert (some.losses, some.hits, some.kept) == (whole.losses[:first], whole.hits[: first + 1], first)

@@ -19,7 +19,7 @@ from netassay.studies.similarity_asked import checkpoints as each_checkpoint
 from netassay.studies.similarity_map import similarity_map
 from netassay.studies.similarity_trend import similarity_trend
 from netassay.studies.twins import learned
-from netassay.zoo import build, fitted, placed
+from netassay.zoo import built, fitted, placed
 
 RANDOM = "no weights were given: unless a network brings its own, this map is of networks that have learned nothing"
 
@@ -142,5 +142,4 @@ def _second(b: str, a: str, made: Made, data: Data) -> dict[str, nn.Module]:
 
 
 def _network(spec: str, weights: Path | None, seed: int, made: Made, data: Data) -> nn.Module:
-    fitting = str(fitted(parse(spec), data.input_shape, data.classes))
-    return placed(build(fitting, weights=weights, seed=seed), made.device)
+    return built(spec, data.input_shape, data.classes, weights=weights, seed=seed, device=made.device)

@@ -18,10 +18,11 @@ from netassay.data import Data, splits
 from netassay.errors import BadInput
 from netassay.options import MADE, SHOWN, AtOnce, Made, Numbers, Patterns, Shown
 from netassay.spec import parse
+from netassay.stitching import DEFAULT
 from netassay.studies.forward import tried
 from netassay.studies.stitch_grid import stitch_grid
 from netassay.studies.twins import learned
-from netassay.zoo import build, fitted, placed
+from netassay.zoo import built
 
 RANKS = (1, 2, 4, 8, 16)
 
@@ -34,8 +35,8 @@ def stitch(
     data: str = "digits:size=16",
     layers: Patterns = (),
     receiver_layers: Patterns = (),
-    adapter: str = "affine",
-    matching: str = "closed_form",
+    adapter: str = DEFAULT.adapter,
+    matching: str | None = None,
     controls: bool = True,
     ranks: Numbers = RANKS,
     fit: int = 1000,
@@ -67,7 +68,7 @@ def stitch(
     adapter
         identity, affine, conv, orthogonal, permutation, low_rank:rank=8, bn_conv_bn or tokens.
     matching
-        closed_form, task or soft.
+        closed_form, which is much faster; or, from there on, task or soft. By default task, where training pays.
     controls
         Stitch random networks, noise, other samples and each network with itself, too.
     ranks
@@ -125,8 +126,7 @@ def _network(
     spec: str, weights: Path | None, seed: int, learn: Data, train: int, made: Made, place: Path | None
 ) -> nn.Module | str:
     """Return a network, or a spec that makes it again."""
-    fitting = str(fitted(parse(spec), learn.input_shape, learn.classes))
-    model = placed(build(fitting, weights=weights, seed=seed), made.device)
+    model = built(spec, learn.input_shape, learn.classes, weights=weights, seed=seed, device=made.device)
     if train and not _weighted(spec, weights):
         tried(model, learn)
         training.train(model, learn, epochs=train, seed=seed)
@@ -134,4 +134,4 @@ def _network(
         return model
     file = place / f"{seed}.safetensors"
     save_model(model, str(file))
-    return str(parse(fitting).without("weights").including(weights=file))
+    return str(parse(str(model.spec)).without("weights").including(weights=file))

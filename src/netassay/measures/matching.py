@@ -68,14 +68,15 @@ def soft_matching() -> Measure:
 
 def _few(name: str, x: Tensor) -> Tensor:
     """Refuse what could not be matched, before anything is compared."""
-    _scipy(name)
+    needs_scipy(name)
     if x.shape[1] > MOST:
         found = f"{x.shape[1]} features; the search takes their cube in time, and at most {MOST} are matched"
         raise BadInput(name, found, "take positions='pool' or 'resize:2', or measure='nbs'")
     return x
 
 
-def _scipy(name: str, part: str = "optimize") -> Any:
+def needs_scipy(name: str, part: str = "optimize") -> Any:
+    """Return a part of scipy, or say what needs it and how to install it."""
     try:
         return importlib.import_module(f"scipy.{part}")
     except ImportError:
@@ -84,7 +85,7 @@ def _scipy(name: str, part: str = "optimize") -> Any:
 
 def _pairs(gain: np.ndarray) -> float:
     """Return the largest sum of entries of which no two share a row or a column."""
-    found = _scipy("permutation").linear_sum_assignment(gain, maximize=True)
+    found = needs_scipy("permutation").linear_sum_assignment(gain, maximize=True)
     return math.fsum(gain[found].tolist())
 
 
@@ -112,7 +113,7 @@ def _transported(a: Tensor, b: Tensor, order: Tensor | None = None) -> float:
 
 def _program(gain: np.ndarray) -> float:
     """Return the largest gain of moving 1/d from each row to 1/e in each column, by a linear program."""
-    sparse = _scipy("soft_matching", "sparse")
+    sparse = needs_scipy("soft_matching", "sparse")
     d, e = gain.shape
     if d * e > MOST_PAIRS:
         found = f"{d} and {e} neurons, which have no small common multiple"
@@ -121,4 +122,4 @@ def _program(gain: np.ndarray) -> float:
     columns = sparse.kron(np.ones((1, d)), sparse.eye_array(e))
     sums = np.concatenate([np.full(d, 1 / d), np.full(e, 1 / e)])
     equal = sparse.vstack([rows, columns]).tocsr()
-    return -float(_scipy("soft_matching").linprog(-gain.ravel(), A_eq=equal, b_eq=sums, method="highs").fun)
+    return -float(needs_scipy("soft_matching").linprog(-gain.ravel(), A_eq=equal, b_eq=sums, method="highs").fun)

@@ -1,7 +1,8 @@
 """Stitching: is what one network hands over compatible with what follows in another? Adapters, matching, judging.
 
 Maths of activations and callables. Rooms: `forms` (positions), `sums` (normal equations), `solving` (closed forms),
-`adapters`, `fitting` (training one), `judging` (what a stitch is worth), `counting` (multiply-adds).
+`adapters`, `fitting` (training one), `judging` (what a stitch is worth), `metering` (multiply-adds),
+`protocol` (which of it by default).
 """
 
 from netassay.stitching.adapters import ADAPTERS, Adapter, Recipe, adapter
@@ -9,11 +10,14 @@ from netassay.stitching.fitting import LOSSES, Fit, Samples, fit, stitched
 from netassay.stitching.forms import Arrange, Form, form
 from netassay.stitching.judging import Expected, Judged, farther, judge
 from netassay.stitching.metering import Meter
+from netassay.stitching.protocol import CLOSED, DEFAULT, Protocol, held_out, trained_on
 from netassay.stitching.solving import RIDGES, Map, explained
 from netassay.stitching.sums import NormalEquations, Sums
 
 __all__ = [
     "ADAPTERS",
+    "CLOSED",
+    "DEFAULT",
     "LOSSES",
     "RIDGES",
     "Adapter",
@@ -25,6 +29,7 @@ __all__ = [
     "Map",
     "Meter",
     "NormalEquations",
+    "Protocol",
     "Recipe",
     "Samples",
     "Sums",
@@ -33,6 +38,8 @@ __all__ = [
     "farther",
     "fit",
     "form",
+    "held_out",
     "judge",
     "stitched",
+    "trained_on",
 ]

@@ -67,6 +67,7 @@ def fit(
     seed: int = 0,
     validation: Samples | None = None,
     patience: int | None = None,
+    enough: int | None = None,
 ) -> Fit:
     """Train an adapter by Adam, from the weights it has, on what the receiver's `rest` makes of its output.
 
@@ -76,7 +77,8 @@ def fit(
     (Athanasiadis et al. 2025, arXiv 2505.20142). The last two need `data.own`. Adam: Kingma & Ba 2015, arXiv 1412.6980,
     with a constant `lr`. Batches have `batch` samples or fewer, in sizes as equal as can be, in an order that `seed`
     draws for each epoch. With a `validation` part the weights with most hits there are kept, those before the first
-    epoch among them, the earliest among equals; it ends after `patience` epochs without more hits.
+    epoch among them, the earliest among equals; it ends after `patience` epochs without more hits,
+    and makes no further epoch, not even a first, where they are `enough`.
 
     Gradients are those of the adapter only: no `.grad` is written, and no weight gradient of the receiver computed.
     `rest` must be in eval mode, as the half of a cut is: a module that is not gives `BadInput`. So does a loss that is
@@ -87,6 +89,8 @@ def fit(
     kept, best, losses, hits = 0, _weights(adapter), [], [trainer.hits(validation)]
     with seeded(seed):
         for epoch in range(epochs):
+            if enough is not None and max(hits) >= enough:
+                break
             order = torch.randperm(len(data), generator=generator(seed, ORDER, epoch))
             losses.append(trainer.epoch(data, order.tensor_split(-(-len(data) // batch))))
             if not math.isfinite(losses[-1]):
@@ -96,7 +100,7 @@ def fit(
                 kept, best = epoch + 1, _weights(adapter)
             if patience is not None and epoch + 1 - kept >= patience:
                 break
-    finite = math.isfinite(losses[-1])
+    finite = all(map(math.isfinite, losses))
     adapter.load_state_dict(best)
     adapter.eval()
     if not finite:

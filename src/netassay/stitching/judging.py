@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from netassay.stitching.solving import RANK
 
 CKA_SAMPLES = 512
 """Samples that CKA looks at, the first ones: its cost grows with their square, and debiased it does not need more."""
+INTERVAL = lru_cache(maxsize=4096)(binomial_interval)
+"""Many stitches have as many hits."""
 SHRINK = 1e-3
 """Added to each variance before distances are taken, in units of the mean one: channels that never vary have none."""
 
@@ -106,13 +109,13 @@ def judge(adapter: Adapter, sent: Iterable[Tensor], expected: Expected, *, level
     `level` is that of the accuracy's interval (Clopper & Pearson 1934). `madds` counts the adapter and the rest of the
     receiver on these samples.
     """
-    meter, seen = Meter(), _Seen(expected)
+    meter, seen = Meter(expected.meter.costs), _Seen(expected)
     adapter.eval()
     for batch, own in zip(sent, expected.held, strict=True):
-        seen.add(meter.run(("adapter", len(batch)), adapter, batch), own, meter)
+        seen.add(meter.run((adapter.name, batch.shape), adapter, batch), own, meter)
     answers, n = torch.cat(seen.answers), len(expected.y)
     right, own_right = int((answers == expected.y).sum()), int((expected.answers == expected.y).sum())
-    low, high = binomial_interval(right, n, level)
+    low, high = INTERVAL(right, n, level)
     return Judged(
         accuracy=right / n,
         low=low,

@@ -14,7 +14,8 @@ class Meter:
     """Adds up the multiply-adds of matrix products and convolutions, in both directions; other operations are free.
 
     `run(kind, step, *given)` runs a step; the first of a kind is counted, and those after it, which do the same work
-    on other numbers, are taken to cost as much.
+    on other numbers, are taken to cost as much. `costs` are those of
+    kinds that another meter has counted, to be shared.
 
     >>> import torch
     >>> meter = Meter()
@@ -24,9 +25,9 @@ class Meter:
     210
     """
 
-    def __init__(self) -> None:
+    def __init__(self, costs: dict[Hashable, int] | None = None) -> None:
         self.madds = 0
-        self.costs: dict[Hashable, int] = {}
+        self.costs = {} if costs is None else costs
 
     def run(self, kind: Hashable, step: Callable[..., Made], *given: Any) -> Made:
         """Run a step of a kind and count it."""

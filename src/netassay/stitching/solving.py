@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from netassay.errors import BadInput
+from netassay.measures.matching import needs_scipy
 from netassay.stitching.sums import Sums, together
 
 RIDGES = tuple(10.0**k for k in range(-8, 3))
@@ -99,10 +99,8 @@ def permutation(folds: Sequence[Sums]) -> Map:
     receiver's gets its mean.
     """
     total = together(tuple(folds))
-    try:
-        found = importlib.import_module("scipy.optimize").linear_sum_assignment(total.xy.cpu().numpy(), maximize=True)
-    except ImportError:
-        raise BadInput("adapter 'permutation'", "scipy is not installed", "pip install 'netassay[stats]'") from None
+    assign = needs_scipy("adapter 'permutation'").linear_sum_assignment
+    found = assign(total.xy.cpu().numpy(), maximize=True)
     weight = torch.zeros_like(total.xy.T)
     weight[found[1], found[0]] = 1
     return _map(total, weight)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import accumulate
 
@@ -35,12 +35,13 @@ class Sums:
     yy: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, y: Tensor) -> Sums:
-        """Take the sums of rows x `(M, C)` and y `(M, D)`."""
+    def of(cls, x: Tensor, y: Tensor, *, gram: bool = True) -> Sums:
+        """Take the sums of rows x `(M, C)` and y `(M, D)`; without `gram`, `xx` is 0."""
         x, y = x.double(), y.double()
         mean_x, mean_y = x.mean(0), y.mean(0)
         x, y = x - mean_x, y - mean_y
-        return cls(len(x), mean_x, mean_y, x.T @ x, x.T @ y, y.square().sum(0))
+        xx = x.T @ x if gram else x.new_zeros(x.shape[1], x.shape[1])
+        return cls(len(x), mean_x, mean_y, xx, x.T @ y, y.square().sum(0))
 
     def merge(self, other: Sums) -> Sums:
         """Join with further rows."""
@@ -67,7 +68,8 @@ class NormalEquations:
     `sender` and the values of `receivers` are shapes without samples; all receivers have the same positions (see
     `Form.places`), so that the sender's positions are arranged, and its products with itself summed, once. Every
     position is a row; all rows of a sample are in one fold. `patches` as in `Arrange`, and as the adapter's recipe has
-    it. `madds` counts multiply-adds.
+    it. `madds` counts multiply-adds. `grams` are those of other equations with the same sender, samples, positions and
+    folds: they are not summed again.
 
     >>> equations = NormalEquations((3, 8, 8), {"conv1": (4, 4, 4), "conv2": (5, 4, 4)})
     >>> y = torch.randn(10, 3, 8, 8)
@@ -77,8 +79,9 @@ class NormalEquations:
     """
 
     def __init__(
-        self, sender: Shape, receivers: Mapping[str, Shape], *, patches: bool = False, folds: int = FOLDS
-    ) -> None:
+        self, sender: Shape, receivers: Mapping[str, Shape], *, patches: bool = False, folds: int = FOLDS,
+        grams: Iterable[Tensor] | None = None,
+    ) -> None:  # fmt: skip
         self.forms = {name: form(shape) for name, shape in receivers.items()}
         _same_places(self.forms)
         if folds < 1:
@@ -87,6 +90,7 @@ class NormalEquations:
         self.columns = {name: slice(*ends[i : i + 2]) for i, name in enumerate(self.forms)}
         self.arrange = Arrange(form(sender), next(iter(self.forms.values())), patches=patches)
         self.folds: list[Sums | None] = [None] * folds
+        self.known = None if grams is None else tuple(grams)
         self.seen = 0
         self.madds = 0
 
@@ -102,9 +106,9 @@ class NormalEquations:
         for fold in range(len(self.folds)):
             chosen = torch.nonzero(numbers % len(self.folds) == fold)[:, 0].to(x.device)
             if len(chosen):
-                sums, kept = Sums.of(rows(x[chosen]), rows(y[chosen])), self.folds[fold]
+                sums, kept = Sums.of(rows(x[chosen]), rows(y[chosen]), gram=self.known is None), self.folds[fold]
                 self.folds[fold] = sums if kept is None else kept.merge(sums)
-                self.madds += sums.n * len(sums.x) * (len(sums.x) + len(sums.y))
+                self.madds += sums.n * len(sums.x) * (len(sums.x) * (self.known is None) + len(sums.y))
         self.seen += len(sent)
 
     def merge(self, other: NormalEquations) -> None:
@@ -123,7 +127,14 @@ class NormalEquations:
         kept = tuple(sums.taking(self.columns[name]) for sums in self.folds if sums is not None)
         if not kept:
             raise BadInput(f"a match to {name!r}", "no sample", "add activations first")
-        return kept
+        return tuple(replace(sums, xx=xx) for sums, xx in zip(kept, self.grams, strict=True))
+
+    @property
+    def grams(self) -> tuple[Tensor, ...]:
+        """Return the sender's products with itself about its means, `(C, C)`, for each fold that has samples."""
+        if self.known is not None:
+            return self.known
+        return tuple(sums.xx for sums in self.folds if sums is not None)
 
     def total(self, name: str) -> Sums:
         """Return the sums over all folds."""

@@ -11,6 +11,7 @@ import numpy as np
 from netassay.patterns import UNEXPLAINED, Pattern
 from netassay.result import Claim
 
+Means = Mapping[str, str]
 MEANS = {
     "diagonal": "layers at equal depth are more alike",
     "triangle": "layers on one side of equal depth are more alike",
@@ -40,13 +41,15 @@ def within(row: Mapping[str, Any]) -> tuple[float, float]:
     return (low, high) if row["low"] < row["high"] else (math.nan, math.nan)
 
 
-def patterned(name: str, found: Pattern, p: float, tests: int, cells: int, several: str, level: float) -> Claim:
+def patterned(
+    name: str, found: Pattern, p: float, tests: int, cells: int, several: str, level: float, means: Means = MEANS
+) -> Claim:
     """Claim the pattern that was named; where its interval holds 0, the test alone does not decide."""
     row = found.row(found.name)
     beyond = p <= 1 - level + 1e-9
     decided = found.name != "flat" and beyond and not row["low"] <= 0 <= row["high"]
     return Claim(
-        statement=_stated(name, found, p, several, "" if decided or not beyond else "; its interval holds 0"),
+        statement=_stated(name, found, p, several, means, "" if decided or not beyond else "; its interval holds 0"),
         effect=row["index"],
         interval=within(row),
         n=cells,
@@ -59,13 +62,13 @@ def patterned(name: str, found: Pattern, p: float, tests: int, cells: int, sever
     )
 
 
-def _stated(name: str, found: Pattern, p: float, several: str, doubt: str) -> str:
+def _stated(name: str, found: Pattern, p: float, several: str, means: Means, doubt: str) -> str:
     """Say what a pattern means; a map of none is flat only where most of it is explained by none."""
     evidence = f"{name}; p = {p:.2g}{doubt}"
     if found.name != "flat":
         side = f", {found.side}" if found.side else ""
-        means = MEANS[found.name]
-        return f"beyond what each layer{several} is like on average, {means} (a {found.name}{side}; {evidence})"
+        told = f"{means[found.name]} (a {found.name}{side}; {evidence})"
+        return f"beyond what each layer{several} is like on average, {told}"
     if found.row("flat")["index"] > UNEXPLAINED:
         return f"the map{several} is flat: no pattern explains most of it ({evidence})"
     nearest = max(found.rows[:-1], key=lambda row: abs(row["index"]))

@@ -15,12 +15,11 @@ from netassay.errors import BadInput, UnknownName
 from netassay.layers import exactly, named_layers
 from netassay.quiet import quiet, state_hash
 from netassay.records import first_tensor
-from netassay.stitching import adapter, form
+from netassay.stitching import CLOSED, DEFAULT, adapter, form
 from netassay.studies.channel_streams import nonlinearities
 from netassay.studies.forward import device_of
 from netassay.studies.init_asked import several, whole
 from netassay.studies.similarity_claims import nearest
-from netassay.studies.stitch_cell import CLOSED
 from netassay.studies.stitch_controls import CONTROLS, NONE, RANDOM, redrawn
 from netassay.studies.stitch_halves import HELD, TRIED, Bench, network
 
@@ -60,8 +59,9 @@ class Net:
 def plainly(asked: Mapping[str, Any]) -> Question:
     """Return what all cells share as values that JSON carries, or refuse."""
     made = {**asked, **{name: whole(name, asked[name]) for name in COUNTS}}
+    made["matching"] = _matching(made)
     if made["matching"] not in MATCHINGS:
-        raise UnknownName("matching", str(made["matching"]), MATCHINGS)
+        raise UnknownName("matching", made["matching"], MATCHINGS)
     made["adapter"] = _tried(made["adapter"], made["matching"])
     ridge = made["ridge"]
     if ridge is not None and not 0 <= ridge < math.inf:
@@ -72,6 +72,14 @@ def plainly(asked: Mapping[str, Any]) -> Question:
         found = "training shuffles samples, and what goes around a cut belongs to one"
         raise BadInput(f"stitch_grid with allow_skips and matching={made['matching']!r}", found, f"matching={CLOSED!r}")
     return made | {"ridge": None if ridge is None else float(ridge), "lr": float(made["lr"])}
+
+
+def _matching(asked: Question) -> str:
+    """Return the matching asked for; by default that of the protocol, where the grid can be trained."""
+    if asked["matching"] is not None:
+        return str(asked["matching"])
+    trained = adapter(asked["adapter"], (2,), (2,)).recipe.trained and not asked["allow_skips"]
+    return DEFAULT.matching if trained else CLOSED
 
 
 def _tried(name: str, matching: str) -> str:
@@ -173,7 +181,7 @@ def cells(
     for net in (*senders, *receivers):
         for control in ALWAYS:
             if control in controls and (control == "identity" or net in receivers):
-                changed = {"adapter": "identity"} if control == "identity" else {}
+                changed = {"adapter": "identity", "matching": CLOSED} if control == "identity" else {}
                 # A network on both sides may give other layers to each.
                 new = [one for one in net.layers if (net.name, one, control) not in given]
                 given.update((net.name, one, control) for one in new)

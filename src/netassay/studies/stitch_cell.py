@@ -7,25 +7,29 @@ import math
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from netassay.engine import Payload
 from netassay.errors import BadInput, InternalError
 from netassay.quiet import state_hash
 from netassay.stitching import (
+    CLOSED,
     Adapter,
+    Fit,
     Judged,
     NormalEquations,
     Samples,
     adapter,
-    fit,
     form,
+    held_out,
     judge,
+    trained_on,
 )
 from netassay.studies.stitch_controls import CONTROLS
 from netassay.studies.stitch_halves import PARTS, Bench, Side
@@ -37,11 +41,8 @@ BUDGET = "NETASSAY_STITCH_MEMORY"
 """Names the bytes of activations that a process keeps in memory; no part of a cell, since it changes no number."""
 MEMORY = 1 << 30
 NUMBERS = tuple(one.name for one in fields(Judged) if one.name not in ("penalty", "n", "madds"))
-CLOSED = "closed_form"
 PICTURES = 4
 """Pictures kept of a stitch into the input."""
-VALIDATION = 5
-"""One of so many samples is left out of a training, and decides which weights are kept."""
 ALONE = threading.Lock()
 _benches: dict[str, Bench] = {}
 
@@ -108,6 +109,8 @@ class Work:
         self.variant, self.layer = CONTROLS[asked["control"]].sender, asked["sender_layer"]
         self.shape = sender.cuts[self.layer].shape
         self.recipe = adapter(asked["adapter"], (1,), (1,)).recipe
+        self.trains = asked["matching"] != CLOSED and self.recipe.trained
+        self.held = held_out(len(bench.parts["fit"].y)) & self.trains
         self.pictures: Payload = {}
 
     def matched(self) -> dict[str, Matched]:
@@ -139,44 +142,57 @@ class Work:
         return self.bench.sent(self.sender, self.variant, self.layer, part)
 
     def sums(self, layers: Sequence[str]) -> NormalEquations | None:
-        """Pass once over what is sent and what all these layers expect; None: the adapter has no closed form."""
+        """Sum what is sent and what all these layers expect; None: the adapter has no closed form.
+
+        The sender's products with itself are summed once, for all receivers with the same positions.
+        """
         if self.recipe.solve is None:
             return None
+        first: list[NormalEquations] = []
+
+        def grams() -> Iterable[Tensor]:
+            first.append(self.summed(layers))
+            return first[0].grams
+
+        sent, places = self.bench.named(self.sender, self.variant, self.layer, "fit"), form(self.to(layers[0])).places
+        known = self.bench.store.get((*sent, places, self.recipe.patches, self.trains), grams)
+        return first[0] if first else self.summed(layers, known)
+
+    def summed(self, layers: Sequence[str], grams: Iterable[Tensor] | None = None) -> NormalEquations:
+        """Pass once over what is sent and what these layers expect."""
         shapes = {layer: self.to(layer) for layer in layers}
-        sums = NormalEquations(self.shape, shapes, patches=self.recipe.patches)
+        sums = NormalEquations(self.shape, shapes, patches=self.recipe.patches, grams=grams)
         own = [self.own(layer, "fit") for layer in layers]
-        for batch, *expected in zip(self.sent("fit"), *own, strict=True):
-            sums.add(batch, dict(zip(layers, expected, strict=True)))
+        parts = torch.split(~self.held, self.asked["batch_size"])
+        for part, batch, *expected in zip(parts, self.sent("fit"), *own, strict=True):
+            sums.add(batch[part], dict(zip(layers, (one[part] for one in expected), strict=True)))
         return sums
 
     def match(self, layer: str, sums: NormalEquations | None) -> Matched:
         """Solve, and train on where that is asked for."""
-        asked, r2, madds = self.asked, math.nan, 0
+        asked, r2, madds, told = self.asked, math.nan, 0, ""
         try:
             made = adapter(asked["adapter"], self.shape, self.to(layer), seed=asked["seed"])
             if sums is not None:
                 found = made.solve(sums.of(layer), asked["ridge"])
                 C, D = found.weight.shape[::-1]
                 r2, madds = found.r2, found.madds + found.n * C * (C + D)
-            if asked["matching"] != CLOSED and self.recipe.trained:
-                madds += self.trained(layer, made)
+            if self.trains:
+                done = self.trained(layer, made)
+                madds, told = madds + done.madds, f"; {done.kept} epochs of training kept"
         except BadInput as error:
             return Matched(None, math.nan, 0, f"{error.asked}: {error.found}")
-        return Matched(made, r2, madds, made.told)
+        return Matched(made, r2, madds, made.told + told)
 
-    def trained(self, layer: str, made: Adapter) -> int:
-        """Train an adapter from where it is; return the multiply-adds."""
+    def trained(self, layer: str, made: Adapter) -> Fit:
+        """Train an adapter on from where it is; controls, too, until they are as good as the receiver itself."""
         data = Samples(
             torch.cat(list(self.sent("fit"))), self.bench.parts["fit"].y, torch.cat(list(self.own(layer, "fit")))
         )
-        out = torch.arange(len(data)) % VALIDATION == VALIDATION - 1
-        how = {name: self.asked[name] for name in ("epochs", "lr", "seed")}
-        rest = self.bench.rest(self.receiver, layer)
-        done = fit(
-            made, rest, data.at(~out), loss=self.asked["matching"], batch=self.asked["batch"],
-            validation=data.at(out), **how,
-        )  # fmt: skip
-        return done.madds
+        how = {name: self.asked[name] for name in ("epochs", "lr", "batch", "seed")}
+        enough = int(self.bench.right(self.asked["receiver"])[self.held].sum())
+        rest, loss = self.bench.rest(self.receiver, layer), self.asked["matching"]
+        return trained_on(made, rest, data.at(~self.held), data.at(self.held), enough, loss=loss, **how)
 
     def judged(self, layer: str, matched: Matched) -> dict[str, Any]:
         """Judge one stitch; numbers of one that could not be made are NaN."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from netassay.inference import binomial_interval, fisher_tail, holm
 from netassay.patterns import LEAST, Pattern, fewest_known, pattern
 from netassay.result import Claim
+from netassay.studies.similarity_patterns import patterned
 from netassay.studies.stitch_asked import Net
 from netassay.studies.stitch_controls import NONE
 from netassay.studies.stitch_tables import BESIDE, Grid, Row
@@ -21,6 +23,12 @@ variance is missed, CKA below a half, farther out than its own activations in 19
 COMPATIBLE, NOT, OPEN = "compatible", "not compatible", "undecided"
 SIGNS = {"accuracy": 1, "penalty": -1}
 ALL = "all"
+MEANS = {
+    "diagonal": "stitches between equal depths are more accurate",
+    "triangle": "stitches on one side of equal depth are more accurate",
+    "block": "stitches within a stretch are more accurate",
+}
+"""What a pattern says."""
 
 
 def judged(grid: Grid, level: float) -> None:
@@ -112,12 +120,7 @@ def claims(grid: Grid, found: Mapping[tuple[str, str, str], Pattern], level: flo
     for one, other in _pairs(grid):
         rows = [row for row in every.values() if (row["sender"], row["receiver"]) == (one.name, other.name)]
         yield from _pair(f"{one.name} into {other.name}", rows, corrected, len(_pairs(grid)))
-        if (one.name, other.name, "accuracy") in found:
-            yield _patterned(f"{one.name} into {other.name}", found[one.name, other.name, "accuracy"], len(rows), level)
-    if (ALL, ALL, "accuracy") in found:
-        told = found[ALL, ALL, "accuracy"]
-        different = sum(one.name != other.name for one, other in _pairs(grid))
-        yield _patterned(f"all {different} pairs of different networks", told, different, level, "pairs of networks")
+    yield from _patterned(grid, {key[:2]: one for key, one in found.items() if key[2] == "accuracy"}, level)
 
 
 def _pair(who: str, rows: list[Row], level: float, pairs: int) -> Iterator[Claim]:
@@ -147,18 +150,14 @@ def _pair(who: str, rows: list[Row], level: float, pairs: int) -> Iterator[Claim
             yield Claim.above(null, statement=statement, **fields, **how)
 
 
-def _patterned(who: str, told: Pattern, n: int, level: float, counted: str = "cells") -> Claim:
-    row = told.row(told.name)
-    side = f" ({told.side})" if told.side else ""
-    return Claim(
-        statement=f"{who}: accuracy is {'flat' if told.name == 'flat' else f'a {told.name}{side}'}",
-        effect=row["index"],
-        interval=(row["low"], row["high"]),
-        n=n,
-        counted=counted,
-        decision="undecided" if told.name == "flat" else "holds",
-        unit="index",
-        level=level,
-        tests=3,
-        correction="min-p over patterns",
-    )
+def _patterned(grid: Grid, found: Mapping[tuple[str, str], Pattern], level: float) -> Iterator[Claim]:
+    """Claim the pattern of each pair, and that of all pairs of different networks together."""
+    adjusted = holm([one.row(one.name)["p"] for one in found.values()])
+    every, different = grid.of(NONE).values(), sum(one.name != other.name for one, other in _pairs(grid))
+    for (pair, told), p in zip(found.items(), adjusted, strict=True):
+        n, counted, who = different, "pairs of networks", f"all {different} pairs of different networks"
+        if pair != (ALL, ALL):
+            n = sum((row["sender"], row["receiver"]) == pair for row in every)
+            counted, who = "cells", " into ".join(pair)
+        claim = patterned("accuracy", told, p, len(found), n, "", level, MEANS)
+        yield replace(claim, statement=f"{who}: {claim.statement}", counted=counted)

@@ -56,7 +56,7 @@ def redrawn(model: nn.Module, seed: int) -> nn.Module:
     kept = [name for name, value in _values(twin) if same.get(name) != value]
     if kept:
         found = f"these keep what they held: {listing(kept)}"
-        next = "a spec whose factory draws them, reset_parameters in their modules, or controls without 'random_...'"
+        next = "controls=['noise', 'shuffled', 'self'], or give their modules a reset_parameters that draws them"
         raise BadInput(f"a random twin of {type(model).__name__}", found, next)
     return twin
 

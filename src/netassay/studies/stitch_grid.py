@@ -16,10 +16,11 @@ from netassay.data.fingerprint import fingerprint
 from netassay.engine import grid
 from netassay.errors import BadInput, UnknownName, listing
 from netassay.result import Result, Table
+from netassay.stitching import DEFAULT
 from netassay.studies.init_asked import whole
 from netassay.studies.provenance import describe
 from netassay.studies.stitch_asked import Net, Patterns, Question, cells, controls_of, named, opened, plainly
-from netassay.studies.stitch_cell import BUDGET, CLOSED, MEMORY, cell, leave
+from netassay.studies.stitch_cell import BUDGET, MEMORY, cell, leave
 from netassay.studies.stitch_claims import claims, judged, pattern_rows, patterns
 from netassay.studies.stitch_halves import HELD, Bench, network
 from netassay.studies.stitch_tables import ORDER, Grid, arrays, capacity_table, cut_table, gathered, net_table
@@ -32,16 +33,16 @@ def stitch_grid(
     *,
     layers: Patterns | Mapping[str, Patterns] = None,
     receiver_layers: Patterns | Mapping[str, Patterns] = None,
-    adapter: str = "affine",
-    matching: str = CLOSED,
+    adapter: str = DEFAULT.adapter,
+    matching: str | None = None,
     controls: bool | str | Sequence[str] = True,
     ranks: Sequence[int] = (1, 2, 4, 8, 16),
     fit: int = 1000,
     samples: int = 2000,
     ridge: float | None = None,
-    epochs: int = 2,
-    lr: float = 1e-3,
-    batch: int = 32,
+    epochs: int = DEFAULT.epochs,
+    lr: float = DEFAULT.lr,
+    batch: int = DEFAULT.batch,
     allow_skips: bool = False,
     memory: int = MEMORY,
     batch_size: int = 128,
@@ -59,9 +60,12 @@ def stitch_grid(
     itself too. `layers` and `receiver_layers` (None: `layers`) are patterns, or patterns for each network by name, ""
     for the input; by default every activation. Layers that a skip goes around are refused in the table "cuts", unless
     `allow_skips`. `adapter` is one of `netassay.stitching.ADAPTERS`. `matching` is "closed_form" (least squares,
-    `ridge` by cross-validation unless given), or from there on "task" or "soft" (`epochs`, `lr`, `batch`; a fifth of
-    the samples decides which weights are kept). Matched on the first `fit` samples of the train split and judged on the
-    first `samples` of the test split; data without splits is matched on its first part and judged on what follows.
+    `ridge` by cross-validation unless given), or from there on "task" or "soft" (at most `epochs`, `lr`, `batch`): a
+    fifth of the samples is left out of both, and decides; where the closed form has as many hits there as the receiver,
+    nothing is trained, and it ends where an epoch brings no more. None: "task", or "closed_form" for what cannot be
+    trained. Controls are matched like the cells they are for. Matched on the first `fit` samples of the train split
+    and judged on the first `samples` of the test split; data without splits is matched on its first part and judged on
+    what follows.
 
     `controls` (True: all; or names): "random_sender", "random_receiver" (every parameter and buffer drawn anew, batch
     norms settled on the fit samples), "noise" (sends random centres of the samples' own classes, and noise), "shuffled"
@@ -85,7 +89,8 @@ def stitch_grid(
     (2412.11299); Smith, Mannering & Marcu 2025.
 
     >>> nets = {"a": "mlp[8,8,8]", "b": "mlp[9,9]"}
-    >>> found = stitch_grid(nets, data="digits", fit=200, samples=100, controls=["identity", "random_sender"])
+    >>> how = {"fit": 200, "samples": 100, "controls": ["identity", "random_sender"]}
+    >>> found = stitch_grid(nets, data="digits", matching="closed_form", **how)
     >>> cells = found.table("cells")
     >>> found.array("accuracy").shape, {row["agreement"] for row in cells if row["control"] == "identity"}
     ((5, 5), {1.0})

@@ -15,11 +15,11 @@ from netassay.cutting import Cut, Refused, cuts
 from netassay.data import Data, load_data, splits
 from netassay.errors import BadInput
 from netassay.layers import exactly
-from netassay.quiet import state_hash
+from netassay.quiet import quiet, state_hash
 from netassay.records import first_tensor
 from netassay.stitching import Expected
 from netassay.studies.forward import device_of
-from netassay.studies.stitch_controls import NOISE, RANDOM, SHUFFLED, noise, redrawn, shuffled
+from netassay.studies.stitch_controls import ITSELF, NOISE, RANDOM, SHUFFLED, noise, redrawn, shuffled
 from netassay.studies.stitch_kept import Kept, Store
 from netassay.studies.twins import settle
 from netassay.zoo import built
@@ -62,6 +62,7 @@ class Bench:
         self.store = Store(budget)
         self._sides: OrderedDict[Hashable, Side] = OrderedDict()
         self._expected: OrderedDict[Hashable, Expected] = OrderedDict()
+        self._right: dict[str, Tensor] = {}
 
     def side(self, named: Sequence[str], variant: str) -> Side:
         """Return a network, or its random twin; `named` is what it is made from, and its hash."""
@@ -80,6 +81,17 @@ class Bench:
             return Side((known, variant), model, state_hash(model))
         return Side((known, variant), model, known)
 
+    @torch.no_grad()
+    def right(self, named: Sequence[str]) -> Tensor:
+        """Tell which of the samples to match on a network itself answers right."""
+        if named[1] not in self._right:
+            size = self.asked["batch_size"]
+            model, part = self.side(named, ITSELF).model, self.parts["fit"]
+            with quiet(model):
+                found = [first_tensor(model(x.to(device_of(model)))) for x in torch.split(part.x, size)]
+            self._right[named[1]] = torch.cat([one.argmax(1).cpu() for one in found if one is not None]) == part.y
+        return self._right[named[1]]
+
     def prepare(self, side: Side, layers: Sequence[str]) -> None:
         """Cut a network at layers, where that was not done before."""
         missing = [layer for layer in layers if layer not in side.cuts]
@@ -92,14 +104,20 @@ class Bench:
     def sent(self, side: Side, variant: str, layer: str, part: str) -> Kept:
         """Return a sender's activations of a part's samples, or what a control sends in their place."""
         samples, size, seed = self.parts[part], self.asked["batch_size"], self.asked["seed"]
-        at = side.cuts[layer]
+        at, key = side.cuts[layer], self.named(side, variant, layer, part)
         if variant == NOISE:
-            key = (NOISE, at.kind, at.shape, part)
             number = PARTS.index(part)
             return self.store.get(key, lambda: noise(at, samples.y, self.classes, seed, number, size))
         if variant == SHUFFLED and part == "fit":
-            return self.store.get((side.key, layer, SHUFFLED), lambda: self._front(at, shuffled(samples.x, seed)))
-        return self.store.get((side.key, layer, part), lambda: self._front(at, samples.x))
+            return self.store.get(key, lambda: self._front(at, shuffled(samples.x, seed)))
+        return self.store.get(key, lambda: self._front(at, samples.x))
+
+    def named(self, side: Side, variant: str, layer: str, part: str) -> tuple[Hashable, ...]:
+        """Return what a sender's activations are kept under: the same for the same numbers."""
+        at = side.cuts[layer]
+        if variant == NOISE:
+            return (NOISE, at.kind, at.shape, part)
+        return (side.key, layer, SHUFFLED if variant == SHUFFLED and part == "fit" else part)
 
     @torch.no_grad()
     def _front(self, at: Cut, x: Tensor) -> Iterator[Tensor]:

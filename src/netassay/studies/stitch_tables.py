@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ ORDER = (
     "n_fit", "n_test", "claim", "note",
 )  # fmt: skip
 """Columns of the table of cells."""
+PLACE = ("sender", "sender_layer", "receiver", "receiver_layer")
 Row = dict[str, Any]
 Key = tuple[str, str, str, str]
 
@@ -43,10 +46,16 @@ class Grid:
         """Every network once."""
         return list(dict.fromkeys([*self.senders, *self.receivers]))
 
+    @cached_property
+    def _controls(self) -> dict[str, dict[Key, Row]]:
+        found: dict[str, dict[Key, Row]] = defaultdict(dict)
+        for row in self.rows:
+            found[row["control"]][tuple(row[name] for name in PLACE)] = row
+        return found
+
     def of(self, control: str) -> dict[Key, Row]:
         """Return the rows of one control by their place in the grid."""
-        names = ("sender", "sender_layer", "receiver", "receiver_layer")
-        return {tuple(row[name] for name in names): row for row in self.rows if row["control"] == control}
+        return self._controls.get(control, {})
 
     def map(self, name: str, control: str, sender: Net, receiver: Net) -> np.ndarray:
         """Return a number of one pair of networks, (sender layer, receiver layer); NaN where there is none."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from netassay.errors import BadInput
 from netassay.layers import exactly
 from netassay.result import Result, Table
+from netassay.stitching import CLOSED
 from netassay.studies.change import END, Pair
 from netassay.studies.channel_streams import nonlinearities
 from netassay.studies.similarity_change import NAMES
@@ -25,7 +26,7 @@ def stitching(pair: Pair) -> Mapping[str, Result]:
     try:
         made = _still(stitch_grid(
             {END: pair.end}, {NAMES["seed"]: pair.second()}, pair.source, layers=_few(pair), controls=CONTROLS,
-            fit=FIT, samples=SAMPLES,
+            adapter="affine", matching=CLOSED, fit=FIT, samples=SAMPLES,
         ))  # fmt: skip
     except BadInput as reason:
         made = Result("stitch_grid", notes=(f"no grid: {reason.found}",))

@@ -129,14 +129,21 @@ def fitted(spec: Spec, input_shape: Sequence[int] | None, classes: int | None) -
 
 
 def built(
-    spec: str, input_shape: Sequence[int] | None, classes: int | None, *, seed: int = 0, device: str | None = None
+    spec: str,
+    input_shape: Sequence[int] | None,
+    classes: int | None,
+    *,
+    weights: str | Path | None = None,
+    seed: int = 0,
+    device: str | None = None,
 ) -> nn.Module:
-    """Build the network of a spec so that it fits the data, on a device.
+    """Build the network of a spec so that it fits the data, on a device; `weights` as in `build`.
 
     >>> built("mlp[16]", (1, 8, 8), 10).input_shape
     (64,)
     """
-    return placed(build(str(fitted(specs.parse(spec), input_shape, classes)), seed=seed), device)
+    fitting = str(fitted(specs.parse(spec), input_shape, classes))
+    return placed(build(fitting, weights=weights, seed=seed), device)
 
 
 def _made(spec: Spec) -> nn.Module:
