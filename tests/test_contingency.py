@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
 from netassay.errors import BadInput
-from netassay.inference import fisher_tail
+from netassay.inference import fisher_tail, paired_difference
 from tests.reference import inference as twin
 
 groups = st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -49,3 +50,23 @@ def test_more_hits_than_things_are_refused(counts):
     """A count above its group, or below nothing, is answered with what was given."""
     with pytest.raises(BadInput, match=rf"{counts[0]} of {counts[1]} and {counts[2]} of {counts[3]}"):
         fisher_tail(*counts)
+
+
+@pytest.mark.parametrize("table", [(0, 0, 1), (0, 0, 10), (9, 3, 100), (3, 9, 100), (20, 0, 20), (1, 4, 7)])
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
+def test_paired_differences_are_the_mean_of_each_samples_difference(table, level):
+    """As written out sample by sample, two more added; half counts lie between whole ones."""
+    assert paired_difference(*table, level) == pytest.approx(twin.paired_difference(*table, level), abs=1e-9)
+    b, c, n = table
+    if b + c < n:
+        low, high = paired_difference(b + 0.5, c + 0.5, n, level)
+        assert low <= paired_difference(b, c, n, level)[0]
+        assert paired_difference(b, c, n, level)[1] <= high
+    assert np.isnan(paired_difference(np.nan, np.nan, n, level)).all()
+
+
+def test_counts_that_samples_cannot_have_are_refused():
+    """More discordant samples than samples, fewer than none, or a level that is no share."""
+    for counts in ((6, 5, 10), (-1, 1, 10), (1, 1, 10, 1.5)):
+        with pytest.raises(BadInput, match=r"give counts with b \+ c <= n"):
+            paired_difference(*counts)

@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 import netassay as na
 from netassay import training
 from netassay.cli import main
+from netassay.commands import stitchings
+from netassay.errors import BadInput
 
 NET, DATA = "mlp[8,8]", "digits"
 FEW = ["--fit", "60", "--samples", "50", "--ranks", "2"]
@@ -79,7 +81,7 @@ def test_a_terminal_shows_stitches_with_their_controls_in_words(capsys):
     """Claims first; of the cells the stitches, each with what its controls reach; the rest is in --csv."""
     assert main(SMALL) == 0
     out = capsys.readouterr().out
-    assert out.startswith(f"{NET} into {NET}, seed 1: most cells are compatible beyond the random controls")
+    assert out.startswith(f"{NET} into {NET}, seed 1: some layers are compatible (")
     lines = [line for line in out.splitlines() if line.lstrip().startswith("act")]
     assert len(lines) == 4
     assert all("random_sender 0." in line for line in lines)
@@ -108,3 +110,20 @@ def test_what_does_not_fit_is_a_sentence(words, said, capsys):
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error
+
+
+def test_networks_for_workers_are_found_again_beside_the_ledger(tmp_path, monkeypatch):
+    """Begun anew, a grid names the same files, so that its cells are those of the ledger."""
+    seen = []
+
+    def noted(senders, receivers, data, **how):
+        seen.append([*senders.values(), *receivers.values()])
+        raise BadInput("a grid", "it was killed", "begin anew")
+
+    monkeypatch.setattr(stitchings, "stitch_grid", noted)
+    for _ in range(2):
+        with pytest.raises(BadInput, match="killed"):
+            stitchings.stitch("mlp[4]", data="digits:size=8", train=0, workers=1, ledger=tmp_path / "grid.db")
+    assert seen[0] == seen[1]
+    assert len(list((tmp_path / "grid.db.nets").iterdir())) == 2
+    assert all(str(tmp_path) in spec for spec in seen[0])

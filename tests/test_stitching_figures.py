@@ -15,7 +15,7 @@ from netassay.errors import NothingToDraw, UnknownName
 from netassay.figures import figure, figures
 from netassay.report.charts import plain
 from netassay.report.page import render
-from netassay.result import Array, Result
+from netassay.result import Array, Result, Table
 from tests import stitched
 from tests.test_page import Reader, stored
 
@@ -153,18 +153,19 @@ def test_the_warning_has_a_point_for_each_stitch_and_the_corner_counts():
     made = stitched.stitch_grid()
     one = drawn(made, "warning")
     rows = [row for row in made.table("cells") if row["control"] in ("none", "random_sender")]
-    names = ["compatible", "compatible, distance says no", "not told from controls", "random sender"]
+    names = ["compatible", "compatible, representation says no", "not told from controls", "random sender"]
     assert (len(one.x), list(one.series)) == (len(rows), names)
     wanted = {name: set() for name in names}
     for row in rows:
         hit = row["control"] == "none" and row["claim"].startswith("compatible")
-        own = names[row["note"].startswith("the representation says no")] if hit else names[2]
+        own = names["the representation says no" in row["note"]] if hit else names[2]
         wanted[own if row["control"] == "none" else names[3]].add((row["mse"], row["accuracy"]))
     for name, values in one.series.items():
         drawn_at = {(float(x), float(y)) for x, y in zip(one.x, values, strict=True) if np.isfinite(y)}
         assert drawn_at == {(min(x, 3.0), y) for x, y in wanted[name]}
     left, bottom, right, top = one.corner
-    assert (left, bottom, top) == (0.5, min(y for name in names[:2] for _, y in wanted[name]), 1.0)
+    assert (left, bottom, top) == (0.5, min(y for name in names[:2] for _, y in wanted[name]), one.limits[1])
+    assert one.limits[1] > 1
     assert one.notes[-1].count(" into ") == 1
     assert right > one.x.max()
     far = replace(made, tables={**made.tables, "cells": _farther(made)})
@@ -173,6 +174,26 @@ def test_the_warning_has_a_point_for_each_stitch_and_the_corner_counts():
     assert re.search(r"\d+ that lie farther than 3 are drawn there", edge.healthy)
     patch = plots.drawing(one).axes[0].patches[0]
     assert (patch.get_x(), patch.get_y()) == (left, bottom)
+
+
+def test_a_point_is_called_what_its_cell_is():
+    """By the word of the claim, and by the note wherever a warning stands in it; where none is compatible, no corner."""
+    made = stitched.stitch_grid(controls=())
+    columns = made.tables["cells"].columns
+
+    def points(claim, note):
+        said = {"claim": f"{claim} (penalty 0.1)", "note": note, "control": "none"}
+        told = {name: np.full(len(columns["control"]), one) for name, one in said.items()}
+        return drawn(replace(made, tables={**made.tables, "cells": Table({**columns, **told})}), "warning")
+
+    no = points("compatible", "rows are fewer; the representation says no (cka); affine")
+    assert set(no.series) == {"compatible, representation says no"}
+    for word in ("beyond chance", "not judged"):
+        other = points(word, "affine")
+        assert set(other.series) == {word}
+        assert (other.corner, other.said) == (None, ())
+        assert plots.drawing(other).axes[0].get_legend() is not None
+    assert "not told from controls" in points("undecided", "").series
 
 
 def _farther(made):
@@ -224,19 +245,36 @@ def test_the_section_says_compatible_and_never_similar(tmp_path):
     holders = [a["data-chart"] for a in read.attributes("div") if a.get("data-chart", "").startswith("stitching-")]
     wanted = [*(f"grids-seed-{i}" for i in range(4)), "warning-seed", *(f"grids-all-{i}" for i in range(4))]
     assert holders == [f"stitching-{name}" for name in [*wanted, "warning-all", "pairs-all-0", "pairs-all-1"]]
-    assert "seed: 6 layers of a net into 6 layers of b net, on made up." in page
-    assert "all: 12 layers of p, q into 6 layers of r, on made up." in page
+    assert "6 layers of a net into 6 layers of b net, on made up, matched on 800 samples and judged on 400" in page
+    assert "all: 12 layers of p, q into 6 layers of r, on made up, matched on" in page
+    assert "Accuracy of the networks: a net 0.95, b net 0.95." in page
+    hits = [row for row in results["stitching/seed"].table("cells") if row["claim"].startswith("compatible")]
+    no = sum("says no" in row["note"] for row in hits)
+    assert f"{len(hits)} of 36 stitches are compatible; penalty" in page
+    assert f"at {no} of them the representation says no" in page
     assert page.count("<i></i>") == 9
     assert re.search(r"<span>none 0</span><i></i><span>1 all</span>", page.replace(".0<", "<"))
     assert {"compatible", "penalty", "representation distance"} <= set(read.text["dt"])
     assert {"cuts, seed", "patterns, all"} <= set(read.text["summary"])
     body = page[: page.index("<script")]
     assert not re.search("similar|alike", re.sub("look alike", "", body), flags=re.IGNORECASE)
-    assert page.index("most cells are compatible") < page.index("Every layer stitched")
+    assert page.index("some layers are compatible") < page.index("Every layer stitched")
 
 
 def test_a_grid_that_could_not_be_made_says_why(tmp_path):
     """Its note stands in the section, without a figure."""
     page = render(stored(tmp_path, {"stitching/seed": Result("stitch_grid", notes=("no grid: the loss is nan",))}))
     assert "seed: no grid: the loss is nan" in page
+    assert "No stitch was made." in page
     assert "data-chart=" not in page[: page.index("<script")]
+
+
+def test_words_are_of_the_controls_that_were_run(tmp_path):
+    """Noise is not explained where none was sent, and is no control that counts; a page says first what it found."""
+    page = render(stored(tmp_path, {"stitch_grid": stitched.stitch_grid(controls=("random_sender",))}))
+    read = Reader(page)
+    assert ("random sender" in read.text["dt"], "noise" in read.text["dt"]) == (True, False)
+    assert "noise, which is told the label, does not count" in page
+    assert "This run holds no channel profile" not in page
+    said = page[page.index('class="said') :]
+    assert re.search(r"\d+ of 36 stitches are compatible; penalty", said[:400])

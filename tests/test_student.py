@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netassay.errors import BadInput
-from netassay.inference import seed_interval, student_quantile
+from netassay.inference import prediction_tail, seed_interval, student_quantile
+from tests.reference import inference as written
 from tests.reference import shape as twin
 
 
@@ -92,3 +93,21 @@ def test_refusals_say_what_to_give():
         seed_interval([1.0, 2.0], level=1.5)
     with pytest.raises(BadInput, match=r"(?s)quantile of Student's t.*0 degrees of freedom.*1 or more"):
         student_quantile(0.9, 0)
+
+
+@given(st.floats(-9, 9), st.lists(st.floats(-9, 9), min_size=2, max_size=9))
+def test_the_chance_of_one_more_is_the_summed_density(value, others):
+    """As by the definition, on either side; where nothing varies a higher value has none."""
+    if 0 < np.std(others) < 1e-3:
+        return
+    assert prediction_tail(value, others) == pytest.approx(written.one_more(value, others), rel=1e-6, abs=1e-12)
+
+
+def test_one_more_of_the_same_is_seldom_called_higher():
+    """Told higher at 5 %, one more value of five is in 5 % of the cases, whatever its scale; so is the mean of none."""
+    draw = np.random.default_rng(0)
+    told = [prediction_tail(row[0], row[1:]) <= 0.05 for row in draw.normal(3, 0.01, (4000, 6))]
+    assert np.mean(told) == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / 4000))
+    assert math.isnan(prediction_tail(1.0, [1.0]))
+    assert math.isnan(prediction_tail(math.nan, [1.0, 2.0]))
+    assert (prediction_tail(2.0, [1.0, 1.0]), prediction_tail(1.0, [1.0, 1.0])) == (0.0, 1.0)

@@ -42,7 +42,7 @@ class UnknownName(BadInput, KeyError):
         names = list(known)
         near = closest(name, names)
         found = f"known: {listing(names)}" if not near else f"closest: {listing(near)}"
-        use = f"use {near[0]!r}" if near else f"use one of {listing(names)}"
+        use = f"use {near[0]!r}" if near else f"use one of {listing(names)}" if names else "leave it out"
         super().__init__(f"{kind} {name!r}", found, next or use)
 
     __str__ = NetassayError.__str__
@@ -67,6 +67,10 @@ class NothingToDraw(BadInput):
 
     def __init__(self, figure: str, found: str, next: str) -> None:
         super().__init__(f"figure {figure!r}", found, next)
+
+
+class NoMatch(BadInput):
+    """Two layers that nothing of what was asked for can stand between; a grid goes on without them."""
 
 
 class InternalError(NetassayError):

@@ -101,3 +101,29 @@ def fisher(k, n, other_k, other_n):
     """Deal the hits out to both groups in every way there is, and count the ways that give the first k or more."""
     hits = list(itertools.combinations(range(n + other_n), k + other_k))
     return sum(sum(one < n for one in dealt) >= k for dealt in hits) / len(hits)
+
+
+def paired_difference(b, c, n, level):
+    """Write out each sample's difference, one of each kind more, and take the Gaussian interval of their mean."""
+    each = [1] * (b + 1) + [-1] * (c + 1) + [0] * (n - b - c)
+    mean = sum(each) / len(each)
+    error = math.sqrt(sum((one - mean) ** 2 for one in each) / len(each) ** 2)
+    reach = normal_quantile((1 + level) / 2) * error
+    return max(mean - reach, -1), min(mean + reach, 1)
+
+
+def one_more(value, others):
+    """The chance that one more of the same Gaussian is as high: t of the prediction, its density summed by Simpson."""
+    R = len(others)
+    mean = math.fsum(others) / R
+    variance = math.fsum((one - mean) ** 2 for one in others) / (R - 1)
+    if variance == 0:
+        return float(value <= mean)
+    t, df = (value - mean) / math.sqrt(variance * (1 + 1 / R)), R - 1
+    scale = math.exp(math.lgamma((df + 1) / 2) - math.lgamma(df / 2)) / math.sqrt(df * math.pi)
+    # Over the angle: t = sqrt(df) tan(angle) makes the range finite.
+    at = np.linspace(math.atan(t / math.sqrt(df)), math.pi / 2, 20001)
+    density = scale * math.sqrt(df) * np.cos(at) ** (df - 1)
+    weight = np.ones(len(at))
+    weight[1:-1:2], weight[2:-1:2] = 4, 2
+    return float((density * weight).sum() * (at[1] - at[0]) / 3)

@@ -17,6 +17,7 @@ from netassay.commands.showing import kept_ledger, show
 from netassay.data import Data, splits
 from netassay.errors import BadInput
 from netassay.options import MADE, SHOWN, AtOnce, Made, Numbers, Patterns, Shown
+from netassay.quiet import state_hash
 from netassay.spec import parse
 from netassay.stitching import DEFAULT
 from netassay.studies.forward import tried
@@ -93,7 +94,8 @@ def stitch(
     how |= {"matching": matching, "controls": controls, "ranks": ranks, "fit": fit, "samples": samples}
     how |= {"allow_skips": allow_skips, "workers": workers, "batch_size": batch_size, "device": made.device}
     kept = ledger if ledger is not None else kept_ledger(shown.out)
-    with _networks(a, b, data, train, made, workers, batch_size) as (senders, receivers):
+    with _place(workers, kept) as place:
+        senders, receivers = _networks(a, b, data, train, made, place, batch_size)
         result = stitch_grid(senders, receivers, data, **how, seed=made.seed, ledger=kept)
     return show(result, shown, "cells", {"model": a if b is None else f"{a}, {b}", "data": data, "seed": made.seed})
 
@@ -102,20 +104,28 @@ Nets = dict[str, Any]
 
 
 @contextmanager
+def _place(workers: int, ledger: Path | None) -> Iterator[Path | None]:
+    """Give a folder for the networks that processes need: beside the ledger, whose cells name the files."""
+    if workers and ledger is not None:
+        folder = ledger.resolve().with_name(f"{ledger.name}.nets")
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    else:
+        with TemporaryDirectory(prefix="netassay-") as temporary:
+            yield Path(temporary) if workers else None
+
+
 def _networks(
-    a: str, b: str | None, data: str, train: int, made: Made, workers: int, batch_size: int
-) -> Iterator[tuple[Nets, Nets | None]]:
+    a: str, b: str | None, data: str, train: int, made: Made, place: Path | None, batch_size: int
+) -> tuple[Nets, Nets | None]:
     """Make sender and receiver by name, trained where they come without weights; as files where processes need them."""
     learn, _ = splits(data, batch_size=batch_size)
-    with TemporaryDirectory(prefix="netassay-") as folder:
-        place = Path(folder) if workers else None
-        sender = {a: _network(a, made.weights, made.seed, learn, train, made, place)}
-        if b is None and _weighted(a, made.weights):
-            yield sender, None
-        else:
-            other = a if b is None else b
-            name = f"{other}, seed {made.seed + 1}" if other == a else other
-            yield sender, {name: _network(other, None, made.seed + 1, learn, train, made, place)}
+    sender = {a: _network(a, made.weights, made.seed, learn, train, made, place)}
+    if b is None and _weighted(a, made.weights):
+        return sender, None
+    other = a if b is None else b
+    name = f"{other}, seed {made.seed + 1}" if other == a else other
+    return sender, {name: _network(other, None, made.seed + 1, learn, train, made, place)}
 
 
 def _weighted(spec: str, weights: Path | None) -> bool:
@@ -132,6 +142,6 @@ def _network(
         training.train(model, learn, epochs=train, seed=seed)
     if place is None:
         return model
-    file = place / f"{seed}.safetensors"
+    file = place / f"{seed}-{state_hash(model)}.safetensors"
     save_model(model, str(file))
     return str(parse(str(model.spec)).without("weights").including(weights=file))

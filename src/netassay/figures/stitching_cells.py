@@ -14,9 +14,19 @@ from netassay.figures.similarity import Line
 from netassay.figures.stitching import stitched
 from netassay.result import Array, Result
 
-FAR, WIDEST = 0.5, 3.0
-"""Distance from which on the representation says no (half of its variance is missed), and the largest one drawn."""
-SERIES = ("compatible", "compatible, distance says no", "not told from controls", "random sender")
+FAR, WIDEST, TOP = 0.5, 3.0, 1.1
+"""Distance from which on the error says no (half of the variance is missed), the largest one drawn; room for a word."""
+SAYS_NO = "the representation says no"
+"""What a grid notes of a compatible cell of which a distance says so."""
+SERIES: Mapping[str, int] = {
+    "compatible": 0,
+    "compatible, representation says no": 7,
+    "beyond chance": 4,
+    "not told from controls": 12,
+    "not judged": 11,
+    "random sender": 1,
+}
+"""What a cell is called, and its place among the colours."""
 LAYERS, PIXELS = 24, 64
 """Decoded pictures: layers that are drawn, and pixels that stand beside each other."""
 
@@ -29,6 +39,7 @@ def warning(results: Results) -> Figure:
         (row for row in cells if np.isfinite([row["mse"], row["accuracy"]]).all()), key=lambda row: row["mse"]
     )
     kinds = [_kind(row) for row in rows]
+    hits = [row["accuracy"] for row, kind in zip(rows, kinds, strict=True) if kind.startswith("compatible")]
     x = np.array([min(row["mse"], WIDEST) for row in rows])
     beyond = sum(row["mse"] > WIDEST for row in rows)
     off = f" {beyond} that lie farther than {WIDEST:g} are drawn there." if beyond else ""
@@ -37,7 +48,8 @@ def warning(results: Results) -> Figure:
         title="Compatible by accuracy, and how far from what is expected",
         healthy="Healthy: points at the upper left, right and near. In the shaded corner accuracy says compatible, "
         "while the receiver gets something else than it expects: the stitch has found another way to the answer, and "
-        f"the layers need not carry the same. Distances are error, CKA and how unusual it is; drawn is the error.{off}",
+        "the layers need not carry the same. Distances are error, CKA and how unusual it is; drawn is the error, the "
+        f"others may say no at a small one.{off}",
         kind="scatter",
         wide=True,
         x=x,
@@ -48,10 +60,10 @@ def warning(results: Results) -> Figure:
         },
         x_label="representation distance: error over that of a constant",
         y_label="accuracy",
-        limits=(0.0, 1.0),
-        corner=(FAR, _least(rows, kinds), 1.03 * max(2 * FAR, x.max()), 1.0),
-        said=("compatible by accuracy alone",),
-        tones={kind: tone for kind, tone in zip(SERIES, (0, 7, 12, 1), strict=True) if kind in kinds},
+        limits=(0.0, TOP),
+        corner=(FAR, min(hits), 1.03 * max(2 * FAR, x.max()), TOP) if hits else None,
+        said=("compatible by accuracy alone",) if hits else (),
+        tones={kind: tone for kind, tone in SERIES.items() if kind in kinds},
         notes=tuple(map(_told, rows)),
     )
 
@@ -59,16 +71,11 @@ def warning(results: Results) -> Figure:
 def _kind(row: Mapping[str, Any]) -> str:
     """Return the series of a cell, by what the grid claims of it."""
     if row["control"] != "none":
-        return SERIES[3]
-    if not str(row["claim"]).startswith("compatible"):
-        return SERIES[2]
-    return SERIES[1 if str(row["note"]).startswith("the representation says no") else 0]
-
-
-def _least(rows: list[dict[str, Any]], kinds: list[str]) -> float:
-    """Return the lowest accuracy that was called compatible; 1 where none was."""
-    hits = [row["accuracy"] for row, kind in zip(rows, kinds, strict=True) if kind in SERIES[:2]]
-    return min(0.98, *hits) if hits else 0.98
+        return "random sender"
+    word = str(row["claim"]).partition(" (")[0]
+    if word == "compatible" and SAYS_NO in str(row["note"]):
+        return "compatible, representation says no"
+    return word if word in SERIES else "not told from controls"
 
 
 def _told(row: Mapping[str, Any]) -> str:

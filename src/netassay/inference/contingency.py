@@ -1,9 +1,10 @@
-"""Contingency: whether one group has more of something than another; exact, in whole numbers."""
+"""Contingency: whether one group, or one way of treating the same samples, has more of something than another."""
 
 from __future__ import annotations
 
 from fractions import Fraction
-from math import comb
+from math import comb, sqrt
+from statistics import NormalDist
 
 from netassay.errors import BadInput
 
@@ -23,3 +24,23 @@ def fisher_tail(k: int, n: int, other_k: int, other_n: int) -> float:
     hits = k + other_k
     ways = sum(comb(n, j) * comb(other_n, hits - j) for j in range(k, min(n, hits) + 1))
     return float(Fraction(ways, comb(n + other_n, hits)))
+
+
+def paired_difference(b: float, c: float, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of a difference of two shares of the same `n` samples, (b - c)/n: (low, high).
+
+    `b` samples are right only by the first way, `c` only by the second; bounds on them need not be whole. The adjusted
+    Wald interval, two samples added (Bonett & Price 2012, J. Educ. Behav. Statist. 37:479), cut at -1 and 1; it grows
+    with b + c where b - c stays. NaN gives NaN. Raises `BadInput` for counts that `n` samples cannot have.
+
+    >>> low, high = paired_difference(9, 3, 100)
+    >>> round(low, 4), round(high, 4)
+    (-0.0122, 0.1298)
+    """
+    if min(b, c) < 0 or b + c > n or not 0 < level < 1:
+        found = f"{b:g} and {c:g} of {n}, level {level:g}"
+        raise BadInput("an interval of paired shares", found, "give counts with b + c <= n, and a level below 1")
+    first, second = (b + 1) / (n + 2), (c + 1) / (n + 2)
+    reach = NormalDist().inv_cdf((1 + level) / 2) * sqrt((first + second - (first - second) ** 2) / (n + 2))
+    low, high = first - second - reach, first - second + reach
+    return max(low, -1.0), min(high, 1.0)

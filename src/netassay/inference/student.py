@@ -40,6 +40,27 @@ def seed_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
     return mean, mean - half, mean + half
 
 
+def prediction_tail(value: float, others: Sequence[float]) -> float:
+    """Return the chance that one more value, drawn as `others` were, is as high as `value` or higher.
+
+    `t = (value - mean) / (s sqrt(1 + 1/R))` at R - 1 degrees of freedom, s the sample standard deviation of the R
+    others (Geisser 1993, Predictive Inference, section 2.1.2); exact where all are Gaussian and independent. Equal
+    others leave no chance to a higher value: 0, else 1. NaN for less than two others, and where one is not finite.
+
+    >>> round(prediction_tail(3.0, [0.0, 1.0, 2.0]), 4)  # t = 2 / sqrt(4/3), df 2
+    0.1127
+    """
+    mean, low, high = seed_interval(others, 0.5)
+    if not math.isfinite(value + low):
+        return math.nan
+    if low == high:
+        return float(value <= mean)
+    deviation = (high - mean) / student_quantile(0.75, len(others) - 1) * math.sqrt(len(others))
+    t = (value - mean) / (deviation * math.sqrt(1 + 1 / len(others)))
+    tail = math.exp(_log_tail(math.log(abs(t)), len(others) - 1)[0]) if t else 0.5
+    return tail if t >= 0 else 1 - tail
+
+
 @lru_cache
 def student_quantile(p: float, df: float) -> float:
     """Return the value below which Student's t with `df` degrees of freedom lies with chance `p`.

@@ -20,12 +20,11 @@ def scatter(axes: Axes, one: Figure) -> None:
         left, bottom, right, top = one.corner
         axes.add_patch(Rectangle((left, bottom), right - left, top - bottom, color=BAD, alpha=0.1, linewidth=0))
         for word in one.said:
-            axes.annotate(word, (left, bottom), (3, 3), textcoords="offset points", fontsize=6, color=BAD)
+            axes.annotate(word, (right, top), (-3, -8), textcoords="offset points", fontsize=6, color=BAD, ha="right")
         axes.set_xlim(min(0.0, *map(float, one.x)), right)
     for (name, values), place in zip(one.series.items(), places(one).values(), strict=True):
         axes.plot(one.x, values, "o", color=COLOURS[place], markersize=2.8, alpha=0.75, markeredgewidth=0, label=name)
     axes.set_title(one.y_label, loc="left", color="#5c646c")
     axes.set_ylim(one.limits)
     axes.grid(linewidth=0.4, alpha=0.4)
-    if len(one.series) > 1:
-        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(one.series), borderaxespad=0.2)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.2)

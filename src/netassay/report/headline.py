@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from netassay.report.sections import Section, seen
+from netassay.report.sections.stitching import answered
 from netassay.result import Claim, Result, Verdict
 
 GOOD, BAD, PLAIN = "good", "bad", "plain"
@@ -89,6 +90,7 @@ ANSWERS = {
     "compare": _differing,
     "similarity_map": _alike,
     "similarity_trend": _alike,
+    "stitch_grid": answered,
 }
 """Studies that answer a question, and what they answer."""
 SAID = {

@@ -67,7 +67,7 @@
 
   function frame(figure, c, narrow, wide) {
     const label = { color: c.soft, fontSize: 11 };
-    const several = named(figure).length > 1;
+    const several = named(figure).length > (figure.kind === "scatter" ? 0 : 1);
     const crowded = figure.numeric || upright(figure) ? {} : { interval: Math.max(0, Math.ceil((14 * figure.x.length) / wide) - 1) };
     const x = {
       type: figure.numeric ? "value" : "category", data: figure.numeric ? undefined : figure.x, name: figure.xLabel,
@@ -252,7 +252,7 @@
     }));
     if (figure.corner) {
       const [left, bottom, right, top] = figure.corner;
-      const label = { show: true, position: "insideBottomLeft", color: c.bad, fontSize: 11, formatter: figure.said.join(", ") };
+      const label = { show: true, position: "insideTopRight", color: c.bad, fontSize: 11, formatter: figure.said.join(", ") };
       option.xAxis.max = right;
       option.xAxis.axisLabel.showMaxLabel = false;
       made[0].markArea = { silent: true, itemStyle: { color: c.bad, opacity: 0.1 }, label: label, data: [[{ coord: [left, bottom] }, { coord: [right, top] }]] };

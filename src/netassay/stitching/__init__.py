@@ -6,7 +6,7 @@ Maths of activations and callables. Rooms: `forms` (positions), `sums` (normal e
 """
 
 from netassay.stitching.adapters import ADAPTERS, Adapter, Recipe, adapter
-from netassay.stitching.fitting import LOSSES, Fit, Samples, fit, stitched
+from netassay.stitching.fitting import LOSSES, Fit, Samples, answers, fit, stitched
 from netassay.stitching.forms import Arrange, Form, form
 from netassay.stitching.judging import Expected, Judged, farther, judge
 from netassay.stitching.metering import Meter
@@ -34,6 +34,7 @@ __all__ = [
     "Samples",
     "Sums",
     "adapter",
+    "answers",
     "explained",
     "farther",
     "fit",

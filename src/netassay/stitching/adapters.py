@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from netassay.errors import BadInput, UnknownName
+from netassay.errors import BadInput, NoMatch, UnknownName
 from netassay.seeds import seeded
 from netassay.spec import call, parse
 from netassay.stitching import solving
@@ -106,7 +106,7 @@ def identity() -> Recipe:
     def build(sender: Form, receiver: Form) -> nn.Module:
         if sender != receiver:
             asked = f"adapter 'identity' from {sender} to {receiver}"
-            raise BadInput(asked, "their shapes differ", "adapter='affine'")
+            raise NoMatch(asked, "their shapes differ", "adapter='affine'")
         return Same()
 
     return Recipe("identity", build, lambda folds, ridge: solving.same(folds), trained=False)
@@ -237,7 +237,7 @@ def adapter(name: str, sender: Shape, receiver: Shape, *, seed: int = 0) -> Adap
 
 def _bn_conv_bn(sender: Form, receiver: Form) -> nn.Module:
     if "tokens" in (sender.kind, receiver.kind):
-        raise BadInput(f"adapter 'bn_conv_bn' from {sender} to {receiver}", "tokens", "adapter='tokens', or 'affine'")
+        raise NoMatch(f"adapter 'bn_conv_bn' from {sender} to {receiver}", "tokens", "adapter='tokens', or 'affine'")
     C, D = sender.channels, receiver.channels
     kernel, stride = strides(sender, receiver)
     if any(a < b for a, b in zip(sender.grid, receiver.grid, strict=True)):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from netassay.errors import BadInput, UnknownName, listing
+from netassay.errors import BadInput, NoMatch, UnknownName, listing
 from netassay.seeds import generator, seeded
 from netassay.stitching.adapters import Adapter
 from netassay.stitching.metering import Meter
@@ -21,6 +21,8 @@ Later: TypeAlias = Callable[[Tensor], Sequence[Tensor]]
 Weights: TypeAlias = dict[str, Tensor]
 ORDER = 1
 """Keeps the stream that orders samples apart from others of the same seed."""
+NOTHING = torch.iinfo(torch.int64).min
+"""Stands for the answer of a network whose scores are not finite: wrong, and no other's answer."""
 AT_ONCE = 256
 """Samples in a batch where nothing is learnt."""
 
@@ -104,7 +106,7 @@ def fit(
     adapter.load_state_dict(best)
     adapter.eval()
     if not finite:
-        raise BadInput(f"fit with lr={lr}", f"the loss is {losses[-1]} in epoch {len(losses) - 1}", f"lr={lr / 10:.2g}")
+        raise NoMatch(f"fit with lr={lr}", f"the loss is {losses[-1]} in epoch {len(losses) - 1}", f"lr={lr / 10:.2g}")
     seen = () if validation is None else tuple(hits)
     return Fit(tuple(losses), seen, kept, trainer.steps, trainer.meter.madds)
 
@@ -147,8 +149,18 @@ class _Trainer:
         found = 0
         for sent, y in zip(torch.split(samples.sent, AT_ONCE), torch.split(samples.y, AT_ONCE), strict=True):
             logits = self.meter.run(("hits", len(y)), stitched, self.adapter, self.rest, sent)
-            found += int((logits.argmax(1) == y).sum())
+            found += int((answers(logits) == y.cpu()).sum())
         return found
+
+
+def answers(logits: Tensor) -> Tensor:
+    """Return the class with the highest score `(N,)`, on the CPU; `NOTHING`, no class, where that is not finite.
+
+    >>> answers(torch.tensor([[1.0, 2.0], [0.0, torch.nan]])).tolist() == [1, NOTHING]
+    True
+    """
+    best = logits.max(1)
+    return best.indices.where(best.values.isfinite(), NOTHING).cpu()
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from netassay.errors import BadInput
+from netassay.errors import NoMatch
 
 Kind = Literal["image", "tokens", "vector"]
 Shape: TypeAlias = tuple[int, ...]
@@ -60,7 +60,7 @@ def form(shape: Shape) -> Form:
     shape = tuple(shape)
     if len(shape) not in KINDS or not prod(shape):
         found = "neither an image (C, H, W), nor tokens (T, C), nor a vector (C,)"
-        raise BadInput(f"a stitch at activations of shape {shape}", found, "cut at another layer")
+        raise NoMatch(f"a stitch at activations of shape {shape}", found, "cut at another layer")
     if len(shape) == 3:
         return Form("image", shape[0], (shape[1], shape[2]))
     if len(shape) == 1:
@@ -97,7 +97,7 @@ class Arrange(nn.Module):
         same = sender.places == receiver.places
         if not same and sender.row != receiver.row and "vector" not in (sender.kind, receiver.kind):
             asked, found = f"{sender} into {receiver}", "a sequence has no place in a picture"
-            raise BadInput(asked, found, "stitch tokens whose number is a square, or a layer behind their pooling")
+            raise NoMatch(asked, found, "stitch tokens whose number is a square, or a layer behind their pooling")
 
     def forward(self, y: Tensor) -> Tensor:
         """Return `(N, C, h, w)`, or `(N, C, T, 1)` where the receiver has a class token."""

@@ -14,7 +14,7 @@ from netassay.errors import BadInput
 from netassay.inference import binomial_interval
 from netassay.measures import named
 from netassay.stitching.adapters import Adapter
-from netassay.stitching.fitting import Run, check_eval
+from netassay.stitching.fitting import NOTHING, Run, answers, check_eval
 from netassay.stitching.forms import Form, Shape, form, opened, rows
 from netassay.stitching.metering import Meter
 from netassay.stitching.solving import RANK
@@ -31,6 +31,7 @@ SHRINK = 1e-3
 class Judged:
     """A stitch on `n` samples it was not fitted to; undefined numbers are NaN.
 
+    Scores that are not finite are a wrong answer, and agree with none; where all are, shares of them are NaN.
     `accuracy`, `low` and `high` are the share of right answers and its interval; `own` the receiver's accuracy on the
     same samples and `penalty` that less `accuracy`; `agreement` the share of answers that are the receiver's.
     `mse` is the squared error against the receiver's own activations over their squared distance from their mean,
@@ -72,14 +73,16 @@ class Expected:
         pooled = torch.cat([_pooled(own, self.at) for own in fit])
         self.mean = pooled.mean(0)
         covariance = (pooled - self.mean).T @ (pooled - self.mean) / len(pooled)
-        shrink = SHRINK * covariance.diagonal().mean() * torch.eye(len(covariance)).to(covariance)
-        s, v = torch.linalg.eigh(covariance + shrink)
-        self.whiten = v / s.sqrt()
-        answers, far = [], []
+        widened = covariance + SHRINK * covariance.diagonal().mean() * torch.eye(len(covariance)).to(covariance)
+        self.whiten = torch.full_like(widened, math.nan)
+        if bool(widened.isfinite().all()):
+            s, v = torch.linalg.eigh(widened)
+            self.whiten = v / s.sqrt()
+        given, far = [], []
         for own in held:
             far.append(self.distance(own))
-            answers.append(self.answer(own, self.meter))
-        self.answers, self.far = torch.cat(answers), torch.cat(far).sort().values
+            given.append(self.answer(own, self.meter))
+        self.answers, self.far = torch.cat(given), torch.cat(far).sort().values
         self._kernel: Tensor | None = None
         if len(self.answers) != len(self.y):
             found = f"{len(self.answers)} held-out activations and {len(self.y)} labels"
@@ -88,7 +91,7 @@ class Expected:
     @torch.no_grad()
     def answer(self, z: Tensor, meter: Meter) -> Tensor:
         """Return the class that the receiver answers; what it works on in place is a copy."""
-        return meter.run(("rest", len(z)), self.rest, z.clone()).argmax(1).cpu()
+        return answers(meter.run(("rest", len(z)), self.rest, z.clone()))
 
     def distance(self, z: Tensor) -> Tensor:
         """Return the Mahalanobis distance of each sample to the receiver's own, `(N,)`, float64."""
@@ -113,16 +116,16 @@ def judge(adapter: Adapter, sent: Iterable[Tensor], expected: Expected, *, level
     adapter.eval()
     for batch, own in zip(sent, expected.held, strict=True):
         seen.add(meter.run((adapter.name, batch.shape), adapter, batch), own, meter)
-    answers, n = torch.cat(seen.answers), len(expected.y)
-    right, own_right = int((answers == expected.y).sum()), int((expected.answers == expected.y).sum())
-    low, high = INTERVAL(right, n, level)
+    given, n = torch.cat(seen.answers), len(expected.y)
+    accuracy, alone = _share(given == expected.y, given), _share(expected.answers == expected.y, expected.answers)
+    low, high = (math.nan, math.nan) if math.isnan(accuracy) else INTERVAL(round(accuracy * n), n, level)
     return Judged(
-        accuracy=right / n,
+        accuracy=accuracy,
         low=low,
         high=high,
-        own=own_right / n,
-        penalty=(own_right - right) / n,
-        agreement=float((answers == expected.answers).double().mean()),
+        own=alone,
+        penalty=alone - accuracy,
+        agreement=_share(given == expected.answers, given, expected.answers),
         mse=seen.mse(),
         correlation=seen.correlation(),
         cka=named("cka").compare(named("cka").prepare(_first(seen.first)), expected.kernel(), None),
@@ -130,6 +133,13 @@ def judge(adapter: Adapter, sent: Iterable[Tensor], expected: Expected, *, level
         n=n,
         madds=meter.madds,
     )
+
+
+def _share(hits: Tensor, *given: Tensor) -> float:
+    """Return the share of hits where there was an answer; NaN where one of those who answer never did."""
+    if any(bool((one == NOTHING).all()) for one in given):
+        return math.nan
+    return float((hits & (given[0] != NOTHING)).double().mean())
 
 
 def farther(far: Tensor, own: Tensor) -> float:

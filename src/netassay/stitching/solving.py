@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from netassay.errors import BadInput
+from netassay.errors import BadInput, NoMatch
 from netassay.measures.matching import needs_scipy
 from netassay.stitching.sums import Sums, together
 
@@ -17,6 +17,8 @@ RIDGES = tuple(10.0**k for k in range(-8, 3))
 """Penalties tried besides 0, in units of the mean variance of the sender's channels."""
 RANK = 1e-10
 """A share of the largest variance below which a direction of the sender is rounding: float32 squared, and room."""
+NOTHING = torch.finfo(torch.float64).eps
+"""A share of a sender's mean square below which its variance is rounding."""
 EIGEN, CHOLESKY = 4.5, 1 / 6
 """Multiply-adds of an eigendecomposition and of a Cholesky factorisation, in cubes of the size (Golub & Van Loan 2013,
 sections 8.3 and 4.2)."""
@@ -28,8 +30,9 @@ class Map:
 
     `r2` is `1 - sum (y - y')^2 / sum (y - mean y)^2`, both sums over all rows and all of the receiver's channels, each
     about its own mean; `cv` the same of rows in folds that the fit had not seen, NaN where nothing was left out. NaN
-    where the receiver is constant. `ridge` is the penalty in units of the mean variance of the sender's channels; `n`
-    the rows, `madds` the multiply-adds of solving, without those of the sums.
+    where the receiver is constant. A sender that is constant gives 0 and the receiver's mean. `ridge` is the penalty in
+    units of the mean variance of the sender's channels; `n` the rows, `madds` the multiply-adds of solving, without
+    those of the sums.
     """
 
     weight: Tensor
@@ -56,13 +59,12 @@ def affine(folds: Sequence[Sums], ridge: float | None = None) -> Map:
     """
     if ridge is not None and not 0 <= ridge < math.inf:
         raise BadInput(f"a match with ridge={ridge}", "a penalty is 0 or more, and finite", "ridge=0, or None")
-    total, cv, madds = together(tuple(folds)), math.nan, 0
+    total, cv, madds = _total(folds), math.nan, 0
     if ridge is None:
         ridge, cv = _validated(folds)
         madds = len(folds) * _work(total, EIGEN + 2)
-    if not ridge:
+    if not ridge or _constant(total):
         return _map(total, Decomposed.of(total).weight(), cv=cv, ridge=0.0, madds=madds + _work(total, EIGEN))
-    _finite(total)
     damped = total.xx + total.n * ridge * _variance(total) * torch.eye(len(total.xx)).to(total.xx)
     weight = torch.cholesky_solve(total.xy, torch.linalg.cholesky(damped)).T
     return _map(total, weight, cv=cv, ridge=ridge, madds=madds + _work(total, CHOLESKY))
@@ -74,7 +76,7 @@ def low_rank(folds: Sequence[Sums], rank: int, ridge: float | None = None) -> Ma
     The full map, projected on the leading directions of what it foretells (reduced-rank regression: Izenman 1975, J.
     Multivar. Anal. 5:248; with a penalty: Mukherjee & Zhu 2011, Stat. Anal. Data Min. 4:612).
     """
-    full, total = affine(folds, ridge), together(tuple(folds))
+    full, total = affine(folds, ridge), _total(folds)
     damped = total.xx + total.n * full.ridge * _variance(total) * torch.eye(len(total.xx)).to(total.xx)
     leading = torch.linalg.eigh(full.weight @ damped @ full.weight.T).eigenvectors[:, -rank:]
     made = _map(total, leading @ (leading.T @ full.weight), ridge=full.ridge)
@@ -87,7 +89,7 @@ def orthogonal(folds: Sequence[Sums]) -> Map:
     Of unequal widths, a partial isometry: it maximises `tr(W C)` for C the cross-products, which minimises the
     squared error for C <= D only.
     """
-    total = together(tuple(folds))
+    total = _total(folds)
     u, _, v = torch.linalg.svd(total.xy, full_matrices=False)
     return _map(total, (u @ v).T, madds=round(2 * EIGEN * min(total.xy.shape) ** 2 * max(total.xy.shape)))
 
@@ -98,7 +100,7 @@ def permutation(folds: Sequence[Sums]) -> Map:
     Maximises the sum of covariances of pairs. Of unequal widths, a sender's channel left over goes nowhere, and a
     receiver's gets its mean.
     """
-    total = together(tuple(folds))
+    total = _total(folds)
     assign = needs_scipy("adapter 'permutation'").linear_sum_assignment
     found = assign(total.xy.cpu().numpy(), maximize=True)
     weight = torch.zeros_like(total.xy.T)
@@ -108,7 +110,7 @@ def permutation(folds: Sequence[Sums]) -> Map:
 
 def same(folds: Sequence[Sums]) -> Map:
     """Return the map that leaves everything as it is, and what it explains."""
-    total = together(tuple(folds))
+    total = _total(folds)
     return _map(total, torch.eye(len(total.x)).to(total.xx), moved=False)
 
 
@@ -131,8 +133,7 @@ class Decomposed:
 
     @classmethod
     def of(cls, sums: Sums) -> Decomposed:
-        """Decompose; refuse what is not finite."""
-        _finite(sums)
+        """Decompose."""
         s, v = torch.linalg.eigh(sums.xx / sums.n)
         return cls(v, s.clamp(min=0), v.T @ sums.xy / sums.n)
 
@@ -153,10 +154,10 @@ class Decomposed:
 def _validated(folds: Sequence[Sums]) -> tuple[float, float]:
     """Return the penalty with the least error on folds left out, and the R2 there."""
     if len(folds) < 2:
-        raise BadInput("a ridge by cross-validation", "samples of one fold only", "give more samples, or ridge=0")
+        raise NoMatch("a ridge by cross-validation", "samples of one fold only", "give more samples, or ridge=0")
     errors, about, well_posed = torch.zeros(len(RIDGES) + 1, dtype=torch.float64), 0.0, True
     for i, held in enumerate(folds):
-        train = together((*folds[:i], *folds[i + 1 :]))
+        train = _total((*folds[:i], *folds[i + 1 :]))
         decomposed = Decomposed.of(train)
         errors += _errors(decomposed, held.about(train.x, train.y))
         about += float(held.about(train.x, train.y).yy.sum())
@@ -177,6 +178,8 @@ def _errors(train: Decomposed, held: Sums) -> Tensor:
 def _map(
     total: Sums, weight: Tensor, *, cv: float = math.nan, ridge: float = math.nan, madds: int = 0, moved: bool = True
 ) -> Map:
+    if moved and _constant(total):
+        weight = torch.zeros_like(weight)
     bias = total.y - weight @ total.x if moved else torch.zeros_like(total.y)
     return Map(weight, bias, explained(total, weight, bias), cv, ridge, total.n, madds)
 
@@ -185,9 +188,17 @@ def _variance(sums: Sums) -> Tensor:
     return sums.xx.diagonal().mean() / sums.n
 
 
-def _finite(sums: Sums) -> None:
-    if not all(bool(torch.isfinite(part).all()) for part in (sums.xx, sums.xy)):
-        raise BadInput("a match in closed form", "activations with NaN or Inf", "cut at another layer")
+def _constant(sums: Sums) -> bool:
+    """Tell whether the sender says nothing: beside its own size it varies by rounding alone."""
+    return float(sums.xx.trace()) <= NOTHING * sums.n * float(sums.x.square().sum())
+
+
+def _total(folds: Sequence[Sums]) -> Sums:
+    """Merge the sums of several folds; refuse what is not finite."""
+    total = together(tuple(folds))
+    if not all(bool(torch.isfinite(part).all()) for part in (total.xx, total.xy, total.yy)):
+        raise NoMatch("a match in closed form", "activations with NaN or Inf", "cut at another layer")
+    return total
 
 
 def _work(sums: Sums, cubes: float) -> int:

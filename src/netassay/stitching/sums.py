@@ -10,7 +10,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from netassay.errors import BadInput, UnknownName
+from netassay.errors import BadInput, NoMatch, UnknownName
 from netassay.stitching.forms import Arrange, Form, Shape, form, opened, rows
 
 FOLDS = 3
@@ -126,7 +126,7 @@ class NormalEquations:
             raise UnknownName("receiver", name, self.forms)
         kept = tuple(sums.taking(self.columns[name]) for sums in self.folds if sums is not None)
         if not kept:
-            raise BadInput(f"a match to {name!r}", "no sample", "add activations first")
+            raise NoMatch(f"a match to {name!r}", "no sample", "add activations first")
         return tuple(replace(sums, xx=xx) for sums, xx in zip(kept, self.grams, strict=True))
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import operator
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from netassay.inits import INITS
 from netassay.spec import parse
 from netassay.studies.forward import tried
 from netassay.studies.init_cell import HOW, INPUTS, drawn, source
-from netassay.studies.provenance import describe, state_hash
+from netassay.studies.provenance import describe, makeup_hash
 from netassay.training import Diverged, train
 from netassay.zoo import built
 
@@ -138,8 +137,7 @@ def begun(asked: Mapping[str, Any], schemes: Sequence[str], seeds: Sequence[int]
 def identity(model: str, learn: Data, test: Data) -> dict[str, Any]:
     """Return versions, and hashes of a network as its factory makes it and of the first batches."""
     fresh = built(model, learn.input_shape, learn.classes)
-    makeup = hashlib.sha256(f"{fresh} {state_hash(fresh)}".encode()).hexdigest()[:16]
     seen = "".join(f"{fingerprint(next(iter(data))):016x}" for data in (learn, test))
     known = describe(fresh)
     same = {name: known[name] for name in ("versions", "dtype")}
-    return {**same, "model_hash": makeup, "data_hash": seen}
+    return {**same, "model_hash": makeup_hash(fresh), "data_hash": seen}

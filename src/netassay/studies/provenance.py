@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,11 @@ class Seen:
         """Count a batch."""
         self.samples += len(batch.x)
         self.hash = (self.hash + fingerprint(batch)) % MODULUS
+
+
+def makeup_hash(model: nn.Module) -> str:
+    """Hash a model as it prints, and its state: equal weights do not make equal functions."""
+    return hashlib.sha256(f"{model} {state_hash(model)}".encode()).hexdigest()[:16]
 
 
 def describe(model: nn.Module) -> dict[str, Any]:

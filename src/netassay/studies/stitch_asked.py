@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from netassay.cutting import Cut, Refused, cuts
-from netassay.errors import BadInput, UnknownName
-from netassay.layers import exactly, named_layers
-from netassay.quiet import quiet, state_hash
-from netassay.records import first_tensor
-from netassay.stitching import CLOSED, DEFAULT, adapter, form
+from netassay.errors import BadInput
+from netassay.layers import exactly
+from netassay.stitching import CLOSED, answers, form
 from netassay.studies.channel_streams import nonlinearities
 from netassay.studies.forward import device_of
-from netassay.studies.init_asked import several, whole
+from netassay.studies.provenance import makeup_hash
 from netassay.studies.similarity_claims import nearest
-from netassay.studies.stitch_controls import CONTROLS, NONE, RANDOM, redrawn
-from netassay.studies.stitch_halves import HELD, TRIED, Bench, network
+from netassay.studies.stitch_controls import CONTROLS, NONE, RANDOM, draws, redrawn
+from netassay.studies.stitch_halves import TRIED, Bench, network, scored
 
 Patterns = str | Sequence[str] | None
 Question = dict[str, Any]
-MATCHINGS = (CLOSED, "task", "soft")
-COUNTS = ("fit", "samples", "batch_size", "epochs", "batch")
 ALWAYS = ("identity", "self")
 """Controls of a network with itself: its own layers, one by one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Net:
-    """A network: its name, what it is made from, its hash, and the cuts asked for, clean and refused."""
+    """A network: its name, what it is made from, its hash, the cuts asked for, clean and refused, and its accuracy."""
 
     name: str
     source: str
     hash: str
     found: list[Cut | Refused]
+    spec: str
+    accuracy: float
+    answers: int
 
     @property
     def named(self) -> list[str]:
@@ -56,109 +53,21 @@ class Net:
         return [one.layer for one in self.clean]
 
 
-def plainly(asked: Mapping[str, Any]) -> Question:
-    """Return what all cells share as values that JSON carries, or refuse."""
-    made = {**asked, **{name: whole(name, asked[name]) for name in COUNTS}}
-    made["matching"] = _matching(made)
-    if made["matching"] not in MATCHINGS:
-        raise UnknownName("matching", made["matching"], MATCHINGS)
-    made["adapter"] = _tried(made["adapter"], made["matching"])
-    ridge = made["ridge"]
-    if ridge is not None and not 0 <= ridge < math.inf:
-        raise BadInput(f"stitch_grid with ridge={ridge}", "a penalty is 0 or more", "ridge=0, or None to choose it")
-    if not 0 < made["level"] < 1:
-        raise BadInput(f"stitch_grid with level={made['level']}", "a level is between 0 and 1", "level=0.95")
-    if made["allow_skips"] and made["matching"] != CLOSED:
-        found = "training shuffles samples, and what goes around a cut belongs to one"
-        raise BadInput(f"stitch_grid with allow_skips and matching={made['matching']!r}", found, f"matching={CLOSED!r}")
-    return made | {"ridge": None if ridge is None else float(ridge), "lr": float(made["lr"])}
-
-
-def _matching(asked: Question) -> str:
-    """Return the matching asked for; by default that of the protocol, where the grid can be trained."""
-    if asked["matching"] is not None:
-        return str(asked["matching"])
-    trained = adapter(asked["adapter"], (2,), (2,)).recipe.trained and not asked["allow_skips"]
-    return DEFAULT.matching if trained else CLOSED
-
-
-def _tried(name: str, matching: str) -> str:
-    made = adapter(name, (2,), (2,))
-    if matching == CLOSED and made.recipe.solve is None:
-        raise BadInput(f"adapter {name!r} in closed form", "it has none", "matching='task', or adapter='affine'")
-    if matching != CLOSED and not made.recipe.trained:
-        raise BadInput(f"adapter {name!r} with matching={matching!r}", "it is not trained", f"matching={CLOSED!r}")
-    return made.name
-
-
-def controls_of(given: Any) -> list[str]:
-    """Return the controls asked for: all, none, or those named."""
-    if isinstance(given, bool):
-        return [name for name in CONTROLS if name != NONE] if given else []
-    names = [given] if isinstance(given, str) else list(given)
-    for name in names:
-        if name not in CONTROLS or name == NONE:
-            raise UnknownName("control", str(name), [one for one in CONTROLS if one != NONE])
-    return names
-
-
-def named(sides: Sequence[Any]) -> list[dict[str, str]]:
-    """Name the networks of each side, and hold those that no spec makes again; name -> source."""
-    names: dict[str, str] = {}
-    return [{_free(name, source, names): source for name, source in _sources(side)} for side in sides]
-
-
-def _free(name: str, source: str, names: dict[str, str]) -> str:
-    """Return a name that no other network has; a network keeps its first."""
-    if source not in names:
-        names[source] = name if name not in names.values() else f"{name} ({len(names) + 1})"
-    return names[source]
-
-
-def _sources(side: Any) -> list[tuple[str, str]]:
-    if isinstance(side, Mapping):
-        found = [(str(name), _source(one)) for name, one in side.items()]
-    else:
-        each = [side] if isinstance(side, str | nn.Module) else several(side)
-        found = [(_name(one), _source(one)) for one in each]
-    if not found:
-        raise BadInput("stitch_grid of no network", "nothing to stitch", "give a model or a spec")
-    sources = [source for _, source in found]
-    twice = [name for i, (name, source) in enumerate(found) if source in sources[:i]]
-    if twice:
-        found_twice = f"{twice[0]!r} is there twice"
-        raise BadInput("the networks of stitch_grid", found_twice, "give each once; receivers=None takes the senders")
-    return found
-
-
-def _name(one: Any) -> str:
-    return one if isinstance(one, str) else str(getattr(one, "spec", type(one).__name__))
-
-
-def _source(one: Any) -> str:
-    if isinstance(one, str):
-        return one
-    named_layers(one)  # refuses what is no model
-    token = f"<model {state_hash(one)} {type(one).__name__}>"
-    HELD[token] = one
-    return token
-
-
 def opened(source: str, name: str, layers: Patterns, asked: Question, bench: Bench, controls: Sequence[str]) -> Net:
     """Build a network, cut it where asked, and make sure that it answers classes and can be drawn anew."""
     model = network(source, bench.data, asked["device"])
     example = bench.parts["fit"].x[:TRIED].to(device_of(model))
     found = _cut(model, example, layers, asked["allow_skips"])
+    if not found:
+        raise BadInput(f"stitch {name}", "no layer asked for", "name one at least, or leave layers out")
     if not any(isinstance(one, Cut) for one in found):
         raise BadInput(f"stitch {name}", f"no clean cut; {found[0]}", "name other layers, or allow_skips=True")
-    with quiet(model), torch.no_grad():
-        out = first_tensor(model(example.clone()))
-    if out is None or out.dim() != 2:
-        shape = None if out is None else tuple(out.shape)
-        raise BadInput(f"stitch {name}", f"it answers {shape}, not (N, classes)", "wrap it so that it gives logits")
+    scores = scored(model, bench.parts["test"].x, asked["batch_size"])
     if any(RANDOM in CONTROLS[one] for one in controls):
         redrawn(model, asked["seed"])
-    return Net(name, source, state_hash(model), found)
+    right = float((answers(scores) == bench.parts["test"].y).double().mean())
+    spec = str(getattr(model, "spec", source))
+    return Net(name, source, makeup_hash(model), found, spec, right, scores.shape[1])
 
 
 def _cut(model: nn.Module, example: Tensor, layers: Patterns, allow_skips: bool) -> list[Cut | Refused]:
@@ -189,19 +98,21 @@ def cells(
     for receiver in receivers:
         for random in (False, True):
             mine = [name for name in beside if (CONTROLS[name].receiver == RANDOM) is random]
-            for sender, layer, control in _product(senders, mine):
-                yield {**how, **_cell(sender, layer, receiver, receiver.layers, control)}
+            for sender, control, draw, layer in _product(senders, mine):
+                yield {**how, **_cell(sender, layer, receiver, receiver.layers, control, draw)}
         if "capacity" in controls:
             yield from (one for sender in senders for one in _capacity(sender, receiver, how, ranks))
 
 
-def _product(senders: Sequence[Net], controls: Sequence[str]) -> Iterator[tuple[Net, str, str]]:
-    return ((net, layer, control) for net in senders for layer in net.layers for control in controls)
+def _product(senders: Sequence[Net], controls: Sequence[str]) -> Iterator[tuple[Net, str, int, str]]:
+    return (
+        (net, name, draw, layer) for net in senders for name in controls for draw in draws(name) for layer in net.layers
+    )
 
 
-def _cell(sender: Net, layer: str, receiver: Net, layers: Sequence[str], control: str) -> Question:
+def _cell(sender: Net, layer: str, receiver: Net, layers: Sequence[str], control: str, draw: int = 0) -> Question:
     told = {"sender": sender.named, "sender_layer": layer, "receiver": receiver.named}
-    return {**told, "receiver_layers": list(layers), "control": control}
+    return {**told, "receiver_layers": list(layers), "control": control, "draw": draw}
 
 
 def _capacity(sender: Net, receiver: Net, how: Question, ranks: Sequence[int]) -> Iterator[Question]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from netassay.engine import Payload
-from netassay.errors import BadInput, InternalError
+from netassay.errors import InternalError, NoMatch
 from netassay.quiet import state_hash
 from netassay.stitching import (
     CLOSED,
@@ -56,7 +56,7 @@ def cell(asked: Mapping[str, Any]) -> Payload:
         began = time.perf_counter()
         bench = opened(asked)
         control = CONTROLS[asked["control"]]
-        sender = bench.side(asked["sender"], control.sender)
+        sender = bench.side(asked["sender"], control.sender, asked["draw"])
         receiver = bench.side(asked["receiver"], control.receiver)
         payload = _stitched(bench, asked, sender, receiver)
         for side, named in ((sender, asked["sender"]), (receiver, asked["receiver"])):
@@ -122,7 +122,7 @@ class Work:
         for layers in groups.values():
             try:
                 sums = self.sums(layers)
-            except BadInput as error:
+            except NoMatch as error:
                 found |= {layer: Matched(None, math.nan, 0, error.found) for layer in layers}
                 continue
             for layer in layers:
@@ -172,7 +172,9 @@ class Work:
         """Solve, and train on where that is asked for."""
         asked, r2, madds, told = self.asked, math.nan, 0, ""
         try:
-            made = adapter(asked["adapter"], self.shape, self.to(layer), seed=asked["seed"])
+            made = adapter(asked["adapter"], self.shape, self.to(layer), seed=asked["seed"]).to(
+                self.own(layer, "fit").dtype
+            )
             if sums is not None:
                 found = made.solve(sums.of(layer), asked["ridge"])
                 C, D = found.weight.shape[::-1]
@@ -180,15 +182,15 @@ class Work:
             if self.trains:
                 done = self.trained(layer, made)
                 madds, told = madds + done.madds, f"; {done.kept} epochs of training kept"
-        except BadInput as error:
+        except NoMatch as error:
             return Matched(None, math.nan, 0, f"{error.asked}: {error.found}")
         return Matched(made, r2, madds, made.told + told)
 
     def trained(self, layer: str, made: Adapter) -> Fit:
         """Train an adapter on from where it is; controls, too, until they are as good as the receiver itself."""
-        data = Samples(
-            torch.cat(list(self.sent("fit"))), self.bench.parts["fit"].y, torch.cat(list(self.own(layer, "fit")))
-        )
+        own = self.own(layer, "fit")
+        sent = self.sent("fit").to(own.dtype)
+        data = Samples(torch.cat(list(sent)), self.bench.parts["fit"].y, torch.cat(list(own)))
         how = {name: self.asked[name] for name in ("epochs", "lr", "batch", "seed")}
         enough = int(self.bench.right(self.asked["receiver"])[self.held].sum())
         rest, loss = self.bench.rest(self.receiver, layer), self.asked["matching"]
@@ -197,15 +199,17 @@ class Work:
     def judged(self, layer: str, matched: Matched) -> dict[str, Any]:
         """Judge one stitch; numbers of one that could not be made are NaN."""
         row: dict[str, Any] = dict.fromkeys(NUMBERS, math.nan)
-        madds = matched.madds
-        if matched.adapter is not None:
-            told = judge(
-                matched.adapter, self.sent("test"), self.bench.expected(self.receiver, layer), level=self.asked["level"]
-            )
+        made, note, madds = matched.adapter, matched.told, matched.madds
+        if made is not None:
+            sent = self.sent("test").to(self.own(layer, "fit").dtype)
+            told = judge(made, sent, self.bench.expected(self.receiver, layer), level=self.asked["level"])
             row = {name: float(getattr(told, name)) for name in NUMBERS}
             madds += told.madds
+            if math.isnan(told.penalty):
+                whose = "the receiver's own" if math.isnan(told.own) else "its"
+                note = f"{whose} answers are not finite; {note}"
             if not layer:
                 with torch.no_grad():
-                    first = matched.adapter(next(iter(self.sent("test")))[:PICTURES])
+                    first = made(next(iter(sent))[:PICTURES])
                 self.pictures = {"pictures": first.numpy()}
-        return {**row, "r2": matched.r2, "madds": madds, "note": matched.told}
+        return {**row, "r2": matched.r2, "madds": madds, "note": note}

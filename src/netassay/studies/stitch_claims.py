@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from netassay.inference import binomial_interval, fisher_tail, holm
+from netassay.inference import fisher_tail, holm, paired_difference, prediction_tail
 from netassay.patterns import LEAST, Pattern, fewest_known, pattern
 from netassay.result import Claim
 from netassay.studies.similarity_patterns import patterned
 from netassay.studies.stitch_asked import Net
-from netassay.studies.stitch_controls import NONE
+from netassay.studies.stitch_controls import CONTROLS, ITSELF, NONE
 from netassay.studies.stitch_tables import BESIDE, Grid, Row
 
-LIMITS = {"mse": (0.5, 1), "cka": (0.5, -1), "ood": (0.95, 1)}
-"""Beyond these, upwards or downwards, a distance to the representation that the receiver expects says no: half of its
-variance is missed, CKA below a half, farther out than its own activations in 19 of 20 comparisons."""
-COMPATIBLE, NOT, OPEN = "compatible", "not compatible", "undecided"
+LIMITS = {"mse": (-np.inf, 0.5), "cka": (0.5, np.inf), "ood": (0.05, 0.95)}
+"""Outside these a distance to the representation that the receiver expects says no: half of its variance is missed, CKA
+below a half, farther out, or nearer to the mean, than its own activations in 19 of 20 comparisons."""
+TOLERATED = 0.1
+"""Penalty that a compatible stitch is known to stay below."""
+COMPATIBLE, BEYOND, NOT, OPEN, UNJUDGED = "compatible", "beyond chance", "not compatible", "undecided", "not judged"
+SAYS_NO = "the representation says no"
+SPREAD = "nearest value"
+"""What the note says of a sender with fewer positions than the receiver has: it cannot give what is expected."""
 SIGNS = {"accuracy": 1, "penalty": -1}
 ALL = "all"
 MEANS = {
@@ -32,41 +37,66 @@ MEANS = {
 
 
 def judged(grid: Grid, level: float) -> None:
-    """Write into each row what is claimed of it, its controls beside it: compatible, not compatible, or undecided.
+    """Write into each row its penalty's interval, and what is claimed of it, its controls beside it.
 
-    Compatible: its accuracy is above the highest of the random and shuffled controls' at the same place, by Fisher's
-    exact test of the two shares (conservative: they are of the same samples), corrected by Holm over the cells of a
-    pair of networks. Not compatible: not above it at all. Noise knows the label, and is no chance: where it reaches as
-    much, the note says so.
+    Beyond chance: its accuracy is above that of the random and shuffled controls at the same place (see `p_above`),
+    corrected by Holm over the cells of a pair of networks. Compatible: that, and the upper limit of its penalty is at
+    most `TOLERATED`. Not compatible: not that, and the lower limit of its penalty is above `TOLERATED`. Noise
+    is told the label, and does not count; nor does a random sender that sends the same, since no parameter stands
+    before the layer. Without a control that counts nothing is judged.
     """
-    beside = {control: grid.of(control) for control in BESIDE}
-    noise = {key: row["accuracy"] for key, row in beside["noise"].items()}
-    families: dict[tuple[str, str], list[tuple[Row, float]]] = {}
+    for row in grid.rows:
+        row["penalty_low"], row["penalty_high"] = penalty_interval(row, level)
+    beside = {control: grid.draws(control) for control in BESIDE}
+    families: dict[tuple[str, str], list[Row]] = {}
     for key, row in grid.of(NONE).items():
-        controls = {name: rows[key]["accuracy"] for name, rows in beside.items() if key in rows}
-        chance = {name: accuracy for name, accuracy in controls.items() if name != "noise"}
-        best = max(chance, key=lambda name: chance[name], default=None)
-        p = np.nan if best is None else _chance(row, controls[best])
-        told = ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in controls.items())
-        row["claim"] = f" (penalty {row['penalty']:.3f}; {told or 'no control'})"
-        families.setdefault((row["sender"], row["receiver"]), []).append((row, p))
+        drawn = {name: rows[key] for name, rows in beside.items() if key in rows and not _same(name, row, rows[key][0])}
+        controls = {name: [one["accuracy"] for one in rows] for name, rows in drawn.items()}
+        row["p"] = p_above(row, [found for name, found in controls.items() if name != "noise"])
+        told = ", ".join(f"{name} {np.mean(found):.3f}" for name, found in controls.items())
+        low, high = row["penalty_low"], row["penalty_high"]
+        row["claim"] = f" (penalty {row['penalty']:.3f}, {low:.3f} to {high:.3f}; {told or 'no control'})"
+        families.setdefault((row["sender"], row["receiver"]), []).append(row)
     for cells in families.values():
-        for (row, p), adjusted in zip(cells, holm([p for _, p in cells]), strict=True):
-            word = COMPATIBLE if adjusted <= 1 - level else NOT if p >= 1 else OPEN
-            row["claim"] = ("not judged" if np.isnan(row["accuracy"]) else word) + row["claim"]
-            if word == COMPATIBLE and (against := saying_no(row)):
-                row["note"] = f"the representation says no ({', '.join(against)}); {row['note']}"
-            if word == COMPATIBLE and row["accuracy"] <= noise.get(_key(row), -1.0):
-                row["note"] = f"noise that knows the label reaches as much; {row['note']}"
+        for row, adjusted in zip(cells, holm([row["p"] for row in cells]), strict=True):
+            row["claim"] = _word(row, adjusted, 1 - level) + row["claim"]
+            row["p"] = adjusted
+            if compatible(row) and (against := saying_no(row)):
+                row["note"] = f"{SAYS_NO} ({', '.join(against)}); {row['note']}"
+            elif compatible(row) and SPREAD in row["note"]:
+                row["note"] += "; distances do not count, since the sender has fewer positions"
 
 
-def _key(row: Row) -> tuple[str, str, str, str]:
-    return row["sender"], row["sender_layer"], row["receiver"], row["receiver_layer"]
+def penalty_interval(row: Mapping[str, Any], level: float) -> tuple[float, float]:
+    """Return the interval of a penalty; NaN for a receiver drawn anew, whose answers are not the receiver's.
+
+    Stitch and receiver answer the same samples. How many only one of them has right is not kept, but at most those on
+    which they disagree, which makes the interval wider than it need be.
+    """
+    if CONTROLS[row["control"]].receiver != ITSELF or np.isnan(row["penalty"]):
+        return np.nan, np.nan
+    n = row["n_test"]
+    lost, apart = round(n * row["penalty"]), round(n * (1 - row["agreement"]))
+    return paired_difference((apart + lost) / 2, (apart - lost) / 2, n, level)
+
+
+def _same(name: str, row: Row, control: Row) -> bool:
+    """Tell whether a random sender sends what the sender does: bit by bit the same stitch came of it."""
+    return name == "random_sender" and all(row[one] == control[one] for one in ("accuracy", "mse", "cka"))
+
+
+def _word(row: Row, adjusted: float, alpha: float) -> str:
+    if np.isnan(adjusted):
+        return UNJUDGED
+    if adjusted > alpha:
+        return NOT if row["penalty_low"] > TOLERATED else OPEN
+    return COMPATIBLE if row["penalty_high"] <= TOLERATED else BEYOND
 
 
 def saying_no(row: Mapping[str, Any]) -> list[str]:
-    """Name the distances that say that what arrives is not what the receiver expects."""
-    return [name for name, (limit, sign) in LIMITS.items() if sign * row[name] > sign * limit]
+    """Name the distances that say that what arrives is not what the receiver expects, where it could be."""
+    beyond = [name for name, (low, high) in LIMITS.items() if row[name] < low or row[name] > high]
+    return [] if SPREAD in row["note"] else beyond
 
 
 def compatible(row: Mapping[str, Any]) -> bool:
@@ -74,7 +104,19 @@ def compatible(row: Mapping[str, Any]) -> bool:
     return str(row["claim"]).startswith(COMPATIBLE)
 
 
-def _chance(row: Row, other: float) -> float:
+def p_above(row: Row, controls: Sequence[Sequence[float]]) -> float:
+    """Return the chance of an accuracy like this or higher under the control where it is highest; NaN without any.
+
+    `controls` are accuracies, those of several draws together. Under each: Fisher's exact test of two shares, against
+    the mean of draws (conservative: both are of the same samples); where there are several, also that one more draw
+    is as high (see `prediction_tail`), since the samples say nothing of how draws differ.
+    """
+    found = [_fisher_above(row, float(np.mean(drawn))) for drawn in controls]
+    found += [prediction_tail(row["accuracy"], drawn) for drawn in controls if len(drawn) > 1]
+    return float(np.max(found)) if found else np.nan
+
+
+def _fisher_above(row: Row, other: float) -> float:
     n = row["n_test"]
     if np.isnan(row["accuracy"]) or np.isnan(other):
         return np.nan
@@ -115,39 +157,54 @@ def pattern_rows(found: Mapping[tuple[str, str, str], Pattern]) -> list[Row]:
 
 
 def claims(grid: Grid, found: Mapping[tuple[str, str, str], Pattern], level: float) -> Iterator[Claim]:
-    """Claim of each pair how many cells are compatible, what their pattern is, and where distances say no."""
-    every, corrected = grid.of(NONE), 1 - (1 - level) / len(_pairs(grid))
-    for one, other in _pairs(grid):
-        rows = [row for row in every.values() if (row["sender"], row["receiver"]) == (one.name, other.name)]
-        yield from _pair(f"{one.name} into {other.name}", rows, corrected, len(_pairs(grid)))
-    yield from _patterned(grid, {key[:2]: one for key, one in found.items() if key[2] == "accuracy"}, level)
+    """Claim of each pair that some cells are compatible, where distances say no, and what the pattern is.
+
+    A network into itself is no finding where there are other pairs.
+    """
+    told = [pair for pair in _pairs(grid) if pair[0].name != pair[1].name] or _pairs(grid)
+    every: dict[tuple[str, str], list[Row]] = {(one.name, other.name): [] for one, other in told}
+    for row in grid.of(NONE).values():
+        every.get((row["sender"], row["receiver"]), []).append(row)
+    counts = len(told), sum(not np.isnan(row["p"]) for rows in every.values() for row in rows)
+    for (one, other), rows in every.items():
+        yield from _pair(f"{one} into {other}", [row for row in rows if not np.isnan(row["p"])], counts, level)
+    wanted = {key[:2]: one for key, one in found.items() if key[2] == "accuracy" and key[:2] in {*every, (ALL, ALL)}}
+    yield from _patterned(grid, wanted, level)
 
 
-def _pair(who: str, rows: list[Row], level: float, pairs: int) -> Iterator[Claim]:
-    judged = [row for row in rows if np.isfinite(row["accuracy"])]
-    hits = [row for row in judged if compatible(row)]
+def _pair(who: str, rows: list[Row], counts: tuple[int, int], level: float) -> Iterator[Claim]:
+    hits = [row for row in rows if compatible(row)]
     against = [row for row in hits if saying_no(row)]
-    limits = ", ".join(f"{name} {'>' if sign > 0 else '<'} {limit}" for name, (limit, sign) in LIMITS.items())
-    statements = {
-        f"{who}: most cells are compatible beyond the random controls": (len(hits), len(judged), 0.5),
-        f"{who}: accuracy says compatible and representation distance says no ({limits})": (
-            len(against),
-            len(hits),
-            0.0,
-        ),
-    }
-    for statement, (k, n, null) in statements.items():
-        if n:
-            low, high = binomial_interval(k, n, level)
-            fields = {
-                "effect": k / n,
-                "interval": (low, high),
-                "n": n,
-                "counted": "cells",
-                "unit": f"of the cells ({k})",
-            }
-            how = {"level": level, "tests": pairs, "correction": "Bonferroni over pairs, Holm over the cells of each"}
-            yield Claim.above(null, statement=statement, **fields, **how)
+    if rows:
+        yield _some(f"{who}: some layers are compatible ({len(hits)} of {len(rows)} cells)", rows, counts, level)
+    if against:
+        said = f"{who}: accuracy says compatible and representation distance says no"
+        yield _some(f"{said} ({len(against)} of these {len(hits)} cells)", against, counts, level)
+
+
+def _some(statement: str, rows: list[Row], counts: tuple[int, int], level: float) -> Claim:
+    """Claim that one of these cells is compatible; the effect is the penalty of the one that is surest.
+
+    Cells are of the same samples, so that a share of them has no interval; a penalty has one, corrected for all cells.
+    """
+    pairs, cells = ((1 - level) / count for count in counts)
+    bounds = [(row, *penalty_interval(row, 1 - cells)) for row in rows]
+    sure = [one for one in bounds if one[0]["p"] <= pairs and one[2] <= TOLERATED]
+    row, low, high = min(sure or bounds, key=lambda one: one[2])
+    never = all(low > TOLERATED for _, low, _ in bounds)
+    ends = " into ".join(row[side] or "the input" for side in ("sender_layer", "receiver_layer"))
+    return Claim(
+        statement=statement,
+        effect=row["penalty"],
+        interval=(low, high),
+        n=row["n_test"],
+        counted="samples",
+        decision="holds" if sure else "does not hold" if never else "undecided",
+        unit=f"penalty of {ends}",
+        level=level,
+        tests=counts[1],
+        correction="Bonferroni over cells",
+    )
 
 
 def _patterned(grid: Grid, found: Mapping[tuple[str, str], Pattern], level: float) -> Iterator[Claim]:

@@ -20,6 +20,9 @@ ITSELF, RANDOM, NOISE, SHUFFLED = "itself", "random", "noise", "shuffled"
 CENTRES, ORDER, DRAW, TWIN = 11, 12, 13, 14
 """Keep streams of one seed apart: centres of classes, the order of pairs, noise, twins."""
 
+DRAWS = 5
+"""Random senders at each place: the spread between them is part of what chance does."""
+
 
 class Control(NamedTuple):
     """Who sends, who receives, and whether layers and adapter are the grid's own."""
@@ -43,13 +46,18 @@ CONTROLS = {
 """What each control stitches; those beside a grid cover all its cells."""
 
 
-def redrawn(model: nn.Module, seed: int) -> nn.Module:
-    """Return a twin of which every parameter and every buffer was drawn anew.
+def draws(control: str) -> range:
+    """Number the cells of a control at one place: networks drawn anew may differ, and so several of them send."""
+    return range(DRAWS if CONTROLS[control].sender == RANDOM else 1)
+
+
+def redrawn(model: nn.Module, seed: int, draw: int = 0) -> nn.Module:
+    """Return a twin, one of several, of which every parameter and every buffer was drawn anew.
 
     Proof: the same twin, bit by bit, is made of a copy in which every value is NaN. Raises `BadInput` that names what
     is not; integers, which count and point, are not drawn.
     """
-    seed, known = mixed(seed, TWIN), {state_hash(model)}
+    seed, known = mixed(seed, TWIN, *[draw][:draw]), {state_hash(model)}
     twin, _ = untrained(model, seed, known)
     again, _ = untrained(_blank(model), seed, known)
     same = dict(_values(again))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -15,15 +16,24 @@ from netassay.data import Batch, load_data
 from netassay.data.fingerprint import fingerprint
 from netassay.engine import grid
 from netassay.errors import BadInput, UnknownName, listing
+from netassay.inference import binomial_tail
 from netassay.result import Result, Table
 from netassay.stitching import DEFAULT
 from netassay.studies.init_asked import whole
 from netassay.studies.provenance import describe
-from netassay.studies.stitch_asked import Net, Patterns, Question, cells, controls_of, named, opened, plainly
+from netassay.studies.stitch_asked import Net, Patterns, Question, cells, opened
 from netassay.studies.stitch_cell import BUDGET, MEMORY, cell, leave
+from netassay.studies.stitch_checks import controls_of, plainly
 from netassay.studies.stitch_claims import claims, judged, pattern_rows, patterns
-from netassay.studies.stitch_halves import HELD, Bench, network
+from netassay.studies.stitch_controls import NONE
+from netassay.studies.stitch_halves import HELD, PARTS, Bench, network
+from netassay.studies.stitch_named import named
 from netassay.studies.stitch_tables import ORDER, Grid, arrays, capacity_table, cut_table, gathered, net_table
+
+ALONE = threading.RLock()
+"""One grid at a time in a process: models, data and budget are held for all its cells."""
+CHANCE = 0.05
+"""Share of guesses that would do as well as a network, above which it is said to know nothing."""
 
 
 def stitch_grid(
@@ -56,23 +66,24 @@ def stitch_grid(
     """Stitch every layer of every sender into every layer of every receiver, with controls; say what is compatible.
 
     A stitch runs a sender up to a layer, an adapter, and what follows a layer of a receiver. `senders` and `receivers`
-    (None: the senders) are a model, a spec, or a list or dict of such; every ordered pair is stitched, a network with
-    itself too. `layers` and `receiver_layers` (None: `layers`) are patterns, or patterns for each network by name, ""
-    for the input; by default every activation. Layers that a skip goes around are refused in the table "cuts", unless
-    `allow_skips`. `adapter` is one of `netassay.stitching.ADAPTERS`. `matching` is "closed_form" (least squares,
-    `ridge` by cross-validation unless given), or from there on "task" or "soft" (at most `epochs`, `lr`, `batch`): a
-    fifth of the samples is left out of both, and decides; where the closed form has as many hits there as the receiver,
-    nothing is trained, and it ends where an epoch brings no more. None: "task", or "closed_form" for what cannot be
-    trained. Controls are matched like the cells they are for. Matched on the first `fit` samples of the train split
-    and judged on the first `samples` of the test split; data without splits is matched on its first part and judged on
-    what follows.
+    (None: the senders) are a model, a spec, a list of such, or a dict that names them: {"a": model, "b": other}; every
+    ordered pair is stitched, a network with itself too. `layers` and `receiver_layers` (None: `layers`) are patterns,
+    or patterns for each network by name, "" for the input; by default every activation. Layers that a skip goes around
+    are refused in the table "cuts", unless `allow_skips`. `adapter` is one of `netassay.stitching.ADAPTERS`. `matching`
+    is "closed_form" (least squares, `ridge` by cross-validation unless given), or from there on "task" or "soft" (at
+    most `epochs`, `lr`, `batch`): a fifth of the samples is left out of both, and decides; where the closed form has as
+    many hits there as the receiver, nothing is trained, and it ends where an epoch brings no more. None: "task", or
+    "closed_form" for what cannot be trained. Controls are matched like the cells they are for. Matched on the first
+    `fit` samples of the train split and judged on the first `samples` of the test split; data without splits is matched
+    on its first part and judged on what follows.
 
-    `controls` (True: all; or names): "random_sender", "random_receiver" (every parameter and buffer drawn anew, batch
-    norms settled on the fit samples), "noise" (sends random centres of the samples' own classes, and noise), "shuffled"
-    (matched to the activations, and labels, of other samples), "identity" (a network with itself, nothing between),
-    "self" (with itself through the adapter) and "capacity" (the middle layer through `ranks` channels). A cell is
-    compatible where its accuracy is above that of the random and shuffled controls (Fisher's exact test, Holm over the
-    cells of a pair); noise knows the labels, and stands beside.
+    `controls` (True: all; or names): "random_sender" (five draws), "random_receiver" (every parameter and buffer drawn
+    anew, batch norms settled on the fit samples), "noise" (sends random centres of the samples' own classes, and
+    noise), "shuffled" (matched to the activations, and labels, of other samples), "identity" (a network with itself,
+    nothing between), "self" (with itself through the adapter) and "capacity" (the middle layer through `ranks`
+    channels). A cell is "beyond chance" where its accuracy is above that of the random and shuffled controls (Fisher's
+    exact test, and Student's t for one more draw of the random sender; Holm over the cells of a pair), and "compatible"
+    where its penalty is known to be at most 0.1, too. Noise is told the labels, and does not count.
 
     `memory` bytes of activations are kept by each process, more of them on disk (`TMPDIR`). `ledger`, `executor` and
     `workers` as in `init_study`: models and data in memory need workers=0, or threads. Numbers are the same, bit for
@@ -95,27 +106,32 @@ def stitch_grid(
     >>> found.array("accuracy").shape, {row["agreement"] for row in cells if row["control"] == "identity"}
     ((5, 5), {1.0})
     """
+    others = {"controls": controls, "ranks": ranks, "layers": layers, "receiver_layers": receiver_layers}
     asked = plainly(
         {
             "adapter": adapter, "matching": matching, "fit": fit, "samples": samples, "ridge": ridge, "epochs": epochs,
             "lr": lr, "batch": batch, "allow_skips": bool(allow_skips), "batch_size": batch_size, "device": device,
             "seed": seed, "level": level,
-        }
+        },
+        ledger=ledger, executor=executor, **others,
     )  # fmt: skip
     chosen, wanted = controls_of(controls), [layers, layers if receiver_layers is None else receiver_layers]
-    with _held(memory):
+    with ALONE, _held(memory):
         asked["data"] = _source(data, batch_size, fit + samples)
         bench = Bench(asked, memory)
         asked["data_hash"] = _hash(bench)
         sides = named([senders, senders if receivers is None else receivers])
         _placed([asked["data"], *sides[0].values(), *sides[1].values()], executor, workers)
         givers, takers = _opened(sides, wanted, asked, bench, chosen)
+        _answerable(takers, bench.classes)
         about = describe(network(givers[0].source, bench.data, device))
         question = {**asked, **{name: about[name] for name in ("versions", "dtype")}}
         every = list(cells(givers, takers, asked, chosen, [whole("ranks", rank) for rank in ranks]))
         found = grid(cell, every, ledger=ledger, question=question, executor=executor, workers=workers, task="stitch")
     made = gathered(givers, takers, every, found)
-    return _result(made, {**question, "controls": chosen, "cells": len(every)}, _notes(made, bench))
+    sizes = {name: len(bench.parts[part].y) for name, part in zip(("fit", "samples"), PARTS, strict=True)}
+    told = {**question, **sizes, "classes": bench.classes, "controls": chosen, "cells": len(every)}
+    return _result(made, told, _notes(made, bench))
 
 
 @contextmanager
@@ -175,12 +191,21 @@ def _opened(
     return nets
 
 
+def _answerable(receivers: Sequence[Net], classes: int) -> None:
+    """Refuse labels that a receiver has no answer for."""
+    for net in receivers:
+        if classes > net.answers:
+            found = f"labels up to {classes - 1}, and answers 0 to {net.answers - 1}"
+            raise BadInput(f"stitch into {net.name}", found, "give labels that count its answers, or another network")
+
+
 def _result(made: Grid, told: Mapping[str, Any], notes: Sequence[str]) -> Result:
     level, seed = told["level"], told["seed"]
     judged(made, level)
     found = patterns(made, seed, level)
+    first = sorted(made.rows, key=lambda row: row["control"] != NONE)
     tables = {
-        "cells": Table.of([{name: row[name] for name in ORDER} for row in made.rows]),
+        "cells": Table.of([{name: row[name] for name in ORDER} for row in first]),
         "cuts": cut_table(made),
         "nets": net_table(made),
         "patterns": Table.of(pattern_rows(found)),
@@ -191,14 +216,20 @@ def _result(made: Grid, told: Mapping[str, Any], notes: Sequence[str]) -> Result
 
 
 def _notes(made: Grid, bench: Bench) -> list[str]:
-    """Say which layers were refused, and what the samples lack."""
+    """Say which layers were refused, what the samples lack, and which receivers have nothing to answer."""
     notes = []
     for net in made.nets:
         refused = [one.layer for one in net.found if one.layer not in net.layers]
         if refused:
             notes.append(f"{net.name}: no clean cut at {listing(refused)}; the table of cuts says why")
     fit, test = (set(part.y.tolist()) for part in bench.parts.values())
+    n, chance = len(bench.parts["test"].y), 1 / bench.classes
+    for net in made.receivers:
+        if binomial_tail(round(n * net.accuracy), n, chance) > CHANCE:
+            notes.append(f"{net.name}: its own accuracy, {net.accuracy:.3g}, is not told from chance, {chance:.3g}")
+    if len(test) == 1:
+        notes.append(f"all samples judged are of class {min(test)}: an answer that never changes is right or wrong")
     if test - fit:
         notes.append(f"no sample of class {min(test - fit)} to match on; the data may be in order of classes")
-    odd = dict.fromkeys(row["note"] for row in made.rows if np.isnan(row["accuracy"]))
+    odd = dict.fromkeys(row["note"] for row in made.rows if np.isnan(row["penalty"]))
     return notes + [f"not stitched: {one}" for one in odd]

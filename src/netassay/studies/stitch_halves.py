@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from netassay.cutting import Cut, Refused, cuts
+from netassay.cutting.frozen import frozen, still
 from netassay.data import Data, load_data, splits
 from netassay.errors import BadInput
 from netassay.layers import exactly
-from netassay.quiet import quiet, state_hash
-from netassay.records import first_tensor
-from netassay.stitching import Expected
+from netassay.quiet import state_hash
+from netassay.records import tensors
+from netassay.stitching import Expected, answers
 from netassay.studies.forward import device_of
+from netassay.studies.provenance import makeup_hash
 from netassay.studies.stitch_controls import ITSELF, NOISE, RANDOM, SHUFFLED, noise, redrawn, shuffled
 from netassay.studies.stitch_kept import Kept, Store
 from netassay.studies.twins import settle
@@ -28,7 +30,7 @@ HELD: dict[str, Any] = {}
 """Models and data of the caller's that no spec can make again, by their token; in this process only."""
 TRIED = 4
 """Samples that a cut is tried on."""
-NETS, RECEIVERS = 4, 64
+NETS, RECEIVERS = 8, 64
 """Networks and receivers' halves that are kept ready; the others are made again."""
 PARTS = ("fit", "test")
 T = TypeVar("T")
@@ -46,7 +48,7 @@ class Part:
 class Side:
     """A network, its variant, and its cuts as far as they were asked for."""
 
-    key: tuple[str, str]
+    key: tuple[str, str, str, int]
     model: nn.Module
     hash: str
     cuts: dict[str, Cut] = field(default_factory=dict)
@@ -62,35 +64,33 @@ class Bench:
         self.store = Store(budget)
         self._sides: OrderedDict[Hashable, Side] = OrderedDict()
         self._expected: OrderedDict[Hashable, Expected] = OrderedDict()
-        self._right: dict[str, Tensor] = {}
+        self._right: dict[tuple[str, ...], Tensor] = {}
 
-    def side(self, named: Sequence[str], variant: str) -> Side:
-        """Return a network, or its random twin; `named` is what it is made from, and its hash."""
+    def side(self, named: Sequence[str], variant: str, draw: int = 0) -> Side:
+        """Return a network, or one of its random twins; `named` is what it is made from, and its hash."""
+        variant, draw = (RANDOM, draw) if variant == RANDOM else ("", 0)
         source, known = named
-        variant = RANDOM if variant == RANDOM else ""
-        return _recent(self._sides, (known, variant), NETS, lambda: self._side(source, known, variant))
+        key = source, known, variant, draw
+        return _recent(self._sides, key, NETS, lambda: self._side(*key))
 
-    def _side(self, source: str, known: str, variant: str) -> Side:
+    def _side(self, source: str, known: str, variant: str, draw: int) -> Side:
         model = network(source, self.data, self.asked["device"])
-        if state_hash(model) != known:
-            found = "other weights than when the grid began"
+        if makeup_hash(model) != known:
+            found = "other modules or weights than when the grid began"
             raise BadInput(f"stitch {source}", found, "give a spec that makes the same each time, or start anew")
         if variant == RANDOM:
-            model = redrawn(model, self.asked["seed"])
+            model = redrawn(model, self.asked["seed"], draw)
             settle(model, load_data(self.parts["fit"].x, batch_size=self.asked["batch_size"]))
-            return Side((known, variant), model, state_hash(model))
-        return Side((known, variant), model, known)
+        return Side((source, known, variant, draw), model, state_hash(model))
 
     @torch.no_grad()
     def right(self, named: Sequence[str]) -> Tensor:
         """Tell which of the samples to match on a network itself answers right."""
-        if named[1] not in self._right:
-            size = self.asked["batch_size"]
+        key = tuple(named)
+        if key not in self._right:
             model, part = self.side(named, ITSELF).model, self.parts["fit"]
-            with quiet(model):
-                found = [first_tensor(model(x.to(device_of(model)))) for x in torch.split(part.x, size)]
-            self._right[named[1]] = torch.cat([one.argmax(1).cpu() for one in found if one is not None]) == part.y
-        return self._right[named[1]]
+            self._right[key] = answers(scored(model, part.x, self.asked["batch_size"])) == part.y
+        return self._right[key]
 
     def prepare(self, side: Side, layers: Sequence[str]) -> None:
         """Cut a network at layers, where that was not done before."""
@@ -126,7 +126,8 @@ class Bench:
 
     def rest(self, side: Side, layer: str) -> Callable[[Tensor], Tensor]:
         """Return what follows a cut, from activations to answers."""
-        return _Rest(side.cuts[layer], torch.split(self.parts["test"].x, self.asked["batch_size"]))
+        own = next(iter(self.sent(side, "", layer, "fit")))
+        return _Rest(side.cuts[layer], torch.split(self.parts["test"].x, self.asked["batch_size"]), own.dtype)
 
     def expected(self, side: Side, layer: str) -> Expected:
         """Return what a receiver expects at a cut."""
@@ -140,15 +141,36 @@ class Bench:
 class _Rest:
     """Runs what follows a cut. What goes around it comes from the run on the samples judged on, in their order."""
 
-    def __init__(self, at: Cut, batches: Sequence[Tensor]) -> None:
-        self.at, self.batches = at, cycle(batches)
+    def __init__(self, at: Cut, batches: Sequence[Tensor], dtype: torch.dtype) -> None:
+        self.at, self.batches, self.dtype = at, cycle(batches), dtype
 
     def __call__(self, z: Tensor) -> Tensor:
         device = self.at.example.device
-        given = (z.to(device), next(self.batches).to(device)) if self.at.skips else (z.to(device),)
-        made = first_tensor(self.at.rest(*given))
-        assert made is not None
-        return made.cpu()
+        z = z.to(device, self.dtype)
+        given = (z, next(self.batches).to(device)) if self.at.skips else (z,)
+        made = logits(self.at.rest(*given), f"into {self.at.layer!r}")
+        return made.to("cpu", torch.promote_types(made.dtype, torch.float32))
+
+
+@torch.no_grad()
+def scored(model: nn.Module, x: Tensor, size: int) -> Tensor:
+    """Return the scores `(N, classes)` that a network by itself gives."""
+    twin, found = frozen(model), []
+    with still(twin):
+        for batch in torch.split(x, size):
+            found.append(logits(twin(batch.to(device_of(model)).clone()), type(model).__name__).cpu())
+    return torch.cat(found)
+
+
+def logits(output: Any, who: str) -> Tensor:
+    """Return what an output calls "logits", or its one tensor of two axes; refuse any other."""
+    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    each = [named] if isinstance(named, Tensor) else list({id(one): one for one in tensors(output)}.values())
+    found = [one for one in each if one.dim() == 2]
+    if len(found) != 1:
+        shapes = ", ".join(str(tuple(one.shape)) for one in each) or "nothing"
+        raise BadInput(f"stitch {who}", f"it answers {shapes}, not (N, classes)", "wrap it so that it gives logits")
+    return found[0]
 
 
 def network(source: str, data: Data, device: str | None) -> nn.Module:
@@ -159,6 +181,9 @@ def network(source: str, data: Data, device: str | None) -> nn.Module:
         found = "a model in memory, which this process does not have"
         raise BadInput(f"stitch {source}", found, "give specs, e.g. 'resnet18:weights=PATH', or workers=0")
     model: nn.Module = HELD[source]
+    if device is not None and device_of(model).type != torch.device(device).type:
+        found = f"a model on {device_of(model)}"
+        raise BadInput(f"stitch {source} with device={device!r}", found, f"model.to({device!r}), or leave device out")
     return model
 
 
@@ -174,10 +199,16 @@ def parts(asked: Mapping[str, Any]) -> tuple[Data, dict[str, Part]]:
     one = load_data(HELD[source], batch_size=size) if source in HELD else None
     learn, other = (one, one) if one is not None else splits(source, batch_size=size)
     if learn is not other:
-        return learn, {"fit": _part(learn, fit), "test": _part(other, test)}
-    whole = _part(learn, fit + test)
-    first = min(fit, len(whole.y) * fit // (fit + test))
-    return learn, {"fit": Part(whole.x[:first], whole.y[:first]), "test": Part(whole.x[first:], whole.y[first:])}
+        made = {"fit": _part(learn, fit), "test": _part(other, test)}
+    else:
+        whole = _part(learn, fit + test)
+        first = min(fit, len(whole.y) * fit // (fit + test))
+        made = {"fit": Part(whole.x[:first], whole.y[:first]), "test": Part(whole.x[first:], whole.y[first:])}
+    counts = [len(part.y) for part in made.values()]
+    if counts[0] < 2 or not counts[1]:
+        told = f"{counts[0]} samples to match on and {counts[1]} to judge on"
+        raise BadInput(f"stitch on {learn.spec}", told, "give more samples, or ask for fit=2 and samples=1 at least")
+    return learn, made
 
 
 def _part(data: Data, samples: int) -> Part:
@@ -185,6 +216,9 @@ def _part(data: Data, samples: int) -> Part:
     for batch in batches:
         if batch.y is None or batch.y.is_floating_point() or batch.y.dim() != 1:
             raise BadInput(f"stitch on {data.spec}", "samples without a class each", "give (x, y), y of integers (N,)")
+        if bool((batch.y < 0).any()):
+            found = f"a label {int(batch.y.min())}"
+            raise BadInput(f"stitch on {data.spec}", found, "leave such samples out; classes count from 0")
     return Part(torch.cat([one.x for one in batches]), torch.cat([one.y for one in batches if one.y is not None]))
 
 

@@ -78,9 +78,18 @@ class Store:
 class Kept:
     """Batches that can be passed over again and again; none of them may be changed in place."""
 
-    def __init__(self, store: Store, batches: list[Tensor | Away]) -> None:
-        self._store, self._batches = store, batches
+    def __init__(self, store: Store, batches: list[Tensor | Away], dtype: torch.dtype | None = None) -> None:
+        self._store, self._batches, self._as = store, batches, dtype
 
     def __iter__(self) -> Iterator[Tensor]:
         for batch in self._batches:
-            yield batch if isinstance(batch, Tensor) else self._store.read(batch)
+            yield (batch if isinstance(batch, Tensor) else self._store.read(batch)).to(self._as)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Their dtype, of which float32 is the least."""
+        return torch.promote_types(self._batches[0].dtype, torch.float32)
+
+    def to(self, dtype: torch.dtype) -> Kept:
+        """Return the same batches in another dtype, each made when it is passed."""
+        return Kept(self._store, self._batches, dtype)

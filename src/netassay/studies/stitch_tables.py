@@ -22,9 +22,9 @@ MAPS = ("accuracy", "penalty", "penalty_self", "agreement", "mse", "cka", "corre
 COLUMNS = ("own", "accuracy", "low", "high", "agreement", "mse", "cka", "correlation", "ood", "r2", "madds")
 BESIDE = tuple(name for name, one in CONTROLS.items() if one.beside and name != NONE)
 ORDER = (
-    "sender", "sender_layer", "receiver", "receiver_layer", "control", "adapter", "matching", "accuracy", "low", "high",
-    "penalty", "penalty_self", "agreement", "mse", "cka", "correlation", "ood", "r2", "madds", "seconds", "seed",
-    "n_fit", "n_test", "claim", "note",
+    "sender", "sender_layer", "receiver", "receiver_layer", "control", "draw", "accuracy", "claim", "low", "high",
+    "penalty", "penalty_low", "penalty_high", "penalty_self", "agreement", "mse", "cka", "correlation", "ood", "r2",
+    "adapter", "matching", "madds", "seconds", "seed", "n_fit", "n_test", "note",
 )  # fmt: skip
 """Columns of the table of cells."""
 PLACE = ("sender", "sender_layer", "receiver", "receiver_layer")
@@ -47,25 +47,26 @@ class Grid:
         return list(dict.fromkeys([*self.senders, *self.receivers]))
 
     @cached_property
-    def _controls(self) -> dict[str, dict[Key, Row]]:
-        found: dict[str, dict[Key, Row]] = defaultdict(dict)
+    def _controls(self) -> dict[str, dict[Key, list[Row]]]:
+        found: dict[str, dict[Key, list[Row]]] = defaultdict(lambda: defaultdict(list))
         for row in self.rows:
-            found[row["control"]][tuple(row[name] for name in PLACE)] = row
+            found[row["control"]][tuple(row[name] for name in PLACE)].append(row)
         return found
 
-    def of(self, control: str) -> dict[Key, Row]:
-        """Return the rows of one control by their place in the grid."""
+    def draws(self, control: str) -> Mapping[Key, list[Row]]:
+        """Return the rows of one control by their place in the grid, one for each draw."""
         return self._controls.get(control, {})
 
+    def of(self, control: str) -> dict[Key, Row]:
+        """Return the rows of what is there once at each place, or of the first draw."""
+        return {key: rows[0] for key, rows in self.draws(control).items()}
+
     def map(self, name: str, control: str, sender: Net, receiver: Net) -> np.ndarray:
-        """Return a number of one pair of networks, (sender layer, receiver layer); NaN where there is none."""
-        rows = self.of(control)
-        return np.array(
-            [
-                [rows.get((sender.name, i, receiver.name, j), {}).get(name, np.nan) for j in receiver.layers]
-                for i in sender.layers
-            ]
-        )
+        """Return a number, the mean of draws, of one pair of networks, (sender layer, receiver layer); or NaN."""
+        rows = self.draws(control)
+        places = [[(sender.name, i, receiver.name, j) for j in receiver.layers] for i in sender.layers]
+        nothing = [{name: np.nan}]
+        return np.array([[np.mean([row[name] for row in rows.get(at, nothing)]) for at in line] for line in places])
 
 
 def gathered(
@@ -85,7 +86,7 @@ def gathered(
                 "receiver": receiver,
                 "receiver_layer": layer,
             }
-            how = {name: cell[name] for name in ("control", "adapter", "matching")}
+            how = {name: cell[name] for name in ("control", "draw", "adapter", "matching")}
             numbers = {name: given[name][k].item() for name in COLUMNS}
             counted = {
                 "seconds": each,
@@ -164,17 +165,16 @@ def cut_table(grid: Grid) -> Table:
 
 def net_table(grid: Grid) -> Table:
     """One row for each network: what it is made from, and its accuracy on the samples judged on."""
-    known = {row["receiver"]: row["accuracy"] + row["penalty"] for row in grid.rows}
     return Table.of(
         [
             {
                 "net": net.name,
-                "spec": net.source,
+                "spec": net.spec,
                 "hash": net.hash,
                 "sends": net in grid.senders,
                 "receives": net in grid.receivers,
                 "layers": len(net.layers),
-                "accuracy": known.get(net.name, np.nan),
+                "accuracy": net.accuracy,
             }
             for net in grid.nets
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from netassay.errors import BadInput
+from netassay.errors import NetassayError
 from netassay.layers import exactly
 from netassay.result import Result, Table
 from netassay.stitching import CLOSED
@@ -28,7 +28,7 @@ def stitching(pair: Pair) -> Mapping[str, Result]:
             {END: pair.end}, {NAMES["seed"]: pair.second()}, pair.source, layers=_few(pair), controls=CONTROLS,
             adapter="affine", matching=CLOSED, fit=FIT, samples=SAMPLES,
         ))  # fmt: skip
-    except BadInput as reason:
+    except NetassayError as reason:
         made = Result("stitch_grid", notes=(f"no grid: {reason.found}",))
     return {"stitching/seed": made}
 

@@ -28,7 +28,7 @@ def stitching(run: Run, results: Mapping[str, Result]) -> Section | None:
         notes=notes(named),
         figures=tuple(made for name, one in named.items() for made in _drawn(name, one)),
         tables={title: table for name, one in named.items() for title, table in _tables(name, one).items()},
-        definitions=WORDS,
+        definitions=WORDS | {name.replace("_", " "): said for name, said in CONTROLS.items() if _ran(name, named)},
     )
 
 
@@ -44,7 +44,36 @@ def _lead(name: str, result: Result) -> str:
     shape = result.arrays["accuracy"].shape
     sides = [f"{count} layers of {', '.join(nets(result, side))}" for count, side in zip(shape, SIDES, strict=True)]
     seen = f", on {told['data']}" if "data" in told else ""
-    return f"{f'{name}: ' if name else ''}{sides[0]} into {sides[1]}{seen}."
+    rows = result.table("cells")
+    sizes = f"matched on {rows[0]['n_fit']} samples and judged on {rows[0]['n_test']}"
+    beside = ", ".join(control.replace("_", " ") for control in CONTROLS if f"accuracy/{control}" in result.arrays)
+    known = ", ".join(f"{row['net']} {row['accuracy']:.3g}" for row in result.table("nets"))
+    chance = f"; by chance {1 / told['classes']:.3g}" if "classes" in told else ""
+    lead = f"{f'{name}: ' if name else ''}{sides[0]} into {sides[1]}{seen}, {sizes}. {answered(result)} "
+    return f"{lead}Controls: {beside or 'none'}. Accuracy of the networks: {known}{chance}."
+
+
+def answered(result: Result) -> str:
+    """Say how many stitches are compatible, at what penalty, and at how many of them the representation says no.
+
+    >>> answered(Result("stitch_grid"))
+    'No stitch was made.'
+    """
+    every = [row for row in result.table("cells") if row["control"] == "none"] if "cells" in result.tables else []
+    rows = [row for row in every if row["sender"] != row["receiver"]] or every
+    hits = [row for row in rows if row["claim"].startswith("compatible")]
+    if not hits:
+        judged = any(not row["claim"].startswith("not judged") for row in rows)
+        none = f"None of {len(rows)} stitches is told to be compatible." if judged else "No stitch was judged."
+        return none if rows else "No stitch was made."
+    low, high = (end(row["penalty"] for row in hits) for end in (min, max))
+    no = sum("the representation says no" in row["note"] for row in hits)
+    said = f"at {no or 'none'} of them the representation says no"
+    return f"{len(hits)} of {len(rows)} stitches are compatible; penalty {low:.3g} to {high:.3g}; {said}."
+
+
+def _ran(control: str, named: Mapping[str, Result]) -> bool:
+    return any(f"accuracy/{control}" in one.arrays for one in named.values())
 
 
 def _drawn(name: str, result: Result) -> list[Figure]:
@@ -63,19 +92,27 @@ WORDS = {
     "stitch": "The front of one network (the sender) up to a layer, an adapter, and what follows a layer of another "
     "(the receiver). Both halves are frozen and in eval mode; only the adapter is fitted, on other samples than it is "
     "judged by.",
-    "compatible": "A stitch answers right more often than every control that was run at its place. It speaks of what "
-    "the receiver can use with this adapter, not of whether the layers carry the same: networks of other tasks, and "
+    "compatible": "A stitch answers right more often than every random and shuffled control that was run at its place, "
+    "and its penalty is known to be at most 0.1; noise, which is told the label, does not count. It speaks of what the "
+    "receiver can use with this adapter, not of whether the layers carry the same: networks of other tasks, and "
     "clustered noise, stitch into a trained receiver, too (Smith, Mannering & Marcu 2025).",
-    "penalty": "Accuracy of the receiver as it is, less that of the stitch; penalty self is less that of the "
-    "receiver's own layer through the same adapter.",
-    "random sender, random receiver": "The same stitch with every parameter and buffer of one network drawn anew. "
-    "What it reaches, the sender (or the receiver) need not have learned.",
-    "noise sender, shuffled labels": "Features that know the class and nothing else; and an adapter matched to other "
-    "samples than it is judged by.",
+    "beyond chance": "Above those controls, at a penalty that is larger, or not known to be small.",
+    "penalty": "Accuracy of the receiver as it is, less that of the stitch, with its interval (Bonett & Price 2012, "
+    "wider than need be); penalty self is less that of the receiver's own layer through the same adapter.",
     "agreement": "Share of samples to which the stitch gives the receiver's own answer.",
     "representation distance": "Squared error between what the receiver gets and what it would have had there, over "
     "that of a constant: 0 is what it expects, 1 no nearer than the mean. Compatible at a far distance is a stitch "
     "that has found another way to the answer (Hernandez et al. 2022, arXiv 2303.11277).",
+    "the representation says no": "That error is above 0.5, CKA below 0.5, or ood below 0.05 or above 0.95. It is not "
+    "asked where the sender has fewer positions than the receiver, which no adapter of channels can make up for.",
     "ood": "How often a stitched activation lies farther from the receiver's mean there than one of its own: 0.5 as "
-    "its own, 1 always farther.",
+    "its own, 1 always farther, 0 always nearer: least squares draws what it cannot tell towards the mean.",
 }
+CONTROLS = {
+    "random_sender": "The same stitch with every parameter and buffer of the sender drawn anew. What it reaches, the "
+    "sender need not have learned.",
+    "random_receiver": "The same stitch into a receiver drawn anew. What it reaches, the receiver need not know.",
+    "noise": "Features that are told the class and know nothing else.",
+    "shuffled": "An adapter matched to other samples' activations. Weak where the sender has few channels.",
+}
+"""What is said of the controls that were run."""
