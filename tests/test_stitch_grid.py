@@ -302,6 +302,8 @@ def test_stitches_into_the_input_make_pictures(trained):  # noqa: F811
     assert found.array("accuracy").axes["receiver layer"] == ("", "relu")
     assert found.array("decoded/r").shape == (2, 4, 1, 8, 8)
     assert found.array("decoded/r").axes["sender layer"] == ("layer1.0", "layer2.0")
+    first = next(iter(splits(DATA)[1])).x[:4]
+    np.testing.assert_array_equal(found.array("samples"), first)
 
 
 def test_a_stitch_that_cannot_be_made_says_why(trained):  # noqa: F811

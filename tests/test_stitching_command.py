@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from safetensors.torch import save_file
 import netassay as na
 from netassay import training
 from netassay.cli import main
+from netassay.commands import stitchings
 
 NET, DATA = "mlp[8,8]", "digits"
 FEW = ["--fit", "60", "--samples", "50", "--ranks", "2"]
@@ -108,3 +111,18 @@ def test_what_does_not_fit_is_a_sentence(words, said, capsys):
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error
+
+
+def test_the_input_has_a_name_and_a_run_its_time(capsys, tmp_path, monkeypatch):
+    """A terminal says input where a layer has no name; a run was started when the command was, not when it was kept."""
+    kept = []
+
+    def late(*given, **how):
+        kept.append(datetime.now(UTC).isoformat())
+        return original(*given, **how)
+
+    original = stitchings.stitch_grid
+    monkeypatch.setattr(stitchings, "stitch_grid", late)
+    assert main([*SMALL, "--layers", "", "--no-controls", "--out", str(tmp_path)]) == 0
+    assert re.search(r"^input +input ", capsys.readouterr().out, flags=re.MULTILINE)
+    assert na.open_run(tmp_path).meta["started"] < kept[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -85,6 +86,7 @@ def stitch(
         File from which a killed grid goes on; with --out it is in that folder.
     """
     shown.check()
+    meta = {"started": datetime.now(UTC).isoformat(), "seed": made.seed}
     if a is None:
         raise BadInput("stitch", "no network", "name one or two: netassay stitch A B")
     how: dict[str, Any] = {"layers": layers or None, "receiver_layers": receiver_layers or None, "adapter": adapter}
@@ -93,7 +95,7 @@ def stitch(
     kept = ledger if ledger is not None else kept_ledger(shown.out)
     with _networks(a, b, data, train, made, workers, batch_size) as (senders, receivers):
         result = stitch_grid(senders, receivers, data, **how, seed=made.seed, ledger=kept)
-    return show(result, shown, "cells", {"model": a if b is None else f"{a}, {b}", "data": data, "seed": made.seed})
+    return show(result, shown, "cells", {**meta, "model": a if b is None else f"{a}, {b}", "data": data})
 
 
 Nets = dict[str, Any]

@@ -179,8 +179,8 @@ def _some(statement: str, rows: list[Row], counts: tuple[int, int], level: float
     """
     pairs, cells = ((1 - level) / count for count in counts)
     bounds = [(row, *penalty_interval(row, 1 - cells)) for row in rows]
-    sure = [one for one in bounds if one[0]["p"] <= pairs and one[2] <= TOLERATED]
-    row, low, high = min(sure or bounds, key=lambda one: one[2])
+    row, low, high = min(bounds, key=lambda one: (one[0]["p"] > pairs, one[2]))
+    sure = row["p"] <= pairs and high <= TOLERATED
     never = all(low > TOLERATED for _, low, _ in bounds)
     ends = " into ".join(row[side] or "the input" for side in ("sender_layer", "receiver_layer"))
     return Claim(

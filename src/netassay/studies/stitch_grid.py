@@ -20,7 +20,7 @@ from netassay.result import Result, Table
 from netassay.studies.init_asked import whole
 from netassay.studies.provenance import describe
 from netassay.studies.stitch_asked import Net, Patterns, Question, cells, controls_of, named, opened, plainly
-from netassay.studies.stitch_cell import BUDGET, CLOSED, MEMORY, cell, leave
+from netassay.studies.stitch_cell import BUDGET, CLOSED, MEMORY, PICTURES, cell, leave
 from netassay.studies.stitch_claims import claims, judged, pattern_rows, patterns
 from netassay.studies.stitch_controls import NONE
 from netassay.studies.stitch_halves import HELD, PARTS, Bench, network
@@ -83,7 +83,7 @@ def stitch_grid(
 
     Arrays (sender layer, receiver layer): "accuracy", "low", "high", "penalty" (the receiver's accuracy less the
     stitch's), "penalty_self" (less than the self-stitch), "agreement", "mse", "cka", "correlation", "ood", "r2",
-    "accuracy/<control>"; "self" (receiver layer); "decoded/<receiver>", pictures that stitches into an input make.
+    "accuracy/<control>"; "self" (receiver layer); "decoded/<receiver>", what stitches into an input make of "samples".
     Tables "cells", "cuts", "nets", "patterns", "capacity"; `docs/words.md` has the columns. Multiply-adds are those of
     matching and judging, without the fronts, which cells share.
 
@@ -119,7 +119,7 @@ def stitch_grid(
     made = gathered(givers, takers, every, found)
     sizes = {name: len(bench.parts[part].y) for name, part in zip(("fit", "samples"), PARTS, strict=True)}
     told = {**question, **sizes, "classes": bench.classes, "controls": chosen, "cells": len(every)}
-    return _result(made, told, _notes(made, bench))
+    return _result(made, told, _notes(made, bench), bench.parts["test"].x[:PICTURES].cpu().numpy())
 
 
 @contextmanager
@@ -179,7 +179,7 @@ def _opened(
     return nets
 
 
-def _result(made: Grid, told: Mapping[str, Any], notes: Sequence[str]) -> Result:
+def _result(made: Grid, told: Mapping[str, Any], notes: Sequence[str], x: np.ndarray) -> Result:
     level, seed = told["level"], told["seed"]
     judged(made, level)
     found = patterns(made, seed, level)
@@ -192,7 +192,7 @@ def _result(made: Grid, told: Mapping[str, Any], notes: Sequence[str]) -> Result
         "capacity": capacity_table(made),
     }
     every = tuple(claims(made, found, level))
-    return Result("stitch_grid", tables, arrays(made), every, notes=tuple(notes), provenance=told)
+    return Result("stitch_grid", tables, arrays(made, x), every, notes=tuple(notes), provenance=told)
 
 
 def _notes(made: Grid, bench: Bench) -> list[str]:
