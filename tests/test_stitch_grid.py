@@ -210,7 +210,7 @@ def test_without_a_control_that_counts_nothing_is_judged(trained):  # noqa: F811
     alone = stitch_grid({"a": trained["a"]}, {"b": trained["b"]}, controls=["noise"], **how)
     assert {row["claim"].split(" (")[0] for row in alone.table("cells") if row["control"] == "none"} == {"not judged"}
     assert not any("compatible" in claim.statement for claim in alone.claims)
-    into = {"layers": ["", "act1"], "receiver_layers": "act1", "controls": "random_sender", **how}
+    into = {"layers": ["", "act1"], "receiver_layers": "act1", "controls": ["random_sender", "shuffled"], **how}
     rows = stitch_grid({"a": trained["a"]}, {"b": trained["b"]}, **into).table("cells")[:2]
     assert [row["claim"].startswith("not judged") for row in rows] == [True, False]
 

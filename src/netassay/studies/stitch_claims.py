@@ -34,17 +34,17 @@ def judged(grid: Grid, level: float) -> None:
     Beyond chance: its accuracy is above the highest of the random and shuffled controls' at the same place, by Fisher's
     exact test of the two shares (conservative: they are of the same samples), corrected by Holm over the cells of a
     pair of networks. Compatible: that, and the upper limit of its penalty is at most `TOLERATED`. Not compatible: not
-    above the controls at all. Noise is told the label, and does not count; nor does a random sender that sends the
-    same, since no parameter stands before the layer. Without a control that counts nothing is judged.
+    above the controls at all. Noise is told the label, and does not count. Not judged: without a control that counts,
+    and where a random sender sends the same, since no parameter stands before the layer.
     """
     for row in grid.rows:
         row["penalty_low"], row["penalty_high"] = penalty_interval(row, level)
     beside = {control: grid.of(control) for control in BESIDE}
     families: dict[tuple[str, str], list[Row]] = {}
     for key, row in grid.of(NONE).items():
-        controls = {name: rows[key] for name, rows in beside.items() if key in rows and not _same(name, row, rows[key])}
+        controls = {name: rows[key] for name, rows in beside.items() if key in rows}
         chance = [one["accuracy"] for name, one in controls.items() if name != "noise"]
-        row["p"] = _chance(row, np.max(chance) if chance else np.nan)
+        row["p"] = np.nan if not chance or _unlearned(row, controls) else _chance(row, np.max(chance))
         told = ", ".join(f"{name} {one['accuracy']:.3f}" for name, one in controls.items())
         low, high = row["penalty_low"], row["penalty_high"]
         row["claim"] = f" (penalty {row['penalty']:.3f}, {low:.3f} to {high:.3f}; {told or 'no control'})"
@@ -72,9 +72,10 @@ def penalty_interval(row: Mapping[str, Any], level: float) -> tuple[float, float
     return paired_difference((apart + lost) / 2, (apart - lost) / 2, n, level)
 
 
-def _same(name: str, row: Row, control: Row) -> bool:
+def _unlearned(row: Row, controls: Mapping[str, Row]) -> bool:
     """Tell whether a random sender sends what the sender does: bit by bit the same stitch came of it."""
-    return name == "random_sender" and all(row[one] == control[one] for one in ("accuracy", "mse", "cka"))
+    random = controls.get("random_sender", {})
+    return all(row[name] == random.get(name) for name in ("accuracy", "mse", "cka"))
 
 
 def _word(row: Row, adjusted: float, alpha: float) -> str:
