@@ -21,6 +21,7 @@ from netassay.options import MADE, SHOWN, AtOnce, Made, Numbers, Patterns, Shown
 from netassay.spec import parse
 from netassay.studies.forward import tried
 from netassay.studies.stitch_grid import stitch_grid
+from netassay.studies.twins import learned
 from netassay.zoo import build, fitted, placed
 
 RANKS = (1, 2, 4, 8, 16)
@@ -119,7 +120,7 @@ def _networks(
 
 
 def _weighted(spec: str, weights: Path | None) -> bool:
-    return weights is not None or bool({"weights", "pretrained"} & set(parse(spec).options))
+    return weights is not None or learned(spec)
 
 
 def _network(

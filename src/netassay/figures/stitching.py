@@ -13,6 +13,7 @@ from netassay.errors import NothingToDraw, UnknownName
 from netassay.figures.figure import Figure
 from netassay.figures.layers import Results, last
 from netassay.figures.similarity import Line, between
+from netassay.patterns import middles
 from netassay.result import Result
 
 CONTROLS: Mapping[str, str] = {
@@ -155,14 +156,14 @@ class Place:
 
 
 def even(rows: np.ndarray, columns: np.ndarray) -> list[Line]:
-    """Return the line where (i + 1) / I is equal for the i-th clean layer of both sides, past layers that are refused.
+    """Return the line where (i + 1/2) / I is equal for the i-th clean layer of both sides, past those refused.
 
     >>> even(np.array([0, 2]), np.array([0, 1]))
     [(0.0, 0.0, 1.0, 2.0)]
     """
-    depth = [(np.arange(len(side)) + 1) / len(side) for side in (rows, columns)]
+    depth = [middles(len(side)) for side in (rows, columns)]
     shared = np.unique(np.concatenate(depth))
-    shared = shared[shared >= max(depth[0][0], depth[1][0])]
+    shared = shared[(shared >= max(one[0] for one in depth)) & (shared <= min(one[-1] for one in depth))]
     at = [np.interp(shared, share, side).tolist() for share, side in zip(depth, (rows, columns), strict=True)]
     return [(x0, y0, x1, y1) for (y0, x0), (y1, x1) in pairwise(zip(*at, strict=True))]
 

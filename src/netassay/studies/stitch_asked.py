@@ -40,8 +40,8 @@ class Net:
     source: str
     hash: str
     found: list[Cut | Refused]
-    spec: str
-    accuracy: float
+    spec: str = ""
+    accuracy: float = math.nan
 
     @property
     def named(self) -> list[str]:

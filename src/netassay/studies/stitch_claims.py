@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from netassay.inference import fisher_tail, holm, paired_difference
-from netassay.patterns import LEAST, Pattern, pattern
+from netassay.patterns import LEAST, Pattern, fewest_known, pattern
 from netassay.result import Claim
 from netassay.studies.stitch_asked import Net
 from netassay.studies.stitch_controls import CONTROLS, ITSELF, NONE
@@ -115,7 +115,7 @@ def patterns(grid: Grid, seed: int, level: float) -> dict[tuple[str, str, str], 
     found = {}
     for measure, sign in SIGNS.items():
         maps = {(one.name, other.name): sign * grid.map(measure, NONE, one, other) for one, other in _pairs(grid)}
-        maps = {pair: values for pair, values in maps.items() if _large(values)}
+        maps = {pair: values for pair, values in maps.items() if fewest_known(values) >= LEAST}
         for pair, values in maps.items():
             found[*pair, measure] = pattern(values, seed=seed, level=level)
         others = {pair: values for pair, values in maps.items() if pair[0] != pair[1]}
@@ -126,11 +126,6 @@ def patterns(grid: Grid, seed: int, level: float) -> dict[tuple[str, str, str], 
 
 def _pairs(grid: Grid) -> list[tuple[Net, Net]]:
     return [(one, other) for one in grid.senders for other in grid.receivers]
-
-
-def _large(values: np.ndarray) -> bool:
-    known = np.isfinite(values)
-    return bool(min(known.any(1).sum(), known.any(0).sum()) >= LEAST)
 
 
 def pattern_rows(found: Mapping[tuple[str, str, str], Pattern]) -> list[Row]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from netassay.cutting import Cut
 from netassay.engine import Payload
+from netassay.patterns import middles
 from netassay.result import Array, Table
 from netassay.studies.stitch_asked import Net, Question
 from netassay.studies.stitch_controls import CONTROLS, ITSELF, NONE
@@ -80,8 +81,7 @@ def gathered(
             counted = {
                 "seconds": each,
                 "seed": cell["seed"],
-                "n_fit": int(given["n_fit"]),
-                "n_test": int(given["n_test"]),
+                **{name: int(given[name]) for name in ("n_fit", "n_test")},
             }
             rows.append({**told, **how, **numbers, **counted, "claim": "", "note": str(given["note"][k])})
         if "pictures" in given and cell["control"] == NONE:
@@ -145,7 +145,7 @@ def cut_table(grid: Grid) -> Table:
     for net in grid.nets:
         for one in net.found:
             if isinstance(one, Cut):
-                place = (net.layers.index(one.layer) + 1) / len(net.layers)
+                place = float(middles(len(net.layers))[net.layers.index(one.layer)])
                 shape, why = " x ".join(map(str, one.shape)), one.skips and f"allowed: {one.skips} goes around"
                 rows.append((net.name, one.layer, one.kind, shape, place, True, why, one.multiply_adds[0]))
             else:
