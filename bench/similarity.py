@@ -111,7 +111,7 @@ def timed(way, models, batches, clock):
 
 def peak(name, batches):
     """MiB that a fresh process held at most."""
-    command = [sys.executable, __file__, "--peak", name, "--batches", str(batches), "--peers", *sys.path[:1]]
+    command = [sys.executable, __file__, "--peak", name, "--batches", str(batches), "--peers", sys.path[0]]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
 
@@ -135,6 +135,7 @@ def main():
     clock = time.process_time if asked.cpu else time.perf_counter
     sys.path.insert(0, asked.peers)
     if asked.peak:
+        there(asked.peak)
         WAYS[asked.peak](*made(asked.batches))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return 0

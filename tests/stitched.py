@@ -134,7 +134,7 @@ def _cuts(net, layers):
     clean = [layer for layer in layers if not layer.endswith(INSIDE)]
     for layer in layers:
         why = "" if layer in clean else f"{layer}: the skip of layer1.0 goes around it, from conv1; cut at layer1.0"
-        place = (clean.index(layer) + 1) / len(clean) if layer in clean else np.nan
+        place = (clean.index(layer) + 0.5) / len(clean) if layer in clean else np.nan
         told = {"net": net, "layer": layer, "kind": "image" if layer in clean else "", "shape": "16 x 8 x 8"}
         yield {**told, "position": place, "clean": layer in clean, "why": why, "madds": 1000}
 

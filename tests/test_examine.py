@@ -214,6 +214,8 @@ def test_a_few_activations_are_stitched_or_the_layers_asked_for(tmp_path):
     """Of eight activations four, the last among them; with layers named those, and a refusal is a note."""
     deep = na.examine("mlp[8,8,8,8,8,8,8,8]", "digits", epochs=1, out=tmp_path / "deep").result("stitching/seed")
     assert deep.array("accuracy").axes["sender layer"] == ("act2", "act4", "act6", "act8")
+    assert deep.notes[-1].startswith("4 of 8 activations, beside a random sender only")
+    assert all(np.isfinite(row["accuracy"]) for row in deep.table("nets"))
     named = na.examine("mlp[8,8]", "digits", epochs=1, layers="fc*", out=tmp_path / "named").result("stitching/seed")
     assert named.array("accuracy").axes["sender layer"] == ("fc1", "fc2")
     inside = na.examine("resnet[1]:width=8", "digits", epochs=1, layers="*.bn1", out=tmp_path / "inside")

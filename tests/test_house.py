@@ -52,7 +52,7 @@ DIRECTIONS = {
     "training verdicts watching zoo",
     "store": "errors result",
     "comparing": "errors inference result store",
-    "figures": "errors result",
+    "figures": "errors patterns result",
     "plots": "errors figures result",
     "report": "errors figures result store",
     "front": "objectives report result store studies watching",

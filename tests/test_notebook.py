@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -93,3 +94,13 @@ def test_an_empty_result_is_a_heading():
     """Nothing to show is no error; a table without rows says so."""
     assert Reader(fragment(Result("s"))).texts == ["netassay s"]
     assert "t (0 rows)" in fragment(Result("s", {"t": Table({})}))
+
+
+def test_many_claims_are_folded():
+    """The first stand open, all are there, and the rest are counted."""
+    told = {"interval": (0.0, 1.0), "n": 9, "counted": "cells", "decision": "undecided"}
+    made = Result("s", claims=tuple(Claim(f"claim {i}", 0.5, **told) for i in range(9)))
+    page = fragment(made)
+    assert [page.count(f"claim {i}:") for i in range(9)] == [1] * 9
+    assert page.index("claim 5:") < page.index("<summary>3 more claims</summary>") < page.index("claim 6:")
+    assert "more claims" not in fragment(replace(made, claims=made.claims[:6]))

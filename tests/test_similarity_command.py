@@ -15,6 +15,7 @@ from torch import nn
 import netassay as na
 from netassay.cli import main
 from netassay.errors import BadInput
+from netassay.studies.twins import learned
 
 NET, DATA = "mlp[8]:input=64", "digits:split=test,n=60"
 SMALL = ["similarity", NET, "--data", DATA, "--permutations", "40"]
@@ -112,6 +113,7 @@ def test_networks_without_weights_are_said_to_have_learned_nothing(capsys, tmp_p
     assert any("learned nothing" in note for note in shown(capsys, NET)["notes"])
     given = shown(capsys, "--weights", str(tmp_path / "w.safetensors"))
     assert not any("learned nothing" in note for note in given["notes"])
+    assert [learned(f"resnet18:{option}") for option in ("pretrained=true", "weights=w.pt", "width=4")] == [1, 1, 0]
 
 
 def test_rows_of_several_networks_say_which(capsys, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -292,6 +294,26 @@ def test_another_measure_is_compared_pair_by_pair():
             assert found.value[row, column] == pytest.approx(wanted)
     assert len(found.permuted) == 39
     assert "no p falls below 1/40" in found.notes[0]
+
+
+@pytest.mark.parametrize("name", ["cka_rbf", "nbs"])
+def test_what_stands_on_both_sides_is_prepared_once(name):
+    """Of a network with itself, or with others beside it: the same bits from half the work, without each group too."""
+    layers, counted, measure = drawn(24, 11), [], named(name)
+
+    def prepare(x):
+        counted.append(len(x))
+        return measure.prepare(x)
+
+    once = replace(measure, prepare=prepare)
+    for b in (layers, list(layers), layers[:3]):
+        apart = estimate(measure, (layers, [x.clone() for x in b]), orders(24, 3), 0.95, 0)
+        counted.clear()
+        found = estimate(once, (layers, b), orders(24, 3), 0.95, 0)
+        assert len(counted) == 21 * len(layers)
+        for key in ("value", "permuted", "low", "high"):
+            # of a symmetric map of one side with itself only half is computed
+            np.testing.assert_allclose(getattr(found, key), getattr(apart, key), rtol=0, atol=1e-13 * (b is layers))
 
 
 def test_the_way_is_the_exact_one_with_least_work_that_fits():

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import netassay as na
 from netassay.errors import BadInput, UnknownName
 from netassay.measures import named, similarity
+from netassay.studies import similarity_tables
 from netassay.studies.similarity_asked import asked, twins
 from netassay.studies.similarity_gathering import Policy
 from netassay.studies.similarity_look import Ask, Look, bonferroni
@@ -289,6 +290,21 @@ def test_several_networks_are_named_and_matched_pair_by_pair():
     one = next(row for row in found.table("best") if (row["model_a"], row["model_b"]) == ("x", "y"))
     assert one["score"] == pytest.approx(values(both)[0].max())
     assert {(row["model_a"], row["model_b"]) for row in found.table("patterns")} == {("x", "x"), ("x", "y"), ("y", "y")}
+
+
+def test_each_part_of_a_map_is_cut_out_and_judged_once(monkeypatch):
+    """Patterns, claims and best matches share it; of a map of one pair the part is the whole."""
+    counted = []
+    for name in ("part", "judged"):
+        plain = getattr(similarity_tables, name)
+        monkeypatch.setattr(
+            similarity_tables, name, lambda *a, name=name, plain=plain: counted.append(name) or plain(*a)
+        )
+    similarity_map({"x": conv(), "y": conv(seed=1)}, data=IMAGES, **QUICK)
+    assert [counted.count(name) for name in ("part", "judged")] == [4, 4]
+    counted.clear()
+    similarity_map(conv(), conv(seed=1), IMAGES, **QUICK)
+    assert counted == []
 
 
 def test_a_folder_of_checkpoints_is_a_side(tmp_path):

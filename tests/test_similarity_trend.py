@@ -104,11 +104,24 @@ def test_distances_are_turned_round():
     """A pattern is where layers are near: of a distance the map is less it."""
     nets = {str(seed): na.build("mlp[8,8,8]", seed=seed) for seed in (0, 1)}
     asked = {"layers": None, "positions": "flatten", "tokens": "mean", "permutations": 5, "level": 0.95}
+    asked |= {"seed": 0, "memory": 1 << 30}
     _, test = splits("digits", batch_size=64)
     made = cells.mapped(nets, {**asked, "measure": "procrustes", "batch_size": 64}, test.first(60))
     whole = similarity_map(nets["0"], nets["1"], test.first(60), layers="act*", measures=["procrustes"])
     assert made["maps"][0] == pytest.approx(-np.asarray(whole.array("procrustes")), abs=1e-9)
     assert made["layers"].tolist() == ["act1", "act2", "act3"]
+
+
+@pytest.mark.parametrize("given", [{"seed": 5}, {"memory": 1000}])
+def test_seed_and_memory_reach_the_map(given):
+    """Orders of samples are drawn with the seed, and what does not fit into memory is estimated by batches."""
+    nets, (_, test) = [trained(SPECS[0], seed) for seed in (0, 1)], splits("digits", batch_size=64)
+    how = {"layers": "act*", "permutations": 20, "batch_size": 64}
+    asked, plain = (similarity_map(*nets, test.first(100), **how, **more) for more in (given, {}))
+    found = similarity_trend(SPECS[:1], "digits", seeds=2, **HOW | {"samples": 100}, **given)
+    shown, wanted, other = found.array(f"map/{SPECS[0]}"), asked.array("cka/calibrated"), plain.array("cka/calibrated")
+    assert np.asarray(shown) == pytest.approx(np.asarray(wanted), abs=1e-6)
+    assert np.asarray(shown) != pytest.approx(np.asarray(other), abs=1e-6)
 
 
 def test_networks_are_compared_by_what_is_asked_for():
@@ -244,7 +257,8 @@ def test_a_kept_file_that_was_cut_off_is_made_again(tmp_path):
     ("specs", "how", "error", "told"),
     [
         (SPECS, {"level": 1.5}, BadInput, "level=1.5"),
-        (SPECS, {"seed": -1}, BadInput, "-1"),
+        (SPECS, {"seed": -1}, BadInput, "seed=-1"),
+        (SPECS, {"memory": -1}, BadInput, "memory=-1"),
         (SPECS, {"tokens": "tals"}, UnknownName, "tals"),
         (SPECS, {"seeds": 1}, BadInput, "one network of each"),
         (["mlp[8,8]"], {}, BadInput, "2 of the layers asked for run in it"),

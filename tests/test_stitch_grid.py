@@ -243,7 +243,7 @@ def test_without_a_control_that_counts_nothing_is_judged(trained):  # noqa: F811
     alone = stitch_grid({"a": trained["a"]}, {"b": trained["b"]}, controls=["noise"], **how)
     assert {row["claim"].split(" (")[0] for row in alone.table("cells") if row["control"] == "none"} == {"not judged"}
     assert not any("compatible" in claim.statement for claim in alone.claims)
-    into = {"layers": ["", "act1"], "receiver_layers": "act1", "controls": "random_sender", **how}
+    into = {"layers": ["", "act1"], "receiver_layers": "act1", "controls": ["random_sender", "shuffled"], **how}
     rows = stitch_grid({"a": trained["a"]}, {"b": trained["b"]}, **into).table("cells")[:2]
     assert [row["claim"].startswith("not judged") for row in rows] == [True, False]
 
@@ -409,6 +409,8 @@ def test_stitches_into_the_input_make_pictures(trained):  # noqa: F811
     assert found.array("accuracy").axes["receiver layer"] == ("", "relu")
     assert found.array("decoded/r").shape == (2, 4, 1, 8, 8)
     assert found.array("decoded/r").axes["sender layer"] == ("layer1.0", "layer2.0")
+    first = next(iter(splits(DATA)[1])).x[:4]
+    np.testing.assert_array_equal(found.array("samples"), first)
 
 
 def test_a_stitch_that_cannot_be_made_says_why(trained):  # noqa: F811

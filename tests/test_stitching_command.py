@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -127,3 +129,18 @@ def test_networks_for_workers_are_found_again_beside_the_ledger(tmp_path, monkey
     assert seen[0] == seen[1]
     assert len(list((tmp_path / "grid.db.nets").iterdir())) == 2
     assert all(str(tmp_path) in spec for spec in seen[0])
+
+
+def test_the_input_has_a_name_and_a_run_its_time(capsys, tmp_path, monkeypatch):
+    """A terminal says input where a layer has no name; a run was started when the command was, not when it was kept."""
+    kept = []
+
+    def late(*given, **how):
+        kept.append(datetime.now(UTC).isoformat())
+        return original(*given, **how)
+
+    original = stitchings.stitch_grid
+    monkeypatch.setattr(stitchings, "stitch_grid", late)
+    assert main([*SMALL, "--layers", "", "--no-controls", "--out", str(tmp_path)]) == 0
+    assert re.search(r"^input +input ", capsys.readouterr().out, flags=re.MULTILINE)
+    assert na.open_run(tmp_path).meta["started"] < kept[0]

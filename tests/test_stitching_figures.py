@@ -53,12 +53,14 @@ def test_a_grid_is_drawn_beside_its_control_its_penalty_and_its_distance():
 
 
 def test_bright_is_good_on_every_scale():
-    """Accuracy rises from 0 to 1; penalty and distance fall, a distance from twice a constant's."""
+    """Accuracy rises from chance to the receiver's; penalty falls to 0, distance from twice a constant's."""
     made = stitched.stitch_grid()
     accuracy, control, penalty, distance = (part.limits for part in drawn(made, "grids").parts)
-    assert accuracy == control == (0.0, 1.0)
-    assert (penalty[0], penalty[1]) == pytest.approx((0.9, -0.1))
-    assert np.nanmin(made.array("penalty")) >= penalty[1]
+    assert accuracy == control == (0.0, 0.95)
+    told = replace(made, provenance={**made.provenance, "classes": 4})
+    assert (drawn(told, "grids").parts[0].limits, drawn(told, "grids").parts[0].ends[0]) == ((0.25, 0.95), "chance")
+    assert (penalty[0], penalty[1]) == pytest.approx((0.9, 0.0))
+    assert np.nanmin(made.array("penalty")) < 0
     assert (made.array("mse").max() > 2, distance) == (True, (2.0, 0.0))
     near = replace(made, arrays={**made.arrays, "mse": Array(made.array("mse") / 50, **made.array("mse").axes)})
     assert drawn(near, "grids").parts[3].limits == (1.0, 0.0)
@@ -67,6 +69,26 @@ def test_bright_is_good_on_every_scale():
     assert first.get_cmap()(0.0) == last.get_cmap()(1.0)
     bars = [one for one in axes if not one.images or one.get_ylim() == (2.0, 0.0)]
     assert len(bars) == 4
+    assert [axes[i].get_title(loc="left") for i in (1, 2)] == [
+        "accuracy\nrandom sender", "penalty\naccuracy lost against the receiver",
+    ]  # fmt: skip
+    assert {(bar.get_title(loc="left"), bar.get_xlabel()) for bar in axes[4:]} == {
+        ("receiver's", "none"), ("free", "dear"), ("near", "far"),
+    }  # fmt: skip
+
+
+def test_small_maps_have_their_numbers_in_them():
+    """Two digits in each cell that has a number, no minus before 0; from nine layers on none; three maps abreast."""
+    made = stitched.undone(stitched.refused())
+    one = drawn(made, "grids")
+    assert plain(one.parts[0])["written"]
+    words = [text.get_text() for text in plots.drawing(one).axes[2].texts]
+    wanted = [
+        f"{value:.2f}".replace("-0.00", "0.00") for value in np.ravel(made.array("penalty")) if np.isfinite(value)
+    ]
+    assert words == wanted
+    assert not drawn(stitched.stitch_grid([f"conv{i}" for i in range(9)]), "grids").parts[0].written
+    assert (one.columns, drawn(stitched.stitch_grid(controls=()), "grids").columns) == (2, 3)
 
 
 def test_a_control_is_drawn_on_request_the_first_by_default_and_none_where_none_was_run():
@@ -98,11 +120,10 @@ def test_several_networks_stand_in_one_map_with_lines_between_them():
     """A line of equal depth for each pair; a network whose name begins another's keeps its own layers."""
     made = stitched.stitch_grid(stitched.LAYERS, stitched.LAYERS[:3], nets=(("p", "pp"), ("r",)))
     *slanted, across = drawn(made, "grids").parts[0].lines
-    assert len(slanted) == 8
-    assert [line[2:] for line in slanted[3::4]] == [(2.0, 5.0), (2.0, 11.0)]
+    assert [line[2:] for line in slanted[5::6]] == [(2.0, pytest.approx(4.5)), (2.0, pytest.approx(10.5))]
     for x0, y0, x1, y1 in slanted:
         for x, y in ((x0, y0), (x1, y1)):
-            assert (x + 1) / 3 == pytest.approx((y % 6 + 1) / 6)
+            assert (x + 0.5) / 3 == pytest.approx((y % 6 + 0.5) / 6)
     assert across == (-0.5, 5.5, 2.5, 5.5)
     into = stitched.stitch_grid(stitched.LAYERS, ("", "conv1"), nets=(("p",), ("q", "r")))
     assert list(drawn(into, "grids").parts[0].x) == ["q/input", "q/conv1", "r/input", "r/conv1"]
@@ -178,7 +199,7 @@ def test_the_warning_has_a_point_for_each_stitch_and_the_corner_counts():
 
 
 def test_a_point_is_called_what_its_cell_is():
-    """By the word of the claim, and by the note wherever a warning stands in it; where none is compatible, no corner."""
+    """By the word of the claim, and wherever the warning stands in the note; where none is compatible, no corner."""
     made = stitched.stitch_grid(controls=())
     columns = made.tables["cells"].columns
 
@@ -215,6 +236,15 @@ def test_decoded_pictures_stand_side_by_side_layer_by_layer():
     assert {part.limits for part in one.parts} == {one.limits}
     assert one.parts[0].lines == ((7.5, -0.5, 7.5, 15.5), (-0.5, 7.5, 15.5, 7.5))
     assert cells(drawn(stitched.stitch_grid(pictures=1), "decoded").parts[0]).shape == (8, 8)
+    axes = {**array.axes, "sender layer": ("", *stitched.LAYERS[1:])}
+    flat = np.array(array)
+    flat[3] = flat[3, :, :, :1, :1]
+    beside = {"decoded/b net": Array(flat, **axes), "samples": Array(flat[0], **dict(list(axes.items())[1:]))}
+    told = drawn(replace(made, arrays={**made.arrays, **beside}), "decoded")
+    assert [part.title for part in told.parts][:3] == ["the samples", "input", "layer1.0"]
+    np.testing.assert_array_equal(cells(told.parts[0]), cells(told.parts[1]))
+    assert "From layer2.0 comes one value a picture" in told.healthy
+    assert "comes one value" not in one.healthy
     with pytest.raises(NothingToDraw, match=r'no stitch went into the input[\s\S]*receiver_layers=\["'):
         drawn(stitched.stitch_grid(), "decoded")
     with pytest.raises(NothingToDraw, match="known: b net"):
@@ -254,7 +284,7 @@ def test_the_section_says_compatible_and_never_similar(tmp_path):
     assert f"{len(hits)} of 36 stitches are compatible; penalty" in page
     assert f"at {no} of them the representation says no" in page
     assert page.count("<i></i>") == 9
-    assert re.search(r"<span>none 0</span><i></i><span>1 all</span>", page.replace(".0<", "<"))
+    assert "<span>none 0</span><i></i><span>0.95 receiver&#39;s</span>" in page
     assert {"compatible", "penalty", "representation distance"} <= set(read.text["dt"])
     assert {"cuts, seed", "patterns, all"} <= set(read.text["summary"])
     body = page[: page.index("<script")]

@@ -7,11 +7,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from netassay.data import load_data
+from netassay.data import Batch, load_data
 from netassay.errors import BadInput, InternalError
 from netassay.layers import select
 from netassay.objectives import find
 from netassay.studies.channel_profile import channel_profile
+from netassay.studies.forward import checked
 from netassay.studies.sweep import sweep
 from netassay.testing import check_quiet
 
@@ -186,6 +187,12 @@ def test_data_that_does_not_fit_is_refused_and_leaves_no_trace(case):
     with check_quiet(net), pytest.raises(BadInput) as caught:
         swept(net, source)
     assert sentence in str(caught.value)
+
+
+def test_large_inputs_are_finite_though_their_sum_is_not():
+    """Only what holds NaN or Inf is refused."""
+    x = torch.full((4, 3), 3e38)
+    assert torch.equal(checked(Batch(x), 0, torch.device("cpu")).x, x)
 
 
 @pytest.mark.parametrize("error", [KeyError("left"), ZeroDivisionError("nought"), AssertionError("never")])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from netassay.watching import Monitor
+from netassay.watching import Monitor, steps
+from netassay.watching import updates as room
+from netassay.watching.guard import Guard
 from tests.reference import watch as twin
 from tests.watched import Net, images, own, seeded, sgd, train, updates
 
@@ -22,6 +26,16 @@ OPTIMIZERS = {
     "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.01),
     "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.01),
 }
+
+
+@pytest.fixture(params=["together", "alone", "blocks"], autouse=True)
+def size(request, monkeypatch):
+    """Parameters are read many at a time where they are small, and by blocks where not; the same must come out."""
+    if request.param != "together":
+        monkeypatch.setattr(steps, "FEW", 0)
+    if request.param == "blocks":
+        monkeypatch.setattr(steps, "BLOCK", 24)
+        monkeypatch.setattr(steps, "_ROOMS", threading.local())
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -243,6 +257,17 @@ def test_adams_factor_in_half_precision_is_a_share(dtype, size):
     assert updates(monitor)["weight"]["adam"] == pytest.approx(1, rel=1e-5)
 
 
+def test_each_group_has_its_own_epsilon():
+    """A first step of gradient 1 under epsilon 1 is halved, under 3 quartered."""
+    model = nn.Sequential(nn.Linear(1, 2, bias=False), nn.Linear(1, 3, bias=False))
+    groups = [{"params": one.parameters(), "eps": eps} for one, eps in zip(model, (1.0, 3.0), strict=True)]
+    optimizer = torch.optim.Adam(groups, lr=0.1)
+    with Monitor(model, optimizer, every=1) as monitor:
+        sum(one(torch.ones(1, 1)).sum() for one in model).backward()
+        optimizer.step()
+    assert [one["adam"] for one in updates(monitor).values()] == pytest.approx([0.5, 0.25], rel=1e-6)
+
+
 class GroupAdam(torch.optim.Optimizer):
     """An Adam that counts its steps in the group, or not at all."""
 
@@ -281,3 +306,30 @@ def test_shares_of_complex_parameters_are_shares():
     assert (read["unchanged"], read["lost"]) == (1, 1)
     assert read["adam"] == pytest.approx(1, rel=1e-3)
     assert monitor.readings().parameters["size"].tolist() == [12]
+
+
+def test_of_two_steps_the_last_is_read(monkeypatch):
+    """Nothing of the first is left, of a small parameter or a large one."""
+    monkeypatch.setattr(steps, "FEW", 4)
+    model = nn.Linear(8, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    reader = room.Updates(model, [optimizer], Guard())
+    reader.open()
+    for gradient in (1.0, 4.0):
+        for p in model.parameters():
+            p.grad = torch.full_like(p, gradient)
+        optimizer.step()
+    assert reader.take()["update"] == pytest.approx([8.0, 8**0.5])
+    reader.close()
+
+
+def test_small_parameters_that_cannot_be_read_together_are_read_alone(monkeypatch):
+    """What fails for all is noted, and costs no number."""
+    monkeypatch.setattr(room, "together", lambda steps: torch.stack([torch.ones(2), torch.ones(3)]))
+    model, (x, y) = seeded(Net), images()
+    optimizer = sgd(model)
+    with Monitor(model, optimizer, every=1) as monitor:
+        torch.nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    assert all(one["update"] > 0 for one in updates(monitor).values())
+    assert [one.split(":")[0] for one in monitor.faults] == ["small parameters"] * (steps.FEW > 0)

@@ -75,6 +75,8 @@ ALSO: Mapping[str, tuple[str, ...]] = {
 """Tables that a terminal shows of a study beside its main one."""
 ONLY: Mapping[str, tuple[str, str]] = {"stitch_grid": ("control", "none")}
 """Rows of the main table that a terminal shows where others are beside them: a column, and what it holds."""
+EMPTY: Mapping[str, str] = dict.fromkeys(("sender_layer", "receiver_layer"), "input")
+"""What a cell without a word stands for."""
 LONG = ("largest", "best", "cells")
 """Tables of which a terminal shows the beginning."""
 FINDING = ("channel_profile", "checkpoints", "compare", "flow", "similarity_map")
@@ -187,7 +189,7 @@ def grid(name: str, table: Table, columns: Sequence[str]) -> Grid:
         text = table.columns[column].dtype.kind in "US"
         drawn.add_column(column.replace("_", " "), justify="left" if text else "right", no_wrap=True)
     for row in table.rows():
-        drawn.add_row(*(Text(_cell(row[column])) for column in chosen))
+        drawn.add_row(*(Text(_cell(row[column]) or EMPTY.get(column, "")) for column in chosen))
     return drawn
 
 

@@ -18,6 +18,7 @@ from netassay.spec import parse
 from netassay.studies.similarity_asked import checkpoints as each_checkpoint
 from netassay.studies.similarity_map import similarity_map
 from netassay.studies.similarity_trend import similarity_trend
+from netassay.studies.twins import learned
 from netassay.zoo import built, fitted, placed
 
 RANDOM = "no weights were given: unless a network brings its own, this map is of networks that have learned nothing"
@@ -95,7 +96,7 @@ def similarity(
     result = similarity_map(
         _first(a, checkpoints, made, source), columns, source, measures=measures, mode=mode, twin=twin, **how
     )
-    if not (checkpoints or made.weights or any("weights" in parse(one).options for one in (a, b) if one)):
+    if not (checkpoints or made.weights or any(learned(one) for one in (a, b) if one)):
         result = replace(result, notes=(*result.notes, RANDOM))
     return show(result, shown, "best", {"model": a if b is None else f"{a}, {b}", "data": data, "seed": made.seed})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -22,6 +23,7 @@ from netassay.spec import parse
 from netassay.stitching import DEFAULT
 from netassay.studies.forward import tried
 from netassay.studies.stitch_grid import stitch_grid
+from netassay.studies.twins import learned
 from netassay.zoo import built
 
 RANKS = (1, 2, 4, 8, 16)
@@ -87,6 +89,7 @@ def stitch(
         File from which a killed grid goes on; with --out it is in that folder.
     """
     shown.check()
+    meta = {"started": datetime.now(UTC).isoformat(), "seed": made.seed}
     if a is None:
         raise BadInput("stitch", "no network", "name one or two: netassay stitch A B")
     how: dict[str, Any] = {"layers": layers or None, "receiver_layers": receiver_layers or None, "adapter": adapter}
@@ -96,7 +99,7 @@ def stitch(
     with _place(workers, kept) as place:
         senders, receivers = _networks(a, b, data, train, made, place, batch_size)
         result = stitch_grid(senders, receivers, data, **how, seed=made.seed, ledger=kept)
-    return show(result, shown, "cells", {"model": a if b is None else f"{a}, {b}", "data": data, "seed": made.seed})
+    return show(result, shown, "cells", {**meta, "model": a if b is None else f"{a}, {b}", "data": data})
 
 
 Nets = dict[str, Any]
@@ -128,7 +131,7 @@ def _networks(
 
 
 def _weighted(spec: str, weights: Path | None) -> bool:
-    return weights is not None or bool({"weights", "pretrained"} & set(parse(spec).options))
+    return weights is not None or learned(spec)
 
 
 def _network(

@@ -38,7 +38,7 @@ class Figure:
     the first, with thin `lines` (x, y, x, y in cells) over them. `limits` that fall make small numbers bright. `apart`
     says what cells of minus infinity and NaN are. `notes` are a line about each x, `said` of lines a word for it on
     top; their `whiskers` stand beside each other where bands would cover one another. Maps that have a `unit` of their
-    own have a scale of their own, too.
+    own have a scale of their own, too; cells of `written` ones have their numbers in them.
 
     A scatter has points at numbers `x`, those of another series NaN, and a `corner` (left, bottom, right, top) that is
     set apart, with what is `said` in it.
@@ -80,6 +80,7 @@ class Figure:
     notes: tuple[str, ...] = ()
     whiskers: bool = False
     corner: tuple[float, float, float, float] | None = None
+    written: bool = False
 
     def table(self) -> Table:
         """Return the figure's numbers: a row for each x, row of a heat map, link of a sankey, or series of a cell."""

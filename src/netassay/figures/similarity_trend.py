@@ -12,11 +12,9 @@ from netassay.figures.figure import Figure
 from netassay.figures.layers import Results, last
 from netassay.figures.similarity import diagonal, drawn
 from netassay.figures.similarity_told import NEAR
+from netassay.patterns import PATTERNS, UNEXPLAINED
 from netassay.result import Result
 
-PATTERNS = ("diagonal", "triangle", "block", "flat")
-MOST = 0.5
-"""Share that no pattern explains, above which a map without a pattern is flat."""
 ACROSS = 4
 """Maps that stand beside each other."""
 
@@ -80,7 +78,7 @@ def called(row: Mapping[str, Any]) -> str:
     >>> called({"told": "flat", "flat": 0.01}), called({"told": "flat", "flat": 0.8})
     ('none told', 'flat')
     """
-    return "none told" if row["told"] == "flat" and row["flat"] <= MOST else str(row["told"])
+    return "none told" if row["told"] == "flat" and row["flat"] <= UNEXPLAINED else str(row["told"])
 
 
 def _band(rows: Sequence[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:

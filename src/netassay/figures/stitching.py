@@ -13,6 +13,7 @@ from netassay.errors import NothingToDraw, UnknownName
 from netassay.figures.figure import Figure
 from netassay.figures.layers import Results, last
 from netassay.figures.similarity import Line, between
+from netassay.patterns import middles
 from netassay.result import Result
 
 CONTROLS: Mapping[str, str] = {
@@ -22,10 +23,9 @@ CONTROLS: Mapping[str, str] = {
     "shuffled": "shuffled",
 }
 """Controls of a grid, and how they are called; the first that was run is drawn."""
-ENDS = {"accuracy": ("none", "all"), "penalty": ("dear", "free"), "distance": ("far", "as expected")}
-"""What the darkest and the brightest shade mean."""
+WRITTEN = 8
+"""Most layers a side of a map that has its numbers in its cells."""
 REFUSED = ("no stitch: something goes around the layer", "not defined")
-INPUT = "input"
 SIDES = ("sender", "receiver")
 FAR = 2.0
 """Representation distance of the darkest shade, twice that of a constant."""
@@ -41,8 +41,8 @@ def grids(results: Results, control: str | None = None) -> Figure:
     return Figure(
         name="grids",
         title="Every layer stitched into every layer",
-        healthy="Healthy: bright accuracy along the line of equal relative depth, where the random control is dark: "
-        "what the control reaches, too, was not learned by the sender. Bright accuracy at a dark distance is "
+        healthy="Healthy: bright accuracy along the thin line of equal relative depth, where the random control is "
+        "dark: what the control reaches, too, was not learned by the sender. Bright accuracy at a dark distance is "
         "compatible by accuracy alone. Bright is good everywhere. "
         f"Rows send ({senders}), columns receive ({receivers}).",
         kind="maps",
@@ -52,7 +52,7 @@ def grids(results: Results, control: str | None = None) -> Figure:
         x_label=f"receiver: {receivers}",
         y_label=f"sender: {senders}",
         parts=tuple(parts),
-        columns=2,
+        columns=3 if len(parts) == 3 else 2,
         apart=REFUSED,
     )
 
@@ -64,8 +64,8 @@ def stitched(result: Result, name: str) -> Result:
     return result
 
 
-def _shown(result: Result, asked: str | None) -> list[tuple[str, str, str, tuple[float, float]]]:
-    """Return the maps: array, name, title, and the numbers of the darkest and the brightest shade."""
+def _shown(result: Result, asked: str | None) -> list[tuple[str, str, str]]:
+    """Return the maps: array, name and title."""
     run = [name for name in CONTROLS if f"accuracy/{name}" in result.arrays]
     if asked is not None and asked not in run:
         raise UnknownName("control of this grid", asked, run)
@@ -73,19 +73,35 @@ def _shown(result: Result, asked: str | None) -> list[tuple[str, str, str, tuple
         str(result.provenance[key]).replace("_", " ") for key in ("adapter", "matching") if key in result.provenance
     ]
     beside = [(f"accuracy/{name}", CONTROLS[name]) for name in ([asked] if asked else run[:1])]
-    far = (min(FAR, max(1.0, float(_known(result, "mse").max()))), 0.0)
     return [
-        ("accuracy", "accuracy", ": ".join(["accuracy", ", ".join(told) or "stitched"]), (0.0, 1.0)),
-        *((array, name, f"accuracy: {name}", (0.0, 1.0)) for array, name in beside),
-        ("penalty", "penalty", "penalty: accuracy of the receiver less that of the stitch", penalties(result)),
-        ("mse", "distance", "representation distance: error over that of a constant", far),
+        ("accuracy", "accuracy", ": ".join(["accuracy", ", ".join(told) or "stitched"])),
+        *((array, name, f"accuracy: {name}") for array, name in beside),
+        ("penalty", "penalty", "penalty: accuracy lost against the receiver"),
+        ("mse", "distance", "representation distance: error over that of a constant"),
     ]
 
 
-def penalties(result: Result, name: str = "penalty") -> tuple[float, float]:
-    """Return the penalties of the darkest and the brightest shade, tenths around what there is."""
-    values = _known(result, name)
-    return max(0.1, math.ceil(10 * values.max() - 1e-9) / 10), min(0.0, math.floor(10 * values.min() + 1e-9) / 10)
+def scale(result: Result, name: str) -> tuple[tuple[float, float], tuple[str, str]]:
+    """Return the numbers of the darkest and the brightest shade of a map, and what they mean; beyond is drawn as they.
+
+    Accuracy goes from chance to the best receiver's, a penalty from a tenth above the highest to 0.
+    """
+    if name == "mse":
+        return (min(FAR, max(1.0, float(_known(result, name).max()))), 0.0), ("far", "near")
+    if name.startswith("penalty"):
+        return (max(0.1, math.ceil(10 * _known(result, name).max() - 1e-9) / 10), 0.0), ("dear", "free")
+    chance = 1 / result.provenance["classes"] if "classes" in result.provenance else 0.0
+    best = max((row["accuracy"] for row in result.table("nets") if row["receives"]), default=1.0)
+    return (chance, max(best, chance + 0.1)), ("chance" if chance else "none", "receiver's")
+
+
+def called(label: str) -> str:
+    """Return what a layer is called; the input has no name of its own.
+
+    >>> called(""), called("a net/"), called("conv1")
+    ('input', 'a net/input', 'conv1')
+    """
+    return label if label and not label.endswith("/") else f"{label}input"
 
 
 def _known(result: Result, name: str) -> np.ndarray:
@@ -121,7 +137,7 @@ class Place:
             own = own if 2 * sum(stitched) >= len(own) else [label for label in own if label in known]
             extents.append((len(labels), len(labels) + len(own) - 1))
             clean.append(np.array([len(labels) + i for i, label in enumerate(own) if label in known]))
-            labels += [label if label and not label.endswith("/") else f"{label}{INPUT}" for label in own]
+            labels += map(called, own)
         self.labels.append(labels)
         self.extents.append(extents)
         self.clean.append(clean)
@@ -140,35 +156,36 @@ class Place:
 
 
 def even(rows: np.ndarray, columns: np.ndarray) -> list[Line]:
-    """Return the line where (i + 1) / I is equal for the i-th clean layer of both sides, past layers that are refused.
+    """Return the line where (i + 1/2) / I is equal for the i-th clean layer of both sides, past those refused.
 
     >>> even(np.array([0, 2]), np.array([0, 1]))
     [(0.0, 0.0, 1.0, 2.0)]
     """
-    depth = [(np.arange(len(side)) + 1) / len(side) for side in (rows, columns)]
+    depth = [middles(len(side)) for side in (rows, columns)]
     shared = np.unique(np.concatenate(depth))
-    shared = shared[shared >= max(depth[0][0], depth[1][0])]
+    shared = shared[(shared >= max(one[0] for one in depth)) & (shared <= min(one[-1] for one in depth))]
     at = [np.interp(shared, share, side).tolist() for share, side in zip(depth, (rows, columns), strict=True)]
     return [(x0, y0, x1, y1) for (y0, x0), (y1, x1) in pairwise(zip(*at, strict=True))]
 
 
-def _part(
-    result: Result, place: Place, array: str, name: str, title: str, limits: tuple[float, float]
-) -> Figure:  # fmt: skip
+def _part(result: Result, place: Place, array: str, name: str, title: str) -> Figure:
     """Return one map with a scale of its own."""
     senders, receivers = (", ".join(nets(result, side)) for side in SIDES)
-    kind = name if name in ENDS else "accuracy"
+    kind, (limits, ends) = title.partition(":")[0].removeprefix("representation "), scale(result, array)
     return _map(
         place.labels[0], place.labels[1], place.cells(result, array), kind,
         name=name, title=title, x_label=f"receiver: {receivers}", y_label=f"sender: {senders}", limits=limits,
-        unit=kind, ends=ENDS[kind], lines=place.lines(),
+        unit=kind, ends=ends, lines=place.lines(),
     )  # fmt: skip
 
 
 def _map(rows: Sequence[str], columns: Sequence[str], cells: np.ndarray, quantity: str, **more: Any) -> Figure:
     series = dict(zip(rows, cells, strict=True))
     said = "from {y}\ninto {x}\n" + quantity + " {value}"
-    return Figure(healthy="", kind="map", x=list(columns), series=series, cell=said, apart=REFUSED, **more)
+    written = max(len(rows), len(columns)) <= WRITTEN
+    return Figure(
+        healthy="", kind="map", x=list(columns), series=series, cell=said, apart=REFUSED, written=written, **more
+    )
 
 
 def pairs(results: Results, quantity: str = "accuracy") -> Figure:
@@ -181,7 +198,7 @@ def pairs(results: Results, quantity: str = "accuracy") -> Figure:
     if len(chosen) < 2:
         raise NothingToDraw("pairs", "one pair of networks", "draw 'grids'")
     unit = "penalty" if quantity.startswith("penalty") else "accuracy"
-    limits = penalties(result, quantity) if unit == "penalty" else (0.0, 1.0)
+    limits, ends = scale(result, quantity)
     more = f" The first {MANY} of {len(chosen)} pairs are drawn." if len(chosen) > MANY else ""
     return Figure(
         name="pairs",
@@ -195,7 +212,7 @@ def pairs(results: Results, quantity: str = "accuracy") -> Figure:
         x_label="layer of the receiver",
         y_label="layer of the sender",
         limits=limits,
-        ends=ENDS[unit],
+        ends=ends,
         unit=unit,
         parts=tuple(_pair(result, Place(result), quantity, one, limits) for one in chosen[:MANY]),
         columns=min(len(nets(result, "receiver")), ABREAST),

@@ -11,10 +11,10 @@ from netassay.errors import NothingToDraw
 from netassay.figures.figure import Figure
 from netassay.figures.layers import Results, last
 from netassay.figures.similarity import Line
-from netassay.figures.stitching import stitched
+from netassay.figures.stitching import called, stitched
 from netassay.result import Array, Result
 
-FAR, WIDEST, TOP = 0.5, 3.0, 1.1
+FAR, WIDEST, TOP = 0.5, 3.0, 1.12
 """Distance from which on the error says no (half of the variance is missed), the largest one drawn; room for a word."""
 SAYS_NO = "the representation says no"
 """What a grid notes of a compatible cell of which a distance says so."""
@@ -98,11 +98,16 @@ def decoded(results: Results, receiver: str | None = None) -> Figure:
 
 def _decoded(result: Result, receiver: str, array: Array) -> Figure:
     pictures = np.asarray(array, dtype=float).mean(2)
+    still = np.ptp(pictures, axis=(2, 3)).max(1) <= 1e-6 * np.ptp(pictures)
+    labels = list(map(called, next(iter(array.axes.values()))))
+    flat = f" From {labels[still.argmax()]} comes one value a picture: it has no positions." if still.any() else ""
+    if "samples" in result.arrays:
+        own = np.asarray(result.arrays["samples"], dtype=float).mean(1)
+        labels, pictures = ["the samples", *labels], np.concatenate([own[None], pictures])
     tall, wide = pictures.shape[2:]
     across = max(1, min(pictures.shape[1] // 2 or 1, PIXELS // wide))
     count = across * min(2, pictures.shape[1] // across)
     low, high = np.nanquantile(pictures[:, :count], (0.01, 0.99)).tolist()
-    labels = next(iter(array.axes.values()))
     more = f" The first {LAYERS} of {len(labels)} layers are drawn." if len(labels) > LAYERS else ""
     return Figure(
         name="decoded",
@@ -110,7 +115,7 @@ def _decoded(result: Result, receiver: str, array: Array) -> Figure:
         healthy=f"Into the input of {receiver}. Healthy: early layers give back the picture. A picture that is "
         "another, while the receiver still gives the right answer, is one that the stitch has made up. "
         "Mean over channels, in the units of the data; the "
-        f"darkest and the brightest hundredth are cut.{more}",
+        f"darkest and the brightest hundredth are cut.{flat}{more}",
         kind="maps",
         wide=True,
         x=(),

@@ -1,6 +1,6 @@
 """How alike two sets of features of the same samples are: measures by family, in float64; torch and numpy only."""
 
-from netassay.measures.calibrating import Calibrated, calibrate, orders, under_orders
+from netassay.measures.calibrating import Calibrated, calibrate, check_chance, orders, under_orders
 from netassay.measures.chance import null_moments, null_quantile, null_skewness, null_tail
 from netassay.measures.diagnosing import check_paired, diagnose, sortedness, spectrum, warn
 from netassay.measures.features import features, rows, told
@@ -17,6 +17,7 @@ __all__ = [
     "Measure",
     "Score",
     "calibrate",
+    "check_chance",
     "check_paired",
     "diagnose",
     "features",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -35,6 +36,16 @@ class Calibrated(NamedTuple):
     p_row_max: Floats
     p_col_max: Floats
     p_max: float
+
+
+def check_chance(asked: str, level: float, **counts: int) -> None:
+    """Refuse counts, and a seed, that are no whole numbers of 0 or more, and a level that is no share."""
+    odd = [f"{name}={value!r}" for name, value in counts.items() if not isinstance(value, Integral) or value < 0]
+    odd += [] if 0 < level < 1 else [f"level={level!r}"]
+    if odd:
+        raise BadInput(
+            asked, ", ".join(odd), "give whole numbers of 0 or more, and a level between 0 and 1: level=0.95"
+        )
 
 
 def orders(n: int, count: int, seed: int = 0) -> list[Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from netassay.errors import BadInput
 from netassay.inference import jackknife
-from netassay.measures.calibrating import calibrate, orders, under_orders
+from netassay.measures.calibrating import calibrate, check_chance, orders, under_orders
 from netassay.measures.features import features, rows, told
 from netassay.measures.intervals import GROUPS, without_each, without_groups
 from netassay.measures.measure import Measure
@@ -46,7 +45,8 @@ def similarity(
     """
     chosen = named(measure) if isinstance(measure, str) else measure
     given = [_tensor(side) for side in (x, y)]
-    n = _paired(given[0], given[1], permutations, seed, level)
+    n = _paired(given[0], given[1])
+    check_chance("similarity", level, permutations=permutations, seed=seed)
     fx, fy = (features(side, positions=positions, tokens=tokens) for side in given)
     if len(fx) != len(fy):
         found = f"{len(fx) // n} and {len(fy) // n} positions a sample"
@@ -84,16 +84,11 @@ def _tensor(side: Any) -> Tensor:
     return torch.as_tensor(array)
 
 
-def _paired(x: Tensor, y: Tensor, permutations: int, seed: int, level: float) -> int:
+def _paired(x: Tensor, y: Tensor) -> int:
     """Return the number of samples, or refuse."""
     shapes = f"features of shapes {tuple(x.shape)} and {tuple(y.shape)}"
     if not x.dim() or not y.dim() or len(x) != len(y) or not x.numel() or not y.numel():
         raise BadInput("similarity", shapes, "give features of the same samples, one row a sample")
-    counted = all(isinstance(one, Integral) and one >= 0 for one in (permutations, seed))
-    if not (counted and 0 < level < 1):
-        found = f"permutations={permutations}, seed={seed}, level={level:g}"
-        next = "give whole numbers of permutations and seed, 0 or more, and a level between 0 and 1, e.g. 0.95"
-        raise BadInput("similarity", found, next)
     return len(x)
 
 

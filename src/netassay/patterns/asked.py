@@ -18,6 +18,20 @@ LEAST = 3
 """Fewest rows and columns: with two, all patterns are one number; one more without the diagonal."""
 
 
+def middles(size: int) -> Floats:
+    """Return the relative positions (i + 1/2) / I of so many rows or columns.
+
+    >>> middles(2).tolist()
+    [0.25, 0.75]
+    """
+    return (np.arange(size) + 0.5) / size
+
+
+def fewest_known(map: Floats) -> int:
+    """Count the rows, or the columns, of a map that have a number: whichever are fewer."""
+    return int(min(np.isfinite(map).any(axis).sum() for axis in (0, 1)))
+
+
 def several(maps: Any) -> list[Any]:
     """Return a list of maps, also where one was given."""
     many = maps.ndim > 2 if isinstance(maps, np.ndarray) else not len(maps) or np.ndim(maps[0]) > 1
@@ -32,7 +46,7 @@ def checked(maps: Sequence[Floats], pairs: Pairs, permutations: int, level: floa
         if map.ndim != 2 or min(map.shape) < least:
             found = f"a map of {' x '.join(str(size) for size in map.shape)} cells"
             raise BadInput("a pattern", found, f"give {least} rows and {least} columns or more")
-        if min(np.isfinite(map).any(axis).sum() for axis in (0, 1)) < least:
+        if fewest_known(map) < least:
             raise BadInput("a pattern", f"fewer than {least} rows or columns with a number", "leave fewer cells NaN")
     if pairs is not None and len(pairs) != len(maps):
         raise BadInput("a pattern over pairs", f"{len(pairs)} pairs for {len(maps)} maps", "give a pair for each map")
@@ -46,8 +60,7 @@ def gridded(map: Floats, positions: Positions, itself: bool) -> Grid:
     if itself and height != width:
         found = f"{height} x {width} cells"
         raise BadInput("the pattern of a map against itself", found, "give a square map, or itself=False")
-    middles = [(np.arange(size) + 0.5) / size for size in (height, width)]
-    rows, columns = (np.asarray(one, dtype=np.float64) for one in positions or middles)
+    rows, columns = (np.asarray(one, dtype=np.float64) for one in positions or (middles(height), middles(width)))
     if rows.shape != (height,) or columns.shape != (width,):
         found = f"positions {rows.shape} and {columns.shape} for {height} x {width} cells"
         raise BadInput("a pattern over positions", found, "give one for each row and one for each column")

@@ -19,6 +19,8 @@ PATTERNS = (*FAMILIES, "flat")
 TRIANGLE = PATTERNS.index("triangle")
 SIDES = ("columns before rows", "rows before columns")
 TIE = 1e-9
+UNEXPLAINED = 0.5
+"""Share that no pattern explains, above which a map without a pattern is flat."""
 
 
 @dataclass(frozen=True)

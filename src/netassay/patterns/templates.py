@@ -72,9 +72,10 @@ class Grid:
     def bare(self, cells: Floats) -> Floats:
         """Take row and column effects from maps `(S, cells)` and bring them to norm 1; zero where nothing is left."""
         left = cells - (cells @ self.effects) @ self.effects.T
-        before, after = (np.linalg.norm(one, axis=1, keepdims=True) for one in (cells, left))
+        before, after = (np.sqrt(np.einsum("ij,ij->i", one, one)) for one in (cells, left))
         whole = after > NOTHING * np.maximum(before, np.finfo(np.float64).tiny)
-        return np.where(whole, left / np.where(whole, after, 1.0), 0.0)
+        left /= np.where(whole, after, np.inf)[:, None]
+        return np.asarray(left)
 
 
 @lru_cache(maxsize=16)

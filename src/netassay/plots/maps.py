@@ -48,7 +48,7 @@ def tiles(canvas: Canvas, one: Figure) -> None:
     made = [canvas.add_subplot(rows, one.columns, i + 1) for i in range(len(one.parts))]
     for i, (axes, part) in enumerate(zip(made, one.parts, strict=True)):
         tile(axes, part, _wide(one))
-        title = part.title.replace(": ", "\n", 1) if one.columns > FEW else part.name
+        title = part.title.replace(": ", "\n", 1) if one.columns > FEW or part.unit else part.name
         if part.unit:
             _own_scale(canvas, axes, part)
         axes.set_title(title, loc="left", fontsize=6, parse_math=False)
@@ -82,6 +82,8 @@ def _own_scale(canvas: Canvas, axes: Axes, part: Figure) -> None:
     bar.ax.tick_params(labelsize=5, length=1.5, width=0.4, pad=2)
     bar.outline.set_visible(False)
     low, high = part.limits or (0.0, 1.0)
+    bar.ax.set_xlabel(part.ends[0], fontsize=5, loc="left", parse_math=False)
+    bar.ax.set_title(part.ends[1], fontsize=5, loc="left", parse_math=False)
     if low > high:
         bar.ax.invert_yaxis()
 
@@ -102,6 +104,16 @@ def tile(axes: Axes, part: Figure, wide: float) -> None:
     cells = np.array(list(part.series.values()), dtype=float)
     shown = np.where(np.isneginf(cells), low - 1, np.where(np.isfinite(cells), np.maximum(cells, low), np.nan))
     axes.imshow(shown, aspect="auto", cmap=ramp(part), vmin=low, vmax=high, interpolation="nearest")
+    for (i, j), value in np.ndenumerate(cells) if part.written else ():
+        if np.isfinite(value):
+            bright = (value - limits[0]) / (limits[1] - limits[0]) > 0.55
+            where: dict[str, Any] = {
+                "ha": "center",
+                "va": "center",
+                "zorder": 5,
+                "color": HEAT[0] if bright else "white",
+            }
+            axes.text(j, i, f"{value:.2f}".replace("-0.00", "0.00"), fontsize=5, **where)
     for x0, y0, x1, y1 in part.lines:
         axes.plot([x0, x1], [y0, y1], color="white", linewidth=1.3, alpha=0.5)
         axes.plot([x0, x1], [y0, y1], color="#1d2125", linewidth=0.5, alpha=0.9)

@@ -80,7 +80,7 @@ def plain(figure: Figure) -> dict[str, Any]:
         told["corner"] = figure.corner
     if figure.kind in ("heat", "map"):
         told |= {"rows": list(figure.series), "wide": figure.wide, "ends": figure.ends, "cell": figure.cell}
-        told |= {"lines": figure.lines, "apart": figure.apart}
+        told |= {"lines": figure.lines, "apart": figure.apart, "written": figure.written}
         told["zero"] = {name: np.flatnonzero(row == -np.inf).tolist() for name, row in figure.series.items()}
     return told | ({"flow": _flow(figure)} if figure.flow is not None else {})
 

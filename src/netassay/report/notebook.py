@@ -9,14 +9,17 @@ import numpy as np
 
 from netassay.result import Result, Table
 
-MOST_ROWS = 30
+MOST_ROWS, MOST_CLAIMS = 30, 6
 
 
 def fragment(result: Result) -> str:
     """Render verdicts, claims and the first rows of each table."""
     parts = [f"<h4>netassay {escape(result.study)}</h4>"]
     parts += [f"<p><b>{escape(str(verdict))}</b></p>" for verdict in result.findings]
-    parts += [f"<p>{escape(str(claim))}</p>" for claim in result.claims]
+    told = [f"<p>{escape(str(claim))}</p>" for claim in result.claims]
+    rest = "".join(told[MOST_CLAIMS:])
+    parts += told[:MOST_CLAIMS]
+    parts += [f"<details><summary>{len(told) - MOST_CLAIMS} more claims</summary>{rest}</details>"] if rest else []
     parts += [_table(name, table) for name, table in result.tables.items()]
     return "<div>" + "".join(parts) + "</div>"
 

@@ -275,12 +275,14 @@
     });
   }
 
-  const cell = (odd) => (_, api) => {
+  const cell = (odd, bright) => (_, api) => {
     const [x, y] = api.coord([api.value(0), api.value(1)]);
     const [width, height] = api.size([1, 1]);
     // A pixel under the next cell, or the seams shine through.
     const shape = { x: x - width / 2, y: y - height / 2, width: width + 1, height: height + 1 };
-    return { type: "rect", shape: shape, style: { fill: odd[api.value(3)] || api.visual("color") } };
+    const word = () => ({ type: "text", style: { text: api.value(3) ? "" : api.value(2).toFixed(2).replace("-0.00", "0.00"), fontSize: 10, fill: bright(api.value(4)) ? "#14273d" : "#fff" } });
+    const more = bright && width > 22 ? { textContent: word(), textConfig: { position: "inside" } } : {};
+    return Object.assign({ type: "rect", shape: shape, style: { fill: odd[api.value(3)] || api.visual("color") } }, more);
   };
 
   function heat(figure, c, option, narrow) {
@@ -288,7 +290,10 @@
     const names = figure.rows.slice().reverse();
     const data = [];
     const odd = (name, value, column) => (value !== null ? 0 : figure.zero[name].includes(column) ? 1 : 2);
-    names.forEach((name, row) => figure.series[name].forEach((value, column) => data.push([column, row, value === null ? "-" : value, odd(name, value, column)])));
+    const bright = (value) => (value - figure.limits[0]) / (figure.limits[1] - figure.limits[0]) > 0.55;
+    const [least, most] = figure.limits.slice().sort((a, b) => a - b);
+    const within = (value) => (value === null ? "-" : Math.min(most, Math.max(least, value)));
+    names.forEach((name, row) => figure.series[name].forEach((value, column) => data.push([column, row, value === null ? "-" : value, odd(name, value, column), within(value)])));
     option.yAxis = {
       type: "category", data: names, axisLine: { show: false }, axisTick: { show: false }, splitLine: { show: false },
       axisLabel: { color: c.soft, fontSize: 11, formatter: tail, hideOverlap: true },
@@ -300,17 +305,19 @@
     }
     option.xAxis.axisLabel = { color: c.soft, fontSize: 11, interval: figure.wide ? Math.ceil(figure.x.length / (narrow ? 4 : 8)) - 1 : Math.max(0, Math.ceil(figure.x.length / (figure.x.every((name) => name.length < 4) ? 8 : 4)) - 1) };
     option.visualMap = {
-      dimension: 2,
+      dimension: 4,
       min: figure.limits[0], max: figure.limits[1], calculable: false, orient: "horizontal", left: "center", bottom: 0,
       itemWidth: 10, itemHeight: !figure.wide ? 110 : narrow ? 140 : 240, text: [figure.ends[1], figure.ends[0]], textStyle: { color: c.soft, fontSize: 11 },
       inRange: { color: c.heat }, precision: 2,
     };
     option.tooltip.trigger = "item";
     const told = (p) => ({ x: figure.x[p.value[0]], y: names[p.value[1]], value: [format(p.value[2]), ...figure.apart][p.value[3]] });
-    option.tooltip.formatter = (p) => figure.cell.replace(/\{(x|y|value)\}/g, (_, key) => told(p)[key]);
+    // Of a cell of a map that has no number there is no quantity to name.
+    const said = (p) => (figure.kind === "map" && p.value[3] ? figure.cell.replace(/[^\n]*\{value\}/, "{value}") : figure.cell);
+    option.tooltip.formatter = (p) => said(p).replace(/\{(x|y|value)\}/g, (_, key) => told(p)[key]);
     // Not a "heatmap": that one paints a canvas of its own, which Chromium leaves out on paper.
     // In one go: thousands of cells painted bit by bit would have canvases of their own, too.
-    return [{ type: "custom", progressive: 0, data: data, renderItem: cell([null, c.none, c.bad]), encode: { x: 0, y: 1, tooltip: 2 } }];
+    return [{ type: "custom", progressive: 0, data: data, renderItem: cell([null, c.none, c.bad], figure.written && bright), encode: { x: 0, y: 1, tooltip: 2 } }];
   }
 
   // A heat map whose first row is on top, as square as its numbers of layers, with thin lines over it.
@@ -330,7 +337,6 @@
     option.xAxis.axisLabel = Object.assign({ interval: every(figure.x.length, holder.clientWidth - room.left, 15), rotate: 55 }, label);
     delete option.visualMap.text;
     option.visualMap.show = false;
-    option.visualMap.outOfRange = { color: [c.heat[0]] };
     if (figure.limits[0] > figure.limits[1]) Object.assign(option.visualMap, { min: figure.limits[1], max: figure.limits[0], inRange: { color: c.heat.slice().reverse() } });
     const place = (api, x, y) => {
       const [at, size] = [api.coord([0, figure.rows.length - 1]), api.size([1, 1])];

@@ -7,6 +7,7 @@ a different estimator than that of all samples at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,9 +22,10 @@ from netassay.studies.similarity_pairs import Pairs, power, reordered
 
 GROUPS, LEAST, COLUMNS, PARTS, WORD, SAFE, FAR = 20, 4, 8192, 4, 7, 1e-12, 32.0
 """Groups of batches for the jackknife; samples below which nothing is debiased; features that fit a cache; parts of
-the samples whose products are taken apart; a word of the seed for orders within batches; the least square norm that
-float32 is trusted with; the square norm of a mean, over the variance, from which it is taken off first: one digit."""
-PROBED = 256
+the samples, and of those features, whose products are taken apart; a word of the seed for orders within batches; the
+least square norm that float32 is trusted with; the square norm of a mean, over the variance, from which it is taken
+off first: one digit."""
+PROBED = 64
 """Features by which that is foretold, so that few Gram matrices are made twice."""
 
 
@@ -99,7 +101,8 @@ class Batched:
             return
         size = len(next(iter(self.grams.values())))
         pairs = Pairs(size, symmetric=True)
-        every = {tap: pairs.packed(varying(one, self.eps[tap])) for tap, one in self.grams.items()}
+        packed = pairs.packed(torch.stack([varying(one, self.eps[tap]) for tap, one in self.grams.items()]))
+        every = dict(zip(self.grams, packed, strict=True))
         a, b = (torch.stack([every[tap] for tap in side]) for side in (self.a, self.b))
         weight = 1 / (size - 3)  # HSIC is the inner product over n(n - 3), and its weight n
         part = (weight * (a @ b.T), weight * a.square().sum(1), weight * b.square().sum(1))
@@ -161,7 +164,8 @@ def is_far(k: Tensor) -> bool:
 def gram(x: Tensor, pilot: Tensor | None, memory: Tensor, scale: float = 1.0) -> Tensor:
     """Return the Gram matrix `(n, n)` of `scale (x - pilot)`, float64; products are in the dtype of `memory`.
 
-    Features go by in parts that a cache holds, shifted into `memory`. Most below the diagonal is not computed.
+    Features go by in parts that a cache holds, shifted into `memory`, each in shares that threads multiply apart.
+    Most below the diagonal is not computed.
     """
     n = len(x)
     total = torch.zeros(n, n, dtype=memory.dtype, device=x.device)
@@ -173,9 +177,9 @@ def gram(x: Tensor, pilot: Tensor | None, memory: Tensor, scale: float = 1.0) ->
             part = part if scale == 1 else part.mul_(scale)
         elif part.dtype != memory.dtype:
             part = memory[: part.numel()].view(part.shape).copy_(part)
-        for rows_ in range(0, n, step):
-            here = slice(rows_, rows_ + step)
-            total[: rows_ + step, here].addmm_(part[: rows_ + step], part[here].T)
+        shares = part.view(n, math.gcd(part.shape[1], PARTS), -1).transpose(0, 1)
+        for here in (slice(begin, begin + step) for begin in range(0, n, step)):
+            total[: here.stop, here] += torch.bmm(shares[:, : here.stop], shares[:, here].mT).sum(0)
     upper = total.double().triu()
     return upper + upper.triu(1).T
 

@@ -8,72 +8,58 @@ import numpy as np
 
 from netassay.inference import binomial_interval, holm
 from netassay.measures import Measure, calibrate
-from netassay.patterns import Pattern, pattern
+from netassay.patterns import Pattern, fewest_known, middles, pattern
 from netassay.result import Claim
-from netassay.studies.similarity_asked import Run
 from netassay.studies.similarity_estimators import Estimate
 from netassay.studies.similarity_look import Look
 from netassay.studies.similarity_patterns import patterned
-from netassay.studies.similarity_tables import blocks, judged, part
+from netassay.studies.similarity_tables import Pair
 
-Pair = tuple[Run, Run, Estimate]
 FEWEST = 5
 """Layers of a side from which on a single map has a pattern: with fewer, ideals are hardly told from each other."""
 SHOWN = 4
 """Maps, beyond which only what is decided has a claim."""
 
 
-def pairs(look: Look, name: str) -> list[Pair]:
-    """Return each pair of models and its part of a measure's map; of a map and its mirror image the first."""
-    a, b = look.wanted.sides
-    mirrored = {(a[i], a[j]) for i in range(len(a)) for j in range(i)} if a == b else set()
-    every = [pair for pair in blocks(look.a, look.b) if pair[:2] not in mirrored]
-    return [(one, other, part(look.found[name], i, j, one is other)) for one, other, i, j in every]
-
-
-def patterns(look: Look, name: str) -> dict[tuple[str, str], Pattern]:
+def patterns(look: Look, measure: Measure, every: Sequence[Pair]) -> dict[tuple[str, str], Pattern]:
     """Name the pattern of each pair's map, where it has rows and columns enough."""
-    sign = 1 if look.ask.measures[name].direction == "similarity" else -1
-    found = {}
-    for one, other, mine in pairs(look, name):
-        if _layers(mine.value) >= FEWEST:
-            named = pattern(sign * mine.value, itself=one is other, seed=look.ask.seed, level=look.ask.level)
-            found[one.name, other.name] = named
-    return found
+    sign, seed, level = 1 if measure.direction == "similarity" else -1, look.ask.seed, look.ask.level
+    return {
+        (pair.one.name, pair.other.name): pattern(
+            sign * pair.found.value, itself=pair.one is pair.other, seed=seed, level=level
+        )
+        for pair in every
+        if fewest_known(pair.found.value) >= FEWEST
+    }
 
 
-def _layers(values: np.ndarray) -> int:
-    """Count the rows, or the columns, that have a number: whichever are fewer."""
-    known = np.isfinite(values)
-    return int(min(known.any(1).sum(), known.any(0).sum()))
-
-
-def remarks(look: Look, name: str, found: Mapping[tuple[str, str], Pattern]) -> Iterator[str]:
+def remarks(
+    name: str, measure: Measure, every: Sequence[Pair], found: Mapping[tuple[str, str], Pattern]
+) -> Iterator[str]:
     """Tell how the map of a measure must not be read."""
     if len(found) > SHOWN:
         yield f"{name}: of {len(found)} maps only what is decided has a claim; the tables best and patterns have all"
-    few = [pair for pair in pairs(look, name) if _layers(pair[2].value) < FEWEST]
+    few = [pair for pair in every if fewest_known(pair.found.value) < FEWEST]
     if few:
         yield f"{name}: no pattern is told of maps with fewer than {FEWEST} layers on a side ({len(few)} of them here)"
-    if "scale" not in look.ask.measures[name].invariances and look.ask.measures[name].direction == "distance":
+    if "scale" not in measure.invariances and measure.direction == "distance":
         yield f"{name}: layers of small norm are near everything; the calibrated map, or angular_procrustes, is not so"
 
 
-def claims(look: Look, name: str, found: Mapping[tuple[str, str], Pattern]) -> Iterator[Claim]:
+def claims(look: Look, name: str, every: Sequence[Pair], found: Mapping[tuple[str, str], Pattern]) -> Iterator[Claim]:
     """Put to the test, for every pair of models: more than chance, corresponding layers, the pattern."""
-    every = pairs(look, name)
-    apart = [pair for pair in every if pair[0] is not pair[1]]
+    apart = [pair for pair in every if pair.one is not pair.other]
     yield from _shared(look, name, apart)
     adjusted = _adjusted(found)
-    for one, other, mine in every:
-        pair = one.name, other.name
-        several = f" of {one.name} and {other.name}" if len(every) > 1 else ""
-        if one is not other and min(mine.value.shape) > 1:
-            made = _corresponding(look, name, mine.value, several, len(apart))
+    for pair in every:
+        names, value = (pair.one.name, pair.other.name), pair.found.value
+        several = f" of {' and '.join(names)}" if len(every) > 1 else ""
+        if pair.one is not pair.other and min(value.shape) > 1:
+            made = _corresponding(look, name, value, several, len(apart))
             yield from (claim for claim in made if len(apart) <= SHOWN or claim.decision != "undecided")
-        if pair in found:
-            cells = int(np.isfinite(mine.value).sum())
-            claim = patterned(name, found[pair], adjusted[pair], len(found), cells, several, look.ask.level)
+        if names in found:
+            cells = int(np.isfinite(value).sum())
+            claim = patterned(name, found[names], adjusted[names], len(found), cells, several, look.ask.level)
             if len(found) <= SHOWN or claim.decision == "holds":
                 yield claim
 
@@ -89,8 +75,8 @@ def _shared(look: Look, name: str, every: Sequence[Pair]) -> Iterator[Claim]:
     Orders are the same for all pairs of networks, so that the maximum over all of them is corrected for at once.
     """
     measure, level = look.ask.measures[name], look.ask.level
-    chances = over_all(measure, [mine for _, _, mine in every], level)
-    tested = [(p, *pair) for p, pair in zip(chances, every, strict=True) if np.isfinite(p)]
+    chances = over_all(measure, [pair.found for pair in every], level)
+    tested = [(p, pair.one, pair.other, pair.found) for p, pair in zip(chances, every, strict=True) if np.isfinite(p)]
     if not tested:
         return
     alike = [f"{one.name} and {other.name}" for p, one, other, _ in tested if p <= 1 - level + 1e-9]
@@ -124,7 +110,7 @@ def _who(look: Look, count: int, alike: Sequence[str], pair: str) -> str:
 def over_all(measure: Measure, every: Sequence[Estimate], level: float) -> np.ndarray:
     """Return for each of several maps the chance that any of them has as good a best value."""
     if any(one.analytic is not None for one in every):
-        return np.minimum(1.0, [len(every) * judged(measure, one, level).p_max for one in every])
+        return np.minimum(1.0, [len(every) * one.analytic.p_max for one in every if one.analytic is not None])
     sign = 1 if measure.direction == "similarity" else -1
     found = [_largest(sign * one.value, sign * one.permuted) for one in every]
     if not found:
@@ -189,5 +175,5 @@ def nearest(rows: int, columns: int) -> list[int]:
     >>> nearest(3, 3), nearest(2, 6)
     ([0, 1, 2], [1, 4])
     """
-    here, there = ((np.arange(size) + 0.5) / size for size in (rows, columns))
+    here, there = middles(rows), middles(columns)
     return [int(one) for one in np.abs(here[:, None] - there).round(9).argmin(1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -99,14 +100,12 @@ def estimate(
         return _by_pairs(measure, sides, moved, level, seed, per)
     centre = measure.centre
     if centre is None or grams is None:
-        first, second = (_prepared(measure, side) for side in sides) if a is not b else 2 * (_prepared(measure, a),)
+        first, second = _stacked(*_once(lambda x: measure.prepare(x.double()), a, b))
     else:
-        first = torch.stack([unit(centre(k), k) for k in grams[0]])
-        second = first if a is b else torch.stack([unit(centre(k), k) for k in grams[1]])
-    value = (first.flatten(1) @ second.flatten(1).T).cpu().numpy()
+        first, second = _stacked(*_once(lambda k: unit(centre(k), k), *grams))
+    value = _products(first, second)
     left = without_each(measure, first, second) if per == 1 else None
-    if left is None:
-        left = _grouped(measure, a, b, value, seed, from_pairwise, per)
+    left = _grouped(measure, a, b, value, seed, per) if left is None else left
     return Estimate(value, _reordered(first, second, moved), *intervals(left, level))
 
 
@@ -115,8 +114,8 @@ def _by_pairs(
 ) -> Estimate:
     """Estimate pair by pair: with few orders, and without an interval where there are many pairs."""
     few, notes = moved[:FEWER], []
-    first, second = ([measure.prepare(x.double()) for x in side] for side in sides)
-    value = compared(measure, first, second, sides[0] is sides[1])
+    first, second = _once(lambda x: measure.prepare(x.double()), *sides)
+    value = compared(measure, first, second)
     drawn = [order.to(sides[0][0].device) for order in few]
     permuted = np.array([[[measure.compare(x, y, order) for y in second] for x in first] for order in drawn])
     permuted = permuted.reshape(len(drawn), *value.shape)
@@ -125,7 +124,7 @@ def _by_pairs(
         notes.append(f"{measure.name}: {told}")
     if value.size > PAIRS:
         notes.append(f"{measure.name}: no intervals, being computed pair by pair for {value.size} pairs")
-    left = value[None] if value.size > PAIRS else _grouped(measure, *sides, value, seed, one_by_one, per)
+    left = value[None] if value.size > PAIRS else _grouped(measure, *sides, value, seed, per)
     return Estimate(value, permuted, *intervals(left, level), notes=tuple(notes))
 
 
@@ -135,22 +134,15 @@ def intervals(estimates: Floats, level: float) -> tuple[Floats, Floats]:
     return both[0], both[1]
 
 
-def from_pairwise(measure: Measure, a: Features, b: Features) -> Floats:
-    """Return a pairwise measure's map `(A, B)`, as a matrix product."""
-    first = _prepared(measure, a)
-    second = first if a is b else _prepared(measure, b)
-    return np.asarray((first.flatten(1) @ second.flatten(1).T).cpu().numpy())
+def _mapped(measure: Measure, a: Features, b: Features) -> Floats:
+    """Return a measure's map `(A, B)`: of a pairwise one as a matrix product, else pair by pair."""
+    prepared = _once(lambda x: measure.prepare(x.double()), a, b)
+    return _products(*_stacked(*prepared)) if measure.pairwise else compared(measure, *prepared)
 
 
-def one_by_one(measure: Measure, a: Features, b: Features) -> Floats:
-    """Return any measure's map, pair by pair."""
-    first, second = ([measure.prepare(x.double()) for x in side] for side in (a, b))
-    return compared(measure, first, second, a is b)
-
-
-def compared(measure: Measure, first: Sequence[Any], second: Sequence[Any], itself: bool) -> Floats:
-    """Return the map of what is prepared; `itself` says that both sides are one: of a symmetric map one half."""
-    half = itself and measure.symmetric
+def compared(measure: Measure, first: Sequence[Any], second: Sequence[Any]) -> Floats:
+    """Return the map of what is prepared; where both sides are one, of a symmetric map one half is computed."""
+    half = first is second and measure.symmetric
     value = np.array(
         [
             [np.nan if half and j < i else measure.compare(x, y, None) for j, y in enumerate(second)]
@@ -160,8 +152,20 @@ def compared(measure: Measure, first: Sequence[Any], second: Sequence[Any], itse
     return np.where(np.tri(len(first), k=-1, dtype=bool), value.T, value) if half else value
 
 
-def _prepared(measure: Measure, features: Features) -> Tensor:
-    return torch.stack([measure.prepare(x.double()) for x in features])
+def _once(make: Callable[[Tensor], Any], a: Features, b: Features) -> tuple[list[Any], list[Any]]:
+    """Make something of each tensor of two sides, once of one that stands on both; sides that are one stay one."""
+    made = {id(x): make(x) for x in {id(x): x for x in (*a, *b)}.values()}
+    first = [made[id(x)] for x in a]
+    return first, first if a is b else [made[id(x)] for x in b]
+
+
+def _stacked(a: list[Tensor], b: list[Tensor]) -> tuple[Tensor, Tensor]:
+    first = torch.stack(a)
+    return first, first if a is b else torch.stack(b)
+
+
+def _products(first: Tensor, second: Tensor) -> Floats:
+    return np.asarray((first.flatten(1) @ second.flatten(1).T).cpu().numpy())
 
 
 def _reordered(first: Tensor, second: Tensor, drawn: Sequence[Tensor]) -> Floats:
@@ -175,15 +179,10 @@ def _reordered(first: Tensor, second: Tensor, drawn: Sequence[Tensor]) -> Floats
     return np.asarray(reordered(packed[0], packed[-1], drawn, pairs).cpu().numpy())
 
 
-Mapped = Callable[[Measure, Features, Features], Floats]
-
-
-def _grouped(measure: Measure, a: Features, b: Features, value: Floats, seed: int, mapped: Mapped, per: int) -> Floats:
+def _grouped(measure: Measure, a: Features, b: Features, value: Floats, seed: int, per: int) -> Floats:
     """Return the map from all samples and from all but each random group, `(1 + G, A, B)`; NaN with too few left."""
     least = np.array([[measure.smallest(x.shape[1], y.shape[1]) for y in b] for x in a])
     out = [value]
     for keep in groups_left(len(a[0]), seed, per):
-        first = [x[keep.to(x.device)] for x in a]
-        made = mapped(measure, first, first if a is b else [x[keep.to(x.device)] for x in b])
-        out.append(np.where(int(keep.sum()) < least, np.nan, made))
+        out.append(np.where(int(keep.sum()) < least, np.nan, _mapped(measure, *_once(itemgetter(keep), a, b))))
     return np.stack(out)

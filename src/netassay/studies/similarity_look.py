@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from netassay.inference.jackknife import FEWEST
 from netassay.measures import (
     Calibrated,
     Measure,
+    check_chance,
     diagnose,
     null_moments,
     null_quantile,
@@ -46,9 +47,12 @@ class Ask:
     level: float
     memory: int
 
-    def without_chance(self) -> Ask:
-        """Ask the same, without orders."""
-        return replace(self, permutations=0)
+    def __post_init__(self) -> None:
+        """Refuse, before anything runs, what no map can be made with."""
+        counts = {"permutations": self.permutations, "seed": self.seed, "memory": self.memory}
+        check_chance("similarity_map", self.level, **counts)
+        if not self.measures:
+            raise BadInput("similarity_map", "measures=[]", "name a measure: measures='cka'")
 
 
 class Look:
@@ -121,20 +125,18 @@ class Look:
             self.grams[tap] = made if safe else gram(centred(x), None, memory)
         return self.grams[tap]
 
-    def _sides(self) -> tuple[list[Tensor], list[Tensor]]:
-        a = [self.features[tap] for tap in self.a]
-        return a, a if self.a == self.b else [self.features[tap] for tap in self.b]
+    def _sides(self, of: Callable[[Tap], Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        a = [of(tap) for tap in self.a]
+        return a, a if self.a == self.b else [of(tap) for tap in self.b]
 
     def _estimate(self, measure: Measure, drawn: Sequence[Tensor]) -> Estimate:
         if streams(measure) and self.sums is not None:
             return self._in_space(self.sums, drawn)
         if streams(measure) and self.batched is not None:
             return self._by_batches(self.batched)
-        grams = None
-        if measure.centre is not None:
-            a = [self.gram(tap) for tap in self.a]
-            grams = a, [self.gram(tap) for tap in self.b]
-        return estimate(measure, self._sides(), drawn, self.ask.level, self.ask.seed, grams, self.a[0].rows)
+        grams = None if measure.centre is None else self._sides(self.gram)
+        features = self._sides(self.features.__getitem__)
+        return estimate(measure, features, drawn, self.ask.level, self.ask.seed, grams, self.a[0].rows)
 
     def _by_batches(self, batched: Batched) -> Estimate:
         if not batched.batches:
@@ -155,7 +157,8 @@ class Look:
             return Estimate(every[0], none, low, high)
         if self.features:
             moved = [rows(order, self.n * self.a[0].rows) for order in drawn]
-            return Estimate(every[0], _numbers(reordered_sums(*self._sides(), moved)), low, high)
+            sides = self._sides(self.features.__getitem__)
+            return Estimate(every[0], _numbers(reordered_sums(*sides, moved)), low, high)
         if self.a[0].rows > 1:
             told = "cka: no chance, since no features are kept and the positions of a sample depend on each other"
             return Estimate(every[0], none, low, high, notes=(told,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
+from dataclasses import replace
 from typing import Any
 
 from netassay.errors import BadInput
@@ -16,7 +16,16 @@ from netassay.studies.similarity_diagnoses import verdicts
 from netassay.studies.similarity_gathering import Policy
 from netassay.studies.similarity_look import Ask, Look
 from netassay.studies.similarity_patterns import pattern_rows
-from netassay.studies.similarity_tables import arrays, best_table, labels, layer_table, measure_table
+from netassay.studies.similarity_tables import (
+    arrays,
+    best_table,
+    judged,
+    labels,
+    layer_table,
+    measure_table,
+    named_axes,
+    pairs,
+)
 
 
 def similarity_map(
@@ -65,25 +74,11 @@ def similarity_map(
     """
     if data is None:
         raise BadInput("similarity_map without data", "no samples to compare on", "similarity_map(a, b, data)")
-    names = [measures] if isinstance(measures, str) else list(measures)
-    _checked(names, permutations, seed, level, memory)
-    chosen = {name: named(name) for name in names}
-    wanted = asked(a, b, data, data_b, layers, batch_size)
+    chosen = {name: named(name) for name in ([measures] if isinstance(measures, str) else measures)}
     ask = Ask(Policy(positions, tokens), chosen, mode, permutations, seed, level, memory)
-    look = Look(wanted, ask)
-    baseline = Look(twins(wanted, layers), ask.without_chance(), "untrained twins") if twin else None
+    look = Look(asked(a, b, data, data_b, layers, batch_size), ask)
+    baseline = Look(twins(look.wanted, layers), replace(ask, permutations=0), "untrained twins") if twin else None
     return _result(look, baseline)
-
-
-def _checked(names: Sequence[str], permutations: int, seed: int, level: float, memory: int) -> None:
-    """Refuse, before anything runs, what no map can be made with."""
-    counts = {"permutations": permutations, "seed": seed, "memory": memory}
-    odd = [f"{name}={value!r}" for name, value in counts.items() if not isinstance(value, Integral) or value < 0]
-    odd += [] if names else ["measures=[]"]
-    odd += [] if 0 < level < 1 else [f"level={level!r}"]
-    if odd:
-        next = "give whole numbers of 0 or more, a level between 0 and 1, and a measure: measures='cka'"
-        raise BadInput("similarity_map", ", ".join(odd), next)
 
 
 def _result(look: Look, baseline: Look | None) -> Result:
@@ -97,14 +92,17 @@ def _result(look: Look, baseline: Look | None) -> Result:
     notes += look.gathered.notes
     for name, measure in look.ask.measures.items():
         found = look.found[name]
-        maps |= arrays(name, measure, found, a, b, level)
-        best += best_table(name, measure, found, a, b, level)
-        named_patterns = patterns(look, name)
-        shapes += pattern_rows(name, named_patterns)
-        told += claims(look, name, named_patterns)
-        notes += [f"{name} by {': '.join(look.way_of(name))}", *found.notes, *remarks(look, name, named_patterns)]
+        judgement = judged(measure, found, level)
+        every = pairs(look, name, judgement)
+        maps |= arrays(name, found, judgement, named_axes(look))
+        best += best_table(name, measure, every)
+        each = [pair for pair in every if not pair.mirrored]
+        shaped = patterns(look, measure, each)
+        shapes += pattern_rows(name, shaped)
+        told += claims(look, name, each, shaped)
+        notes += [f"{name} by {': '.join(look.way_of(name))}", *found.notes, *remarks(name, measure, each, shaped)]
         if baseline is not None:
-            maps[f"{name}/untrained"] = arrays(name, measure, baseline.found[name], a, b, level)[name]
+            maps[f"{name}/untrained"] = Array(baseline.found[name].value, **named_axes(look))
     notes += [] if baseline is None else baseline.wanted.notes
     if policy.positions == "samples" and a[0].rows == 1:
         notes.append(f"positions='samples' changes nothing: no layer has positions, and tokens={policy.tokens!r}")

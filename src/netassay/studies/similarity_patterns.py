@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from netassay.patterns import Pattern
+from netassay.patterns import UNEXPLAINED, Pattern
 from netassay.result import Claim
 
 Means = Mapping[str, str]
-MOST = 0.5
-"""Share that no pattern explains, above which a map without a pattern is flat."""
 MEANS = {
     "diagonal": "layers at equal depth are more alike",
     "triangle": "layers on one side of equal depth are more alike",
@@ -71,7 +69,7 @@ def _stated(name: str, found: Pattern, p: float, several: str, means: Means, dou
         side = f", {found.side}" if found.side else ""
         told = f"{means[found.name]} (a {found.name}{side}; {evidence})"
         return f"beyond what each layer{several} is like on average, {told}"
-    if found.row("flat")["index"] > MOST:
+    if found.row("flat")["index"] > UNEXPLAINED:
         return f"the map{several} is flat: no pattern explains most of it ({evidence})"
     nearest = max(found.rows[:-1], key=lambda row: abs(row["index"]))
     like = f"most like: {nearest['pattern']}, {nearest['index']:.2g}"

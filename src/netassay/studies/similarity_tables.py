@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from netassay.measures import Calibrated, Measure, calibrate
+from netassay.patterns import middles
 from netassay.result import Array, Table
 from netassay.studies.similarity_asked import Run, Tap
 from netassay.studies.similarity_estimators import Estimate
@@ -25,22 +27,53 @@ def labels(side: Side) -> list[str]:
     return [f"{tap.run.name}/{tap.call.label}" if several else tap.call.label for tap in side]
 
 
-def blocks(a: Side, b: Side) -> Iterator[tuple[Run, Run, np.ndarray, np.ndarray]]:
-    """Pass over pairs of models: both runs, their rows and their columns."""
-    for one, other in product(dict.fromkeys(tap.run for tap in a), dict.fromkeys(tap.run for tap in b)):
-        rows = np.flatnonzero([tap.run is one for tap in a])
-        yield one, other, rows, np.flatnonzero([tap.run is other for tap in b])
+def named_axes(look: Look) -> dict[str, list[str]]:
+    """Return both axes of a map and the names along them."""
+    return {A: labels(look.a), B: labels(look.b)}
 
 
-def arrays(name: str, measure: Measure, found: Estimate, a: Side, b: Side, level: float) -> dict[str, Array]:
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A pair of models, their layers, their part of a map, and how it is judged.
+
+    `mirrored` where the pair turned round stands before it, whose map is the mirror image.
+    """
+
+    one: Run
+    other: Run
+    a: Side
+    b: Side
+    found: Estimate
+    told: Calibrated
+    mirrored: bool
+
+
+def pairs(look: Look, name: str, told: Calibrated) -> list[Pair]:
+    """Return each pair of models and its part of a measure's map, which as a whole is judged by `told`."""
+    measure, found = look.ask.measures[name], look.found[name]
+    same, seen, every = look.wanted.a == look.wanted.b, set(), []
+    for one, other in product(*(dict.fromkeys(tap.run for tap in side) for side in (look.a, look.b))):
+        a, b = [tap for tap in look.a if tap.run is one], [tap for tap in look.b if tap.run is other]
+        mine, judgement = found, told
+        if one is other or len(a) < len(look.a) or len(b) < len(look.b):
+            rows, columns = (
+                np.flatnonzero([tap.run is run for tap in side]) for side, run in ((look.a, one), (look.b, other))
+            )
+            mine = part(found, rows, columns, one is other)
+            judgement = judged(measure, mine, look.ask.level)
+        every.append(Pair(one, other, a, b, mine, judgement, same and (other, one) in seen))
+        seen.add((one, other))
+    return every
+
+
+def arrays(name: str, found: Estimate, told: Calibrated, axes: Mapping[str, Sequence[str]]) -> dict[str, Array]:
     """Return a measure's map, and the maps that tell how much of it is chance."""
-    told = judged(measure, found, level)
     null = found.permuted.mean(0) if len(found.permuted) else np.full(found.value.shape, np.nan)
     if found.analytic is not None:
         null = np.zeros(found.value.shape)
     maps = {"": found.value, "/calibrated": told.calibrated, "/p": told.p, "/null": null, "/threshold": told.threshold}
     maps |= {"/low": found.low, "/high": found.high}
-    return {name + key: Array(values, **{A: labels(a), B: labels(b)}) for key, values in maps.items()}
+    return {name + key: Array(values, **axes) for key, values in maps.items()}
 
 
 def judged(measure: Measure, found: Estimate, level: float) -> Calibrated:
@@ -65,48 +98,32 @@ def part(found: Estimate, rows: np.ndarray, columns: np.ndarray, besides: bool) 
 
 
 def positions(side: Side) -> np.ndarray:
-    """Return (i + 1/2) / I for each layer within its model, as patterns have it."""
-    counts: dict[Run, int] = {}
-    places = []
-    for tap in side:
-        counts[tap.run] = counts.get(tap.run, 0) + 1
-        places.append(counts[tap.run])
-    return np.array([(place - 0.5) / counts[tap.run] for place, tap in zip(places, side, strict=True)])
+    """Return the relative position of each layer within its model, as patterns have it; the layers of one together."""
+    counts = Counter(tap.run for tap in side)
+    return np.concatenate([middles(count) for count in counts.values()])
 
 
 def layer_table(sides: Mapping[str, Side], n: int, told: Mapping[Tap, Mapping[str, Any]]) -> Table:
     """One row for each row and each column of the map."""
     rows = []
     for side, taps in sides.items():
-        for tap, label, place in zip(taps, labels(taps), positions(taps), strict=True):
-            rows.append(
-                {
-                    "side": side,
-                    "model": tap.run.name,
-                    "layer": label,
-                    "kind": tap.call.layer.kind,
-                    "depth": tap.call.place.depth,
-                    "position": float(place),
-                    "n": n * tap.rows,
-                    "d": tap.d,
-                    **{key: told[tap][key] for key in ("effective_rank", "first_share", "leverage", "dead")},
-                    "note": tap.how,
-                }
-            )
+        for tap, label, place in zip(taps, labels(taps), positions(taps).tolist(), strict=True):
+            row: dict[str, Any] = {"side": side, "model": tap.run.name, "layer": label, "kind": tap.call.layer.kind}
+            row |= {"depth": tap.call.place.depth, "position": place, "n": n * tap.rows, "d": tap.d}
+            row |= {key: told[tap][key] for key in ("effective_rank", "first_share", "leverage", "dead")}
+            rows.append(row | {"note": tap.how})
     return Table.of(rows)
 
 
-def best_table(name: str, measure: Measure, found: Estimate, a: Side, b: Side, level: float) -> list[dict[str, Any]]:
+def best_table(name: str, measure: Measure, every: Sequence[Pair]) -> list[dict[str, Any]]:
     """For each layer of each model, the most similar layer of each other model, in both directions."""
     rows: list[dict[str, Any]] = []
-    for one, other, i, j in sorted(blocks(a, b), key=lambda pair: pair[0] is pair[1]):  # a network with itself: last
-        mine = part(found, i, j, one is other)
-        told = judged(measure, mine, level)
-        taps = ([a[k] for k in i], [b[k] for k in j])
+    for pair in sorted(every, key=lambda pair: pair.one is pair.other):  # a network with itself: last
+        mine, told = pair.found, pair.told
         maps = {"score": mine.value, "calibrated": told.calibrated, "low": mine.low, "high": mine.high}
-        rows += _matches(name, measure, "a", maps, told.p_row_max, taps)
+        rows += _matches(name, measure, "a", maps, told.p_row_max, (pair.a, pair.b))
         turned = {key: one.T for key, one in maps.items()}
-        rows += _matches(name, measure, "b", turned, told.p_col_max, taps[::-1])
+        rows += _matches(name, measure, "b", turned, told.p_col_max, (pair.b, pair.a))
     return rows
 
 
@@ -123,19 +140,12 @@ def _matches(
         k, second = known[0], known[1] if len(known) > 1 else None
         pair = ((mine[row], here[row]), (theirs[k], there[k]))
         (one, at), (other, to) = pair if of == "a" else pair[::-1]
-        yield {
-            "of": of,
-            "model_a": one.run.name,
-            "layer_a": one.call.label,
-            "model_b": other.run.name,
-            "layer_b": other.call.label,
-            "measure": name,
-            **{key: float(one[row, k]) for key, one in maps.items()},
-            "p": float(p[row]),
-            "second": "" if second is None else theirs[second].call.label,
-            "second_score": float("nan") if second is None else float(values[row, second]),
-            "shift": float(to - at),
-        }
+        names = {"model_a": one.run.name, "layer_a": one.call.label, "model_b": other.run.name}
+        told = {"of": of, **names, "layer_b": other.call.label, "measure": name}
+        told |= {key: float(one[row, k]) for key, one in maps.items()} | {"p": float(p[row])}
+        told["second"] = "" if second is None else theirs[second].call.label
+        told["second_score"] = float("nan") if second is None else float(values[row, second])
+        yield told | {"shift": float(to - at)}
 
 
 def measure_table(look: Look) -> Table:
@@ -143,20 +153,9 @@ def measure_table(look: Look) -> Table:
     widest = max(tap.d for tap in (*look.a, *look.b))
     rows = []
     for name, one in look.ask.measures.items():
+        row = {"measure": name, "title": one.title, "direction": one.direction, "lowest": one.lowest}
+        row |= {"highest": one.highest, "invariances": ", ".join(sorted(one.invariances)), "metric": one.metric}
         estimator, why = look.way_of(name)
-        rows.append(
-            {
-                "measure": name,
-                "title": one.title,
-                "direction": one.direction,
-                "lowest": one.lowest,
-                "highest": one.highest,
-                "invariances": ", ".join(sorted(one.invariances)),
-                "metric": one.metric,
-                "smallest_n": one.smallest(widest, widest),
-                "estimator": estimator,
-                "why": why,
-                "source": one.source,
-            }
-        )
+        row |= {"smallest_n": one.smallest(widest, widest), "estimator": estimator, "why": why, "source": one.source}
+        rows.append(row)
     return Table.of(rows)

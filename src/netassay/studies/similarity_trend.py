@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from netassay import seeds as random
 from netassay.engine import grid
 from netassay.errors import BadInput
 from netassay.patterns import PATTERNS, Pattern, pattern
@@ -47,19 +46,21 @@ def similarity_trend(
     workers: int = 2,
     seed: int = 0,
     level: float = 0.95,
+    memory: int = 2 << 30,
 ) -> Result:
     """Train networks of growing size with several seeds each, map seed against seed, and say which pattern each has.
 
     `specs` are models, one or several families of them; a `family` is named for each spec, or for all, by default its
     name with the options that differ between specs of that name. Every spec is trained with each of `seeds` on the
     train part of `data` for `epochs`, or `steps` where given. Pairs of seeds are compared over the first `samples` of
-    the test part by `measure` (`positions`, `tokens`: as in `similarity_map`). `layers` are patterns, or patterns for
-    each family; by default all activations, in order of execution, so that networks are compared by layers of one
-    kind. `ledger` names a file that keeps what is done, and `ledger`.nets beside it the trained weights;
-    `executor` and `workers` are as in `init_study`.
+    the test part by `measure` (`positions`, `tokens`, `memory`: as in `similarity_map`). `layers` are patterns, or
+    patterns for each family; by default all activations, in order of execution. `ledger` names a file
+    that keeps what is done, and `ledger`.nets beside it the trained weights; `executor` and `workers` are as in
+    `init_study`.
 
     The pattern is that of the measure as it is, above chance or not (`netassay.patterns`; of a distance, of less it):
-    the mean index over pairs of seeds, with an interval over networks. Its test draws 1,000 fields with `seed`.
+    the mean index over pairs of seeds, with an interval over networks. Its test draws 1,000 fields with `seed`, from
+    which the orders of samples are drawn, too.
 
     Tables "sizes" (a row for each spec: "size" counts the layers compared, "pairs" those of seeds), "trends" (the slope
     of each index per doubling of the size, with an interval over seeds, and the two specs between which the pattern
@@ -74,12 +75,12 @@ def similarity_trend(
     >>> [(row["family"], row["size"], row["pairs"]) for row in found.table("sizes")]
     [('mlp', 3, 3), ('mlp', 4, 3)]
     """
-    random.check(seed)
     asked = plainly(
         {
             "data": data, "epochs": epochs, "steps": steps, "measure": measure, "positions": positions,
             "tokens": tokens, "samples": samples, "permutations": permutations, "batch_size": batch_size,
             "optimizer": optimizer, "lr": lr, "schedule": schedule, "device": device, "level": level,
+            "seed": seed, "memory": memory,
         }
     )  # fmt: skip
     named, numbers = families_of(specs, family), seeds_of(seeds)
@@ -94,7 +95,7 @@ def similarity_trend(
     found.sort(key=lambda one: (list(named.values()).index(one.family), one.size))
     arrays = {f"map/{one.spec}": _mean(one) for one in found}
     tables = {"sizes": sizes(found), **trends(found, numbers, level)}
-    told_too = {**question, "specs": list(named), "seeds": numbers, "seed": seed}
+    told_too = {**question, "specs": list(named), "seeds": numbers}
     notes = _notes(found, numbers)
     return Result("similarity_trend", tables, arrays, claims(found, level), notes=notes, provenance=told_too)
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from netassay.data import splits
 from netassay.errors import BadInput, UnknownName
-from netassay.measures import named
+from netassay.measures import check_chance, named
 from netassay.patterns import LEAST
 from netassay.spec import Spec, parse
 from netassay.studies.init_asked import basics, identity, whole, words
-from netassay.studies.similarity_trend_cell import HOW, fitting, mapped
+from netassay.studies.similarity_trend_cell import HOW, TRIED, mapped
 from netassay.training import Diverged, train
 from netassay.zoo import built, expanded
 
@@ -24,8 +24,7 @@ def plainly(asked: Mapping[str, Any]) -> Question:
     """Return what all cells share as values that JSON carries, or refuse."""
     question = basics({**asked, "model": ""}, ("epochs", "samples", "batch_size", "permutations"), ("lr", "level"))
     named(question["measure"])
-    if not 0 < question["level"] < 1:
-        raise BadInput(f"a study with level={question['level']:g}", "no share", "level=0.95")
+    check_chance("similarity_trend", question["level"], seed=question["seed"], memory=question["memory"])
     del question["model"]
     return question | {"steps": None if asked["steps"] is None else whole("steps", asked["steps"])}
 
@@ -71,7 +70,7 @@ def begun(
         network = built(spec, learn.input_shape, learn.classes, seed=seeds[0], device=one["device"])
         with suppress(Diverged):
             train(network, [next(iter(learn))], epochs=1, **{name: one[name] for name in HOW})
-        size = len(mapped({"0": network}, {**one, "permutations": 0}, test.first(fitting(one)))["layers"])
+        size = len(mapped({"0": network}, {**one, "permutations": 0}, test.first(min(one["samples"], TRIED)))["layers"])
         if size < LEAST:
             found = f"{size} of the layers asked for run in it"
             raise BadInput(

@@ -22,7 +22,10 @@ from netassay.layers import exactly
 from netassay.measures import named
 from netassay.studies.channel_streams import nonlinearities
 from netassay.studies.flow_cell import Feed
-from netassay.studies.similarity_map import similarity_map
+from netassay.studies.similarity_asked import asked as sides
+from netassay.studies.similarity_gathering import Policy
+from netassay.studies.similarity_look import Ask, Look
+from netassay.studies.similarity_tables import judged
 from netassay.training import Diverged, evaluate, length, train
 from netassay.zoo import built
 from netassay.zoo.weights import load
@@ -97,16 +100,17 @@ def trained(model: nn.Module, asked: Mapping[str, Any], seed: int, learn: Data) 
 
 def mapped(nets: Mapping[str, nn.Module], asked: Mapping[str, Any], data: Data) -> Payload:
     """Map every pair of networks: "maps" (pair, layer, layer), more is nearer; "calibrated"; "pairs"; "layers"."""
-    names, measure = list(nets), asked["measure"]
+    names, measure = list(nets), named(asked["measure"])
     layers = asked["layers"] or activations(nets[names[0]])
-    how = {name: asked[name] for name in ("positions", "tokens", "permutations", "level", "batch_size")}
-    found = similarity_map(dict(nets), None, data, layers=layers, measures=[measure], **how)
-    whole, fair = (np.asarray(found.array(name)) for name in (measure, f"{measure}/calibrated"))
-    size = len(whole) // len(names)
-    labels = [row["layer"].removeprefix(f"{names[0]}/") for row in found.table("layers")[:size]]
+    policy, how = Policy(asked["positions"], asked["tokens"]), ("permutations", "seed", "level", "memory")
+    ask = Ask(policy, {"": measure}, "auto", *(asked[name] for name in how))
+    look = Look(sides(nets, None, data, None, layers, asked["batch_size"]), ask)
+    whole, fair = look.found[""].value, judged(measure, look.found[""], asked["level"]).calibrated
+    labels = [tap.call.label for tap in look.a if tap.run is look.a[0].run]
+    size = len(labels)
     places = list(combinations(range(len(names)), 2))
     cut = [(slice(a * size, (a + 1) * size), slice(b * size, (b + 1) * size)) for a, b in places]
-    sign = 1.0 if named(measure).direction == "similarity" else -1.0
+    sign = 1.0 if measure.direction == "similarity" else -1.0
     return {
         "maps": sign * np.array([whole[one] for one in cut]).reshape(-1, size, size),
         "calibrated": np.array([fair[one] for one in cut]).reshape(-1, size, size),
@@ -122,8 +126,3 @@ def activations(model: nn.Module) -> list[str]:
         found = "no module of it is an activation"
         raise BadInput(f"the activations of {type(model).__name__}", found, "name layers: layers='type:Conv2d'")
     return [exactly(name) for name in names]
-
-
-def fitting(asked: Mapping[str, Any]) -> int:
-    """Return how many samples a first map takes."""
-    return min(int(asked["samples"]), TRIED)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from netassay.inference import fisher_tail, holm, paired_difference, prediction_tail
-from netassay.patterns import LEAST, Pattern, pattern
+from netassay.patterns import LEAST, Pattern, fewest_known, pattern
 from netassay.result import Claim
 from netassay.studies.similarity_patterns import patterned
 from netassay.studies.stitch_asked import Net
@@ -41,18 +41,19 @@ def judged(grid: Grid, level: float) -> None:
 
     Beyond chance: its accuracy is above that of the random and shuffled controls at the same place (see `p_above`),
     corrected by Holm over the cells of a pair of networks. Compatible: that, and the upper limit of its penalty is at
-    most `TOLERATED`. Not compatible: not that, and the lower limit of its penalty is above `TOLERATED`. Noise
-    is told the label, and does not count; nor does a random sender that sends the same, since no parameter stands
-    before the layer. Without a control that counts nothing is judged.
+    most `TOLERATED`. Not compatible: not that, and the lower limit of its penalty is above `TOLERATED`. Noise is told
+    the label, and does not count. Not judged: without a control that counts, and where a random sender sends the same,
+    since no parameter stands before the layer.
     """
     for row in grid.rows:
         row["penalty_low"], row["penalty_high"] = penalty_interval(row, level)
     beside = {control: grid.draws(control) for control in BESIDE}
     families: dict[tuple[str, str], list[Row]] = {}
     for key, row in grid.of(NONE).items():
-        drawn = {name: rows[key] for name, rows in beside.items() if key in rows and not _same(name, row, rows[key][0])}
+        drawn = {name: rows[key] for name, rows in beside.items() if key in rows}
         controls = {name: [one["accuracy"] for one in rows] for name, rows in drawn.items()}
-        row["p"] = p_above(row, [found for name, found in controls.items() if name != "noise"])
+        chance = [found for name, found in controls.items() if name != "noise"]
+        row["p"] = np.nan if _unlearned(row, drawn) else p_above(row, chance)
         told = ", ".join(f"{name} {np.mean(found):.3f}" for name, found in controls.items())
         low, high = row["penalty_low"], row["penalty_high"]
         row["claim"] = f" (penalty {row['penalty']:.3f}, {low:.3f} to {high:.3f}; {told or 'no control'})"
@@ -80,9 +81,10 @@ def penalty_interval(row: Mapping[str, Any], level: float) -> tuple[float, float
     return paired_difference((apart + lost) / 2, (apart - lost) / 2, n, level)
 
 
-def _same(name: str, row: Row, control: Row) -> bool:
+def _unlearned(row: Row, controls: Mapping[str, Sequence[Row]]) -> bool:
     """Tell whether a random sender sends what the sender does: bit by bit the same stitch came of it."""
-    return name == "random_sender" and all(row[one] == control[one] for one in ("accuracy", "mse", "cka"))
+    random = controls.get("random_sender", [{}])[0]
+    return all(row[name] == random.get(name) for name in ("accuracy", "mse", "cka"))
 
 
 def _word(row: Row, adjusted: float, alpha: float) -> str:
@@ -134,7 +136,7 @@ def patterns(grid: Grid, seed: int, level: float) -> dict[tuple[str, str, str], 
     found = {}
     for measure, sign in SIGNS.items():
         maps = {(one.name, other.name): sign * grid.map(measure, NONE, one, other) for one, other in _pairs(grid)}
-        maps = {pair: values for pair, values in maps.items() if _large(values)}
+        maps = {pair: values for pair, values in maps.items() if fewest_known(values) >= LEAST}
         for pair, values in maps.items():
             found[*pair, measure] = pattern(values, seed=seed, level=level)
         others = {pair: values for pair, values in maps.items() if pair[0] != pair[1]}
@@ -145,11 +147,6 @@ def patterns(grid: Grid, seed: int, level: float) -> dict[tuple[str, str, str], 
 
 def _pairs(grid: Grid) -> list[tuple[Net, Net]]:
     return [(one, other) for one in grid.senders for other in grid.receivers]
-
-
-def _large(values: np.ndarray) -> bool:
-    known = np.isfinite(values)
-    return bool(min(known.any(1).sum(), known.any(0).sum()) >= LEAST)
 
 
 def pattern_rows(found: Mapping[tuple[str, str, str], Pattern]) -> list[Row]:
@@ -194,8 +191,8 @@ def _some(statement: str, rows: list[Row], counts: tuple[int, int], level: float
     """
     pairs, cells = ((1 - level) / count for count in counts)
     bounds = [(row, *penalty_interval(row, 1 - cells)) for row in rows]
-    sure = [one for one in bounds if one[0]["p"] <= pairs and one[2] <= TOLERATED]
-    row, low, high = min(sure or bounds, key=lambda one: one[2])
+    row, low, high = min(bounds, key=lambda one: (one[0]["p"] > pairs, one[2]))
+    sure = row["p"] <= pairs and high <= TOLERATED
     never = all(low > TOLERATED for _, low, _ in bounds)
     ends = " into ".join(row[side] or "the input" for side in ("sender_layer", "receiver_layer"))
     return Claim(

@@ -22,7 +22,7 @@ from netassay.stitching import DEFAULT
 from netassay.studies.init_asked import whole
 from netassay.studies.provenance import describe
 from netassay.studies.stitch_asked import Net, Patterns, Question, cells, opened
-from netassay.studies.stitch_cell import BUDGET, MEMORY, cell, leave
+from netassay.studies.stitch_cell import BUDGET, MEMORY, PICTURES, cell, leave
 from netassay.studies.stitch_checks import controls_of, plainly
 from netassay.studies.stitch_claims import claims, judged, pattern_rows, patterns
 from netassay.studies.stitch_controls import NONE
@@ -91,7 +91,7 @@ def stitch_grid(
 
     Arrays (sender layer, receiver layer): "accuracy", "low", "high", "penalty" (the receiver's accuracy less the
     stitch's), "penalty_self" (less than the self-stitch), "agreement", "mse", "cka", "correlation", "ood", "r2",
-    "accuracy/<control>"; "self" (receiver layer); "decoded/<receiver>", pictures that stitches into an input make.
+    "accuracy/<control>"; "self" (receiver layer); "decoded/<receiver>", what stitches into an input make of "samples".
     Tables "cells", "cuts", "nets", "patterns", "capacity"; `docs/words.md` has the columns. Multiply-adds are those of
     matching and judging, without the fronts, which cells share.
 
@@ -131,7 +131,7 @@ def stitch_grid(
     made = gathered(givers, takers, every, found)
     sizes = {name: len(bench.parts[part].y) for name, part in zip(("fit", "samples"), PARTS, strict=True)}
     told = {**question, **sizes, "classes": bench.classes, "controls": chosen, "cells": len(every)}
-    return _result(made, told, _notes(made, bench))
+    return _result(made, told, _notes(made, bench), bench.parts["test"].x[:PICTURES].cpu().numpy())
 
 
 @contextmanager
@@ -199,7 +199,7 @@ def _answerable(receivers: Sequence[Net], classes: int) -> None:
             raise BadInput(f"stitch into {net.name}", found, "give labels that count its answers, or another network")
 
 
-def _result(made: Grid, told: Mapping[str, Any], notes: Sequence[str]) -> Result:
+def _result(made: Grid, told: Mapping[str, Any], notes: Sequence[str], x: np.ndarray) -> Result:
     level, seed = told["level"], told["seed"]
     judged(made, level)
     found = patterns(made, seed, level)
@@ -212,7 +212,7 @@ def _result(made: Grid, told: Mapping[str, Any], notes: Sequence[str]) -> Result
         "capacity": capacity_table(made),
     }
     every = tuple(claims(made, found, level))
-    return Result("stitch_grid", tables, arrays(made), every, notes=tuple(notes), provenance=told)
+    return Result("stitch_grid", tables, arrays(made, x), every, notes=tuple(notes), provenance=told)
 
 
 def _notes(made: Grid, bench: Bench) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from netassay.cutting import Cut
 from netassay.engine import Payload
+from netassay.patterns import middles
 from netassay.result import Array, Table
 from netassay.studies.stitch_asked import Net, Question
 from netassay.studies.stitch_controls import CONTROLS, ITSELF, NONE
@@ -90,8 +91,7 @@ def gathered(
             counted = {
                 "seconds": each,
                 "seed": cell["seed"],
-                "n_fit": int(given["n_fit"]),
-                "n_test": int(given["n_test"]),
+                **{name: int(given[name]) for name in ("n_fit", "n_test")},
             }
             rows.append({**told, **how, **numbers, **counted, "claim": "", "note": str(given["note"][k])})
         if "pictures" in given and cell["control"] == NONE:
@@ -115,8 +115,8 @@ def labels(nets: Sequence[Net]) -> list[str]:
     return [f"{net.name}/{layer}" if len(nets) > 1 else layer for net in nets for layer in net.layers]
 
 
-def arrays(grid: Grid) -> dict[str, Array]:
-    """Return the maps, those of each control, the self-stitches, and pictures."""
+def arrays(grid: Grid, x: np.ndarray) -> dict[str, Array]:
+    """Return the maps, those of each control, the self-stitches, and pictures, those of the samples x among them."""
     axes = {SENDER: labels(grid.senders), RECEIVER: labels(grid.receivers)}
     controls = {row["control"] for row in grid.rows}
     wanted = {name: (name, NONE) for name in MAPS}
@@ -128,23 +128,24 @@ def arrays(grid: Grid) -> dict[str, Array]:
         }
         values = [found[net.name, layer] for net in grid.receivers for layer in net.layers]
         made["self"] = Array(np.array(values), **{RECEIVER: labels(grid.receivers)})
-    return made | _pictures(grid)
+    return made | _pictures(grid, x)
 
 
 def _whole(grid: Grid, name: str, control: str) -> np.ndarray:
     return np.block([[grid.map(name, control, one, other) for other in grid.receivers] for one in grid.senders])
 
 
-def _pictures(grid: Grid) -> dict[str, Array]:
-    """Return what stitches into a receiver's input made of the first samples: one array for each receiver."""
+def _pictures(grid: Grid, x: np.ndarray) -> dict[str, Array]:
+    """Return what stitches into a receiver's input made of the first samples, an array for each receiver; and these."""
     made = {}
     for receiver in grid.receivers:
         found = {key[:2]: values for key, values in grid.pictures.items() if key[2] == receiver.name}
         if found:
             values = np.stack(list(found.values()))
             axes = {SENDER: [f"{one}/{layer}" if len(grid.senders) > 1 else layer for one, layer in found]}
-            axes |= {f"axis {k}" if k else "sample": [str(i) for i in range(n)] for k, n in enumerate(values.shape[1:])}
-            made[f"decoded/{receiver.name}"] = Array(values, **axes)
+            each = {f"axis {k}" if k else "sample": list(map(str, range(n))) for k, n in enumerate(values.shape[1:])}
+            made[f"decoded/{receiver.name}"] = Array(values, **axes, **each)
+            made["samples"] = Array(x, **each)
     return made
 
 
@@ -154,7 +155,7 @@ def cut_table(grid: Grid) -> Table:
     for net in grid.nets:
         for one in net.found:
             if isinstance(one, Cut):
-                place = (net.layers.index(one.layer) + 1) / len(net.layers)
+                place = float(middles(len(net.layers))[net.layers.index(one.layer)])
                 shape, why = " x ".join(map(str, one.shape)), one.skips and f"allowed: {one.skips} goes around"
                 rows.append((net.name, one.layer, one.kind, shape, place, True, why, one.multiply_adds[0]))
             else:

@@ -30,6 +30,10 @@ def stitching(pair: Pair) -> Mapping[str, Result]:
         ))  # fmt: skip
     except NetassayError as reason:
         made = Result("stitch_grid", notes=(f"no grid: {reason.found}",))
+    few, many = len(_few(pair) or ()), len(nonlinearities(pair.end))
+    if pair.layers is None and few < many:
+        said = f"{few} of {many} activations, beside a random sender only; stitch_grid takes all, and other controls"
+        made = replace(made, notes=(*made.notes, said))
     return {"stitching/seed": made}
 
 

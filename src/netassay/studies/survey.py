@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -67,7 +68,7 @@ def survey(model: nn.Module, batch: Batch, layers: Sequence[Layer], outcome: Out
         leaf, x = inputs(batch.x)
         output = forward(model, x, batch)
         places = watch.places(output, [x])
-        calls = {name: sum(r.layer.name == name for r in watch.forward) for name in chosen}
+        calls = Counter(record.layer.name for record in watch.forward)
         wanted = {layer.name for layer in layers}
         for record in watch.forward:
             if record.layer.name in wanted:

@@ -24,6 +24,11 @@ LEARNED = ("weights", "pretrained")
 """Options of a spec that stand for something learned."""
 
 
+def learned(spec: str) -> bool:
+    """Tell whether a spec asks for something learned."""
+    return not set(LEARNED).isdisjoint(parse(spec).options)
+
+
 def untrained(model: nn.Module, seed: int = 1, known: Collection[str] = ()) -> tuple[nn.Module, str]:
     """Return an untrained twin of `model`, which is not touched, and a sentence on how it was made.
 

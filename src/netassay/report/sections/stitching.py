@@ -60,12 +60,12 @@ def answered(result: Result) -> str:
     'No stitch was made.'
     """
     every = [row for row in result.table("cells") if row["control"] == "none"] if "cells" in result.tables else []
-    rows = [row for row in every if row["sender"] != row["receiver"]] or every
+    made = [row for row in every if row["sender"] != row["receiver"]] or every
+    rows = [row for row in made if not row["claim"].startswith("not judged")]
     hits = [row for row in rows if row["claim"].startswith("compatible")]
     if not hits:
-        judged = any(not row["claim"].startswith("not judged") for row in rows)
-        none = f"None of {len(rows)} stitches is told to be compatible." if judged else "No stitch was judged."
-        return none if rows else "No stitch was made."
+        none = "No stitch was judged: no control counts." if made else "No stitch was made."
+        return f"None of {len(rows)} stitches is told to be compatible." if rows else none
     low, high = (end(row["penalty"] for row in hits) for end in (min, max))
     no = sum("the representation says no" in row["note"] for row in hits)
     said = f"at {no or 'none'} of them the representation says no"
