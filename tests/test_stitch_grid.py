@@ -271,6 +271,17 @@ def test_receivers_that_know_nothing_and_samples_of_one_class_are_noted():
     assert (found.provenance["fit"], found.provenance["samples"], found.provenance["classes"]) == (30, 30, 3)
 
 
+@pytest.mark.parametrize("matching", ["task", "closed_form"])
+def test_adapters_that_do_the_task_themselves_are_noted(trained, matching):  # noqa: F811
+    """Trained into a random receiver they reach as much as into a trained one; solved they do not."""
+    how = {"layers": ["act2"], "controls": ["random_receiver"], "adapter": "affine", "fit": 300, "samples": 200}
+    found = stitch_grid(trained["a"], trained["b"], DATA, matching=matching, **how)
+    noted = [note for note in found.notes if "trained adapters do the task themselves" in note]
+    assert len(noted) == (matching == "task")
+    if noted:
+        assert f"{float(found.array('accuracy/random_receiver').mean()):.2f} into receivers drawn at random" in noted[0]
+
+
 def test_a_penalty_is_covered_by_its_interval():
     """Answers of two networks drawn again and again: the true difference is inside at least as often as is said."""
     draw, inside, n = np.random.default_rng(0), 0, 100
