@@ -124,8 +124,7 @@ TREND = {
     "random receiver": "Mean accuracy of the same stitches into receivers drawn anew: what adapters reach alone.",
     "diagonal, triangle, block, flat": "Patterns of a map of accuracies, beyond what each layer reaches on average: "
     "stitches between layers of equal relative depth are more accurate; a layer goes into all that are relatively "
-    "earlier (or later) with a higher accuracy; stitches within a stretch are more accurate; or most of the map is none "
-    "of these.",
+    "earlier (or later) with a higher accuracy; stitches within a stretch are more accurate; or most is none of these.",
 }
 """What is said of a trend beside it."""
 CONTROLS = {
