@@ -170,6 +170,8 @@ def test_the_command_is_the_study(capsys, tmp_path):
     assert "every layer of one seed stitched into every layer of another" in page
     made = na.open_run(tmp_path / "run").result("stitch_trend")
     assert np.array_equal(made.array(f"map/{SPECS[0]}"), wanted.array(f"map/{SPECS[0]}"))
+    for name in ("data", "epochs", "fit", "samples", "matching", "adapter", "seeds", "seed", "batch_size"):
+        assert made.provenance[name] == wanted.provenance[name]
     assert (figure({"": made}, "maps").x_label, figure({"": made}, "maps").unit) == ("receiver layer", "accuracy")
 
 
