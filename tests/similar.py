@@ -205,5 +205,16 @@ def trend(families: Mapping[str, Mapping[str, int]] = SIZES, layers: int | None 
     return Result("similarity_trend", tables, arrays, claims, (), ("three seeds each",), told)
 
 
+def stitch_trend() -> Result:
+    """Return a made-up trend of stitches."""
+    made = trend()
+    rows = [{**row, "stitched": 0.5, "random_receiver": 0.2} for row in made.table("sizes")]
+    arrays = {
+        name: Array(np.asarray(old), **dict(zip(("sender layer", "receiver layer"), old.axes.values(), strict=True)))
+        for name, old in made.arrays.items()
+    }
+    return replace(made, study="stitch_trend", tables={**made.tables, "sizes": Table.of(rows)}, arrays=arrays)
+
+
 def _three(name):
     return name, f"{name}_low", f"{name}_high"

@@ -189,6 +189,7 @@ WITHOUT_MODEL = {
     "open_run",
     "similarity",
     "similarity_trend",
+    "stitch_trend",
 }
 WRITES = {"initialize"}
 """What changes a model on request; its own tests say what it leaves alone."""

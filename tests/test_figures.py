@@ -128,6 +128,7 @@ def test_every_figure_has_a_table_of_its_numbers(profiles, study):
         "compare": flowed.comparison,
         "similarity_map": similar.similarity_map,
         "similarity_trend": similar.trend,
+        "stitch_trend": similar.stitch_trend,
         "stitch_grid": lambda: stitched.stitch_grid(nets=(("p", "q"), ("r",)), pictures=2),
     }
     results = {"": made[study]()} if study in made else profiles

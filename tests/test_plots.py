@@ -142,6 +142,9 @@ def endless(made):
 
 MADE = {"flow": FLOWS, "flow_study": FACTORIALS, "prescribe": PRESCRIPTIONS, "compare": COMPARISONS}
 MADE |= {"similarity_map": ALIKE, "similarity_trend": SIZES, "stitch_grid": STITCHED}
+MADE |= {
+    "stitch_trend": {name: lambda make=make: replace(make(), study="stitch_trend") for name, make in SIZES.items()}
+}
 
 
 @pytest.fixture(scope="module")

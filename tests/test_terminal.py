@@ -158,6 +158,7 @@ def test_main_columns_are_columns_of_their_studies(result):
     tables = {"channel_profile": result.tables["layers"], "summary": na.summary(net(), (1, 64)).tables["layers"]}
     tables |= {"similarity_map": similar.similarity_map().tables["best"]}
     tables |= {"similarity_trend": similar.trend().tables["sizes"]}
+    tables |= {"stitch_trend": similar.stitch_trend().tables["sizes"]}
     tables |= {"stitch_grid": stitched.stitch_grid().tables["cells"]}
     for study, table in tables.items():
         assert set(terminal.COLUMNS[study]) <= set(table.columns)

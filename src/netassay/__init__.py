@@ -42,6 +42,7 @@ PUBLIC = {
     "similarity_map": "netassay.studies.similarity_map",
     "similarity_trend": "netassay.studies.similarity_trend",
     "stitch_grid": "netassay.studies.stitch_grid",
+    "stitch_trend": "netassay.studies.stitch_trend",
     "summary": "netassay.studies.summary",
     "visit": "netassay.capturing",
     "watch": "netassay.front",

@@ -51,6 +51,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "of", "layer_a", "layer_b", "measure", "score", "calibrated", "p", "second", "second_score", "shift",
     ),
     "similarity_trend": ("family", "spec", "size", "accuracy", "told", "diagonal", "triangle", "block", "flat"),
+    "stitch_trend": (
+        "family", "spec", "size", "accuracy", "stitched", "random_receiver", "told", "diagonal", "triangle", "block",
+        "flat",
+    ),
     "stitch_grid": ("sender_layer", "receiver_layer", "accuracy", "penalty", "agreement", "mse", "ood", "claim"),
     "checkpoints": ("checkpoint", "channels", HEALTHY, *(state.name for state in STATES), "findings"),
 }
@@ -64,6 +68,7 @@ CLAIMING = (
     "similarity_map",
     "similarity_trend",
     "stitch_grid",
+    "stitch_trend",
 )
 """Studies whose claims a terminal shows."""
 ALSO: Mapping[str, tuple[str, ...]] = {
@@ -71,6 +76,7 @@ ALSO: Mapping[str, tuple[str, ...]] = {
     "similarity_map": ("patterns",),
     "similarity_trend": ("trends",),
     "stitch_grid": ("nets",),
+    "stitch_trend": ("trends",),
 }
 """Tables that a terminal shows of a study beside its main one."""
 ONLY: Mapping[str, tuple[str, str]] = {"stitch_grid": ("control", "none")}

@@ -68,6 +68,14 @@ def kept_ledger(folder: Path | None) -> Path | None:
     return file
 
 
+def alone(command: str, **given: Any) -> None:
+    """Refuse what a trend has no use for."""
+    asked = [name if len(name) == 1 else f"--{name.replace('_', '-')}" for name, value in given.items() if value]
+    if asked:
+        found = f"{' and '.join(asked)} beside it; its networks are trained here"
+        raise BadInput(f"{command} --trend", found, "name all networks after --trend, and leave the others out")
+
+
 def written(file: Path, text: str) -> None:
     """Write a text file, or say why not."""
     try:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from torch import nn
 
-from netassay.commands.showing import kept_ledger, show
+from netassay.commands.showing import alone, kept_ledger, show
 from netassay.data import Data, load_data
 from netassay.errors import BadInput
 from netassay.options import MADE, SHOWN, AtOnce, Made, Patterns, Shown
@@ -87,7 +87,7 @@ def similarity(
     how: dict[str, Any] = {"permutations": permutations, "positions": positions, "tokens": tokens, "seed": made.seed}
     how |= {"layers": layers or None, "batch_size": batch_size}
     if trend:
-        _alone(a, checkpoints, made)
+        alone("similarity", A=a, checkpoints=checkpoints, weights=made.weights)
         return _sizes(trend, data, measures, {**how, "epochs": epochs, "seeds": seeds, "workers": workers}, made, shown)
     if a is None:
         raise BadInput("similarity", "no network", "name one or two: netassay similarity A B, or --trend A B C")
@@ -114,15 +114,6 @@ def _sizes(trend: Patterns, data: str, measures: Patterns, how: dict[str, Any], 
     }
     result = similarity_trend(list(trend), data, **told, **how)
     return show(result, shown, "sizes", {"model": ", ".join(trend), "data": data, "seed": made.seed})
-
-
-def _alone(a: str | None, checkpoints: str | None, made: Made) -> None:
-    """Refuse what a trend has no use for."""
-    given = {"A": a, "--checkpoints": checkpoints, "--weights": made.weights}
-    asked = [name for name, value in given.items() if value is not None]
-    if asked:
-        found = f"{' and '.join(asked)} beside it; its networks are trained here"
-        raise BadInput("similarity --trend", found, "name all networks after --trend")
 
 
 def _first(a: str, checkpoints: str | None, made: Made, data: Data) -> dict[str, nn.Module]:

@@ -1,4 +1,4 @@
-"""Command that asks which layers of two networks are compatible."""
+"""Command that asks which layers are compatible: of two networks, or of a family size by size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safetensors.torch import save_model
 from torch import nn
 
 from netassay import training
-from netassay.commands.showing import kept_ledger, show
+from netassay.commands.showing import alone, kept_ledger, show
 from netassay.data import Data, splits
 from netassay.errors import BadInput
 from netassay.options import MADE, SHOWN, AtOnce, Made, Numbers, Patterns, Shown
@@ -23,6 +23,7 @@ from netassay.spec import parse
 from netassay.stitching import DEFAULT
 from netassay.studies.forward import tried
 from netassay.studies.stitch_grid import stitch_grid
+from netassay.studies.stitch_trend import stitch_trend
 from netassay.studies.twins import learned
 from netassay.zoo import built
 
@@ -45,6 +46,8 @@ def stitch(
     samples: int = 2000,
     allow_skips: Annotated[bool, Parameter(negative="")] = False,
     train: int = 5,
+    trend: Patterns = (),
+    seeds: int = 3,
     workers: int = 0,
     ledger: Path | None = None,
     batch_size: AtOnce = 128,
@@ -53,7 +56,8 @@ def stitch(
 ) -> int:
     """Stitch every layer of A into every layer of B, with controls, and say which are compatible.
 
-    Without B, A goes into a second seed of itself, trained alike; into itself where it comes with weights.
+    Without B, A goes into a second seed of itself, trained alike; into itself where it comes with weights. With
+    --trend, networks of growing size are trained with several seeds each, and the pattern of their stitches is told.
 
     Parameters
     ----------
@@ -83,6 +87,10 @@ def stitch(
         Cut also where a skip goes around; what it carries comes from the receiver.
     train
         Passes over the training data, for a network without weights; 0 leaves it as it is drawn.
+    trend
+        Specs of one family or several, small to large, instead of A and B.
+    seeds
+        How many networks of each spec a trend trains.
     workers
         Processes that stitch at the same time; 0: this one.
     ledger
@@ -90,12 +98,19 @@ def stitch(
     """
     shown.check()
     meta = {"started": datetime.now(UTC).isoformat(), "seed": made.seed}
-    if a is None:
-        raise BadInput("stitch", "no network", "name one or two: netassay stitch A B")
-    how: dict[str, Any] = {"layers": layers or None, "receiver_layers": receiver_layers or None, "adapter": adapter}
-    how |= {"matching": matching, "controls": controls, "ranks": ranks, "fit": fit, "samples": samples}
-    how |= {"allow_skips": allow_skips, "workers": workers, "batch_size": batch_size, "device": made.device}
+    how: dict[str, Any] = {"layers": layers or None, "adapter": adapter, "matching": matching, "fit": fit}
+    how |= {"samples": samples, "workers": workers, "batch_size": batch_size, "device": made.device}
     kept = ledger if ledger is not None else kept_ledger(shown.out)
+    if trend:
+        others = {"weights": made.weights, "receiver_layers": receiver_layers, "allow_skips": allow_skips}
+        alone("stitch", A=a, **others, no_controls=not controls, ranks=tuple(ranks) != RANKS)
+        numbers = range(made.seed, made.seed + seeds)
+        result = stitch_trend(list(trend), data, **how, seeds=numbers, epochs=train, seed=made.seed, ledger=kept)
+        return show(result, shown, "sizes", {**meta, "model": ", ".join(trend), "data": data})
+    if a is None:
+        raise BadInput("stitch", "no network", "name one or two: netassay stitch A B, or --trend A B C")
+    how |= {"receiver_layers": receiver_layers or None, "controls": controls, "ranks": ranks}
+    how |= {"allow_skips": allow_skips}
     with _place(workers, kept) as place:
         senders, receivers = _networks(a, b, data, train, made, place, batch_size)
         result = stitch_grid(senders, receivers, data, **how, seed=made.seed, ledger=kept)

@@ -92,6 +92,7 @@ FIGURES: Mapping[str, Mapping[str, Callable[..., Figure]]] = {
     "prescribe": {"before_after": before_after, "ranking": ranking, "chi": chi, "loss": first_steps},
     "similarity_map": {"map": similarity_map, "best": best, "best_of_b": best_of_b},
     "similarity_trend": {"trend": trend, "maps": maps},
+    "stitch_trend": {"trend": trend, "maps": maps},
     "stitch_grid": {"grids": grids, "warning": warning, "pairs": pairs, "decoded": decoded},
     "compare": {"differences": differences},
     "summary": {"structure": parameters_by_layer},

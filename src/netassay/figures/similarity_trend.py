@@ -1,9 +1,9 @@
-"""Figures of a similarity trend: which pattern the map of a family of networks has, size by size."""
+"""Figures of a trend, of similarity or of stitches: which pattern the map of a family has, size by size."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,40 @@ ACROSS = 4
 """Maps that stand beside each other."""
 
 
+class Words(NamedTuple):
+    """What patterns mean, what a map shows, its rows and columns, its unit, and the ends of its shades."""
+
+    patterns: str
+    map: str
+    axes: tuple[str, str]
+    unit: str
+    ends: tuple[str, str]
+
+
+WORDS = {
+    "similarity_trend": Words(
+        "Diagonal: layers match those of equal relative depth. Triangle: a layer matches all that are relatively "
+        "earlier (below 0: later). Block: a stretch of layers is alike.",
+        "Calibrated similarity of two networks that differ in their seed only; the thin line is equal relative depth. "
+        "Rows are layers of the one, columns of the other.",
+        ("layer of the first seed", "layer of the second seed"),
+        "calibrated similarity",
+        ("chance", "equal"),
+    ),
+    "stitch_trend": Words(
+        "Diagonal: stitches between equal relative depths are more accurate. Triangle: a layer goes into all that are "
+        "relatively earlier with a higher accuracy (below 0: later). Block: stitches within a stretch are more "
+        "accurate.",
+        "Accuracy of stitches between two networks that differ in their seed only; the thin line is equal relative "
+        "depth. Rows send, columns receive.",
+        ("sender layer", "receiver layer"),
+        "accuracy",
+        ("none right", "all right"),
+    ),
+}
+"""What is said of each study."""
+
+
 def trend(results: Results) -> Figure:
     """Draw the index of each pattern against the size of the networks, a part for each family."""
     result = last(results)
@@ -28,11 +62,10 @@ def trend(results: Results) -> Figure:
     return Figure(
         name="trend",
         title="Which pattern the map has, size by size",
-        healthy="No health here: lines that cross are a family whose pattern changes with size. Diagonal: layers match "
-        "those of equal relative depth. Triangle: a layer matches all that are relatively earlier (below 0: later). "
-        "Block: a stretch of layers is alike. Flat: the share that no pattern explains. On top the pattern that is "
-        "told from chance, if any: flat only where most is unexplained. Whiskers are intervals over networks, cut at "
-        "the edge.",
+        healthy="No health here: lines that cross are a family whose pattern changes with size. "
+        f"{WORDS[result.study].patterns} Flat: the share that no pattern explains. On top the pattern that is told "
+        "from chance, if any: flat only where most is unexplained. Whiskers are intervals over networks, cut at the "
+        "edge.",
         kind="panel",
         wide=True,
         x=(),
@@ -47,7 +80,7 @@ def trend(results: Results) -> Figure:
 def _rows(result: Result, name: str) -> list[dict[str, Any]]:
     rows = result.table("sizes")
     if not rows:
-        raise NothingToDraw(name, "no network was compared", "name networks: similarity_trend(specs, data)")
+        raise NothingToDraw(name, "no network was compared", f"name networks: {result.study}(specs, data)")
     families = [row["family"] for row in rows]
     return sorted(rows, key=lambda row: (families.index(row["family"]), row["size"]))
 
@@ -104,22 +137,21 @@ def maps(results: Results) -> Figure:
     rows = [row for row in _rows(result, "maps") if f"map/{row['spec']}" in result.arrays]
     if not rows:
         raise NothingToDraw("maps", "no map was kept", "read the table: result.table('sizes')")
-    names = short([row["spec"] for row in rows])
+    names, words = short([row["spec"] for row in rows]), WORDS[result.study]
     parts = [_part(result, row, name) for row, name in zip(rows, names, strict=True)]
     return Figure(
         name="maps",
         title="The map of each network, mean over pairs of seeds",
-        healthy="No health here: the change of pattern as a picture. Calibrated similarity of two networks that differ "
-        "in their seed only; the thin line is equal relative depth. Rows are layers of the one, columns of the other.",
+        healthy=f"No health here: the change of pattern as a picture. {words.map}",
         kind="maps",
         wide=True,
         x=(),
         series={},
-        x_label="layer of the second seed",
-        y_label="layer of the first seed",
+        x_label=words.axes[1],
+        y_label=words.axes[0],
         limits=(0.0, 1.0),
-        ends=("chance", "equal"),
-        unit="calibrated similarity",
+        ends=words.ends,
+        unit=words.unit,
         parts=tuple(parts),
         columns=min(ACROSS, len(parts)),
     )

@@ -81,7 +81,8 @@ def _differing(result: Result) -> str:
 def _alike(result: Result) -> str:
     """Return the first claim of a study that was decided, in words, or its last."""
     told = sorted(result.claims, key=lambda claim: claim.decision == "undecided")
-    return f"{told[0].statement}: {told[0].decision}." if told else "Which layers are alike."
+    word = "compatible" if result.study == "stitch_trend" else "alike"
+    return f"{told[0].statement}: {told[0].decision}." if told else f"Which layers are {word}."
 
 
 ANSWERS = {
@@ -91,6 +92,7 @@ ANSWERS = {
     "similarity_map": _alike,
     "similarity_trend": _alike,
     "stitch_grid": answered,
+    "stitch_trend": _alike,
 }
 """Studies that answer a question, and what they answer."""
 SAID = {

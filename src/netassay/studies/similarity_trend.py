@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
-import numpy as np
+from netassay.result import Result
+from netassay.studies.similarity_trend_asked import Kind, plainly
+from netassay.studies.similarity_trend_cell import cell, tried
+from netassay.studies.trend import trended
 
-from netassay.engine import grid
-from netassay.errors import BadInput
-from netassay.patterns import PATTERNS, Pattern, pattern
-from netassay.result import Array, Result
-from netassay.studies.init_asked import seeds_of
-from netassay.studies.init_claims import FEWEST
-from netassay.studies.similarity_trend_asked import begun, families_of, plainly
-from netassay.studies.similarity_trend_cell import cell
-from netassay.studies.similarity_trend_tables import NONE, Size, claims, sizes, trends
-
-A, B = "layer of the first seed", "layer of the second seed"
+AXES = "layer of the first seed", "layer of the second seed"
+SIMILARITY = Kind("similarity_trend", cell, AXES, tried, "run in it")
 
 
 def similarity_trend(
@@ -83,46 +76,4 @@ def similarity_trend(
             "seed": seed, "memory": memory,
         }
     )  # fmt: skip
-    named, numbers = families_of(specs, family), seeds_of(seeds)
-    about, every = begun(asked, named, layers, numbers, None if ledger is None else f"{ledger}.nets")
-    question = {**asked, **about}
-    given = grid(cell, every, ledger=ledger, question=question, executor=executor, workers=workers, task="trend")
-    found: list[Size] = []
-    for one, made in zip(every, given, strict=True):
-        maps, pairs = made["maps"], made["pairs"].tolist()
-        told = _pattern(list(maps), [tuple(pair) for pair in pairs], seed, level)
-        found.append(Size(named[one["model"]], one["model"], maps.shape[1], len(maps), told, made))
-    found.sort(key=lambda one: (list(named.values()).index(one.family), one.size))
-    arrays = {f"map/{one.spec}": _mean(one) for one in found}
-    tables = {"sizes": sizes(found), **trends(found, numbers, level)}
-    told_too = {**question, "specs": list(named), "seeds": numbers}
-    notes = _notes(found, numbers)
-    return Result("similarity_trend", tables, arrays, claims(found, level), notes=notes, provenance=told_too)
-
-
-def _pattern(maps: Sequence[np.ndarray], pairs: Sequence[tuple[int, int]], seed: int, level: float) -> Pattern:
-    """Return the pattern of maps; one named "none" where too few layers of a network vary at all."""
-    names = {name for pair in pairs for name in pair}
-    try:
-        return pattern(maps, pairs=pairs, seed=seed, level=level)
-    except BadInput:
-        row = {"index": math.nan, "low": math.nan, "high": math.nan, "p": math.nan}
-        rows = tuple({"pattern": name, **row, "told": False} for name in PATTERNS)
-        return Pattern(NONE, "", rows, "undefined", ((math.nan,) * len(PATTERNS),) * len(names))
-
-
-def _mean(one: Size) -> Array:
-    labels = [str(label) for label in one.made["layers"]]
-    return Array(np.mean(one.made["calibrated"], 0), **{A: labels, B: labels})
-
-
-def _notes(found: Sequence[Size], seeds: Sequence[int]) -> tuple[str, ...]:
-    few = [f"fewer than {FEWEST} seeds: nothing is decided"] if len(seeds) < FEWEST else []
-    ended = [
-        f"{one.spec}, seed {seed}: diverged at step {step}; compared with its last finite weights"
-        for one in found
-        for seed, step in zip(seeds, one.made["diverged"].tolist(), strict=True)
-        if step >= 0
-    ]
-    empty = [f"{one.spec}: no pattern, a map has too few numbers" for one in found if one.told.name == NONE]
-    return (*few, *ended, *empty)
+    return trended(SIMILARITY, asked, specs, family, layers, seeds, ledger=ledger, executor=executor, workers=workers)

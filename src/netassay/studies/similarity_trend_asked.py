@@ -1,18 +1,21 @@
-"""Asked: the networks of a similarity trend, by family, refused where they do not fit before anything is trained."""
+"""Asked: the networks of a trend, by family, refused where they do not fit before anything is trained."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
-from netassay.data import splits
+from torch import nn
+
+from netassay.data import Data, splits
+from netassay.engine import Payload
 from netassay.errors import BadInput, UnknownName
 from netassay.measures import check_chance, named
 from netassay.patterns import LEAST
 from netassay.spec import Spec, parse
 from netassay.studies.init_asked import basics, identity, whole, words
-from netassay.studies.similarity_trend_cell import HOW, TRIED, mapped
+from netassay.studies.similarity_trend_cell import HOW
 from netassay.training import Diverged, train
 from netassay.zoo import built, expanded
 
@@ -20,11 +23,27 @@ Question = dict[str, Any]
 Layers = str | Sequence[str] | Mapping[str, str | Sequence[str]] | None
 
 
+class Kind(NamedTuple):
+    """How a trend maps networks: its study, its cell, rows and columns, and the layers that a network would have."""
+
+    study: str
+    cell: Callable[[Mapping[str, Any]], Payload]
+    axes: tuple[str, str]
+    tried: Callable[[nn.Module, Question, Data], Sequence[str]]
+    fit: str
+
+
 def plainly(asked: Mapping[str, Any]) -> Question:
-    """Return what all cells share as values that JSON carries, or refuse."""
-    question = basics({**asked, "model": ""}, ("epochs", "samples", "batch_size", "permutations"), ("lr", "level"))
+    """Return what all cells of a similarity trend share as values that JSON carries, or refuse."""
+    question = training(asked, "permutations")
     named(question["measure"])
     check_chance("similarity_trend", question["level"], seed=question["seed"], memory=question["memory"])
+    return question
+
+
+def training(asked: Mapping[str, Any], *counts: str) -> Question:
+    """Return what is asked with the counts and numbers of training, plain, or refuse."""
+    question = basics({**asked, "model": ""}, ("epochs", "samples", "batch_size", *counts), ("lr", "level"))
     del question["model"]
     return question | {"steps": None if asked["steps"] is None else whole("steps", asked["steps"])}
 
@@ -42,7 +61,7 @@ def families_of(specs: Any, family: Any) -> dict[str, str]:
     names = [family] * len(wanted) if isinstance(family, str) else list(family)
     if len(names) != len(wanted):
         found = f"{len(names)} families for {len(wanted)} specs"
-        raise BadInput("a similarity trend", found, "name one family for each spec, or one for all")
+        raise BadInput("a trend", found, "name one family for each spec, or one for all")
     return dict(zip(wanted, names, strict=True))
 
 
@@ -53,15 +72,15 @@ def _family(spec: Spec, every: Sequence[Spec]) -> str:
 
 
 def begun(
-    asked: Question, families: Mapping[str, str], layers: Layers, seeds: Sequence[int], keep: str | None
+    kind: Kind, asked: Question, families: Mapping[str, str], layers: Layers, seeds: Sequence[int], keep: str | None
 ) -> tuple[Question, list[Question]]:
-    """Train each network on a batch and map it against itself, so that what does not fit is refused; return the cells.
+    """Train each network on a batch and try its layers, so that what does not fit is refused; return the cells.
 
     Each cell takes a hash of its network as the factory makes it and of its first batches: another factory or file
     under the same name is another cell of a ledger.
     """
     if len(seeds) < 2:
-        raise BadInput(f"a similarity trend with seeds={list(seeds)}", "one network of each, and no pair", "seeds=3")
+        raise BadInput(f"a trend with seeds={list(seeds)}", "one network of each, and no pair", "seeds=3")
     about: Question = {}
     cells: list[Question] = []
     for spec, family in families.items():
@@ -70,9 +89,9 @@ def begun(
         network = built(spec, learn.input_shape, learn.classes, seed=seeds[0], device=one["device"])
         with suppress(Diverged):
             train(network, [next(iter(learn))], epochs=1, **{name: one[name] for name in HOW})
-        size = len(mapped({"0": network}, {**one, "permutations": 0}, test.first(min(one["samples"], TRIED)))["layers"])
+        size = len(kind.tried(network, one, test))
         if size < LEAST:
-            found = f"{size} of the layers asked for run in it"
+            found = f"{size} of the layers asked for {kind.fit}"
             raise BadInput(
                 f"the pattern of {spec}", found, f"compare {LEAST} layers or more, e.g. layers='type:Conv2d'"
             )

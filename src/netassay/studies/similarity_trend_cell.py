@@ -1,4 +1,4 @@
-"""Trend cell: the networks of one spec, one for each seed, trained and mapped against each other."""
+"""Trend cell: the networks of one spec, one for each seed, trained, and mapped against each other by similarity."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
@@ -38,7 +38,15 @@ TRIED = 32
 ALONE = threading.Lock()
 
 
+Mapped = Callable[[Mapping[str, nn.Module], Mapping[str, Any], Data], Payload]
+
+
 def cell(asked: Mapping[str, Any]) -> Payload:
+    """Train networks, and map every pair of them by similarity."""
+    return compared(asked, mapped)
+
+
+def compared(asked: Mapping[str, Any], mapped: Mapped) -> Payload:
     """Train a network for each seed, or take it from where it was kept, and map every pair of them.
 
     One at a time in a process: networks may draw from torch's global generator, which threads share.
@@ -117,6 +125,12 @@ def mapped(nets: Mapping[str, nn.Module], asked: Mapping[str, Any], data: Data) 
         "pairs": np.array([[int(names[a]), int(names[b])] for a, b in places]).reshape(-1, 2),
         "layers": np.array(labels),
     }
+
+
+def tried(network: nn.Module, asked: Mapping[str, Any], data: Data) -> Sequence[str]:
+    """Map a network against itself; return its layers, or refuse."""
+    few = data.first(min(asked["samples"], TRIED))
+    return mapped({"0": network}, {**asked, "permutations": 0}, few)["layers"].tolist()  # type: ignore[no-any-return]
 
 
 def activations(model: nn.Module) -> list[str]:

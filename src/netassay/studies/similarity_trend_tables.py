@@ -18,6 +18,8 @@ from netassay.studies.init_claims import enough
 
 NONE = "none"
 """What is told where maps have too few numbers for any pattern; such a network counts in no trend."""
+MEANS = ("accuracy", "stitched", "random_receiver")
+"""Numbers of which the table of sizes has the mean: accuracy of the networks, of stitches, and of their control."""
 ROUNDING = 1e-12
 """A slope below this is none: equal indices have no spread that would call it undecided."""
 
@@ -49,7 +51,14 @@ def _row(one: Size) -> dict[str, Any]:
     for name in PATTERNS:
         told = one.told.row(name)
         row |= {name: told["index"], f"{name}_low": told["low"], f"{name}_high": told["high"], f"{name}_p": told["p"]}
-    return row | {"told": one.told.name, "side": one.told.side, "accuracy": float(one.made["accuracy"].mean())}
+    means = {name: _known(one.made[name]) for name in MEANS if name in one.made}
+    return row | {"told": one.told.name, "side": one.told.side, **means}
+
+
+def _known(values: np.ndarray) -> float:
+    """Return the mean of what is a number."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else math.nan
 
 
 def trends(found: Sequence[Size], seeds: Sequence[int], level: float) -> dict[str, Table]:

@@ -124,7 +124,7 @@ def stitch_grid(
         sides = named([senders, senders if receivers is None else receivers])
         _placed([asked["data"], *sides[0].values(), *sides[1].values()], executor, workers)
         givers, takers = _opened(sides, wanted, asked, bench, chosen)
-        _answerable(takers, bench.classes)
+        answerable(takers, bench.classes)
         about = describe(network(givers[0].source, bench.data, device))
         question = {**asked, **{name: about[name] for name in ("versions", "dtype")}}
         every = list(cells(givers, takers, asked, chosen, [whole("ranks", rank) for rank in ranks]))
@@ -192,7 +192,7 @@ def _opened(
     return nets
 
 
-def _answerable(receivers: Sequence[Net], classes: int) -> None:
+def answerable(receivers: Sequence[Net], classes: int) -> None:
     """Refuse labels that a receiver has no answer for."""
     for net in receivers:
         if classes > net.answers:

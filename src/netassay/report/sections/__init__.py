@@ -11,7 +11,7 @@ from netassay.report.sections.initialisation import initialisation, schemes
 from netassay.report.sections.learning import learning
 from netassay.report.sections.section import LISTED, Section
 from netassay.report.sections.similarity import similarity, sizes
-from netassay.report.sections.stitching import stitching
+from netassay.report.sections.stitching import stitch_sizes, stitching
 from netassay.report.sections.structure import others, structure
 from netassay.result import Result
 from netassay.store import Run
@@ -25,6 +25,7 @@ SECTIONS: tuple[Callable[[Run, Mapping[str, Result]], Section | None], ...] = (
     switches,
     schemes,
     sizes,
+    stitch_sizes,
     channels,
     flow,
     exchange,

@@ -89,20 +89,28 @@ def _named(name: str, result: Result, one: Figure) -> Figure:
 def sizes(run: Run, results: Mapping[str, Result]) -> Section | None:
     """Tell at which size of a family of networks the pattern of its map changes."""
     named = of_study(results, "similarity_trend")
+    lead = "In each network, the layers of two seeds against each other"
+    said = words(max(map(errs_at, named.values()), default=0.0))
+    return by_size("sizes", "At which size the pattern changes", lead, named, {name: said[name] for name in TREND})
+
+
+def by_size(
+    key: str, title: str, lead: str, named: Mapping[str, Result], definitions: Mapping[str, str]
+) -> Section | None:
+    """Show the last of trends."""
     if not named:
         return None
     last = list(named.values())[-1]
     return Section(
-        key="sizes",
-        title="At which size the pattern changes",
-        lead="In each network, the layers of two seeds against each other, on "
-        f"{last.provenance.get('data', '')}; then the pattern of that map, size by size.",
+        key=key,
+        title=title,
+        lead=f"{lead}, on {last.provenance.get('data', '')}; then the pattern of that map, size by size.",
         verdicts=last.verdicts,
         claims=last.claims,
         notes=notes(named),
         figures=tuple(figures(named)),
         tables={name: last.tables[name] for name in ("trends", "sizes") if name in last.tables},
-        definitions={name: words(errs_at(last))[name] for name in TREND},
+        definitions=definitions,
     )
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from netassay.figures import Figure, figures
 from netassay.figures.stitching import SIDES, nets
 from netassay.report.sections.section import Section, chosen, notes, of_study, when
+from netassay.report.sections.similarity import WORDS as ALIKE
+from netassay.report.sections.similarity import by_size
 from netassay.result import Result, Table
 from netassay.store import Run
 
@@ -30,6 +32,16 @@ def stitching(run: Run, results: Mapping[str, Result]) -> Section | None:
         tables={title: table for name, one in named.items() for title, table in _tables(name, one).items()},
         definitions=WORDS | {name.replace("_", " "): said for name, said in CONTROLS.items() if _ran(name, named)},
     )
+
+
+def stitch_sizes(run: Run, results: Mapping[str, Result]) -> Section | None:
+    """Tell at which size of a family of networks the pattern of what is compatible changes."""
+    lead = (
+        "In each network, every layer of one seed stitched into every layer of another; no stitch is judged by itself"
+    )
+    said = {"stitch": WORDS["stitch"], "relative depth": ALIKE["relative depth"], **TREND}
+    title = "At which size the pattern of stitches changes"
+    return by_size("stitch-sizes", title, lead, of_study(results, "stitch_trend"), said)
 
 
 SHOWN = ("patterns", "nets", "cuts", "capacity")
@@ -108,6 +120,13 @@ WORDS = {
     "ood": "How often a stitched activation lies farther from the receiver's mean there than one of its own: 0.5 as "
     "its own, 1 always farther, 0 always nearer: least squares draws what it cannot tell towards the mean.",
 }
+TREND = {
+    "random receiver": "Mean accuracy of the same stitches into receivers drawn anew: what adapters reach alone.",
+    "diagonal, triangle, block, flat": "Patterns of a map of accuracies, beyond what each layer reaches on average: "
+    "stitches between layers of equal relative depth are more accurate; a layer goes into all that are relatively "
+    "earlier (or later) with a higher accuracy; stitches within a stretch are more accurate; or most is none of these.",
+}
+"""What is said of a trend beside it."""
 CONTROLS = {
     "random_sender": "The same stitch with every parameter and buffer of the sender drawn anew. What it reaches, the "
     "sender need not have learned.",
