@@ -147,7 +147,7 @@ def test_nothing_is_left_behind():
 
 
 def test_stitches_that_no_adapter_can_make_leave_no_pattern():
-    """Unlike widths have no pairing: such a map is empty, its means NaN, and a note says so."""
+    """Layers of unlike width have no pairing: those cells hold no number, and the means are over the others."""
     found = stitch_trend("mlp[4,5,6]", DATA, **{**HOW, "seeds": 2, "steps": 1, "adapter": "identity"})
     (row,) = found.table("sizes")
     assert (row["told"], row["size"]) == ("flat", 3)
