@@ -146,7 +146,7 @@ class Step:
         v, corrected, epsilon = found
         if v.device.type == "cpu" and v.dtype == torch.float32:
             factor = 1 - _taken(v, float(epsilon * corrected))
-            if factor > FAINT:
+            if factor > FAINT and math.isfinite(float(v.max())):
                 return factor
         total: Any = 0.0
         for part in _blocks(v):

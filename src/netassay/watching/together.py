@@ -18,15 +18,14 @@ def together(steps: Sequence[Step]) -> Tensor:
     """Return `NUMBERS` of each step, `(P, numbers)`, all in float64; they are small, float32, and have a gradient."""
     now, was, g = (_joined([getattr(one, name) for one in steps]) for name in ("now", "was", "gradient"))
     with np.errstate(invalid="ignore"):
-        told = _added(now, was, g, _starts([one.now for one in steps]))
-    told["adam"] = _adam(steps)
+        told = _added(now, was, g, _starts([one.now for one in steps])) | {"adam": _adam(steps)}
     for i, one in enumerate(steps):
         told["state_nan"][i] = float(one.state_nan({name: column[i] for name, column in told.items()}))
     return torch.from_numpy(np.stack([told[name] for name in NUMBERS], axis=1))
 
 
 def _added(now: np.ndarray, was: np.ndarray, g: np.ndarray, starts: np.ndarray) -> dict[str, np.ndarray]:
-    finite, stayed, zero = np.where(np.isfinite(g), g, 0.0), now == was, g == 0
+    finite, stayed, zero = np.where(np.isfinite(g), g, 0.0), now - was == 0, g == 0
     apart = np.where(np.isfinite(now - was), now - was, 0.0)
     entries = {
         "gradient_squares": finite**2,
