@@ -231,19 +231,22 @@ def test_what_is_not_finite_after_a_step_is_counted():
     assert read["gradient"] == pytest.approx(5**0.5)
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_moment_that_overflows_is_counted_and_a_weight_that_is_infinite_has_not_stayed():
     """The square of 1e25 is infinite in float32: that entry never moves again. Less itself, infinity is no number."""
-    model = nn.Linear(3, 2, bias=False)
+    model = nn.Sequential(nn.Linear(3, 2, bias=False), nn.Linear(2, 2, bias=False))
     with torch.no_grad():
-        model.weight[1, 1] = torch.inf
+        model[1].weight[1, 1] = torch.inf
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     with Monitor(model, optimizer, every=1) as monitor:
         model(torch.ones(1, 3)).sum().backward()
-        model.weight.grad[0, 0], model.weight.grad[1, 1] = 1e25, 0
+        for one in model:
+            one.weight.grad.fill_(1)
+        model[0].weight.grad[0, 0], model[1].weight.grad[1, 1] = 1e25, 0
         optimizer.step()
-    read = updates(monitor)["weight"]
-    assert (read["state_nan"], read["weight_inf"]) == (1, 1)
-    assert (read["unchanged"], read["lost"]) == (pytest.approx(1 / 6), pytest.approx(1 / 6))
+    first, second = (updates(monitor)[f"{i}.weight"] for i in range(2))
+    assert (first["state_nan"], first["unchanged"], first["lost"]) == (1, pytest.approx(1 / 6), pytest.approx(1 / 6))
+    assert (second["state_nan"], second["weight_inf"], second["unchanged"]) == (0, 1, 0)
 
 
 def test_scale_invariant_weights_are_orthogonal_to_their_gradient():
