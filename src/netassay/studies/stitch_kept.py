@@ -39,20 +39,24 @@ class Store:
         """Return what was kept under a name; make it at the first time."""
         if key not in self._known:
             batches: list[Tensor | Away] = []
-            for batch in make():
-                self._room(batch.nbytes, batches)
-                batches.append(batch if self.held + batch.nbytes <= self.budget else self._write(batch))
-                self.held += batch.nbytes if isinstance(batches[-1], Tensor) else 0
-                self.peak = max(self.peak, self.held)
+            try:
+                for batch in make():
+                    self._room(batch.nbytes, batches)
+                    batches.append(batch if self.held + batch.nbytes <= self.budget else self._write(batch))
+                    self.held += batch.nbytes if isinstance(batches[-1], Tensor) else 0
+                    self.peak = max(self.peak, self.held)
+            except BaseException:
+                self.held -= sum(batch.nbytes for batch in batches if isinstance(batch, Tensor))
+                raise
             self._known[key] = batches
         self._known.move_to_end(key)
         return Kept(self, self._known[key])
 
     def _room(self, size: int, mine: list[Tensor | Away]) -> None:
-        """Move what was used longest ago to the file, until there is room."""
+        """Move what was used longest ago to the file, until there is room; a batch that never fits needs none."""
         for batches in (*self._known.values(), mine):
             for k, batch in enumerate(batches):
-                if self.held + size <= self.budget:
+                if self.held + size <= self.budget or size > self.budget:
                     return
                 if isinstance(batch, Tensor):
                     batches[k] = self._write(batch)
