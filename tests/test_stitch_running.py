@@ -15,6 +15,7 @@ import torch
 
 from netassay.engine import status
 from netassay.studies import stitch_cell, stitch_halves
+from netassay.studies.provenance import makeup_hash
 from netassay.studies.stitch_grid import stitch_grid
 from netassay.studies.stitch_kept import Store
 from tests.stitches import same, trained  # noqa: F401
@@ -54,6 +55,35 @@ def test_a_store_gives_what_was_put_in(budget):
             next(iter(store.get(0, lambda: batches(0))))  # what is written next must not lie where this was read
     assert made == list(range(10))
     assert store.peak <= budget
+
+
+def test_what_cannot_be_made_or_kept_takes_no_room():
+    """A store is as before where making ends midway, and what is larger than the budget drives nothing out."""
+
+    def broken():
+        yield torch.ones(5)
+        raise OSError
+
+    store = Store(40)
+    with pytest.raises(OSError):
+        store.get("broken", broken)
+    for name, size in (("small", 10), ("large", 11)):
+        store.get(name, lambda size=size: [torch.ones(size)])
+    assert store.held == 40
+    assert isinstance(store._known["small"][0], torch.Tensor)
+    assert len(next(iter(store.get("large", list)))) == 11
+
+
+def test_a_pass_that_broke_off_leaves_the_next_its_own_skips(trained):  # noqa: F811
+    """What goes around a cut is that of the samples that are judged, whatever became of the cell before."""
+    asked = {**HOW, "batch_size": 20, "seed": 0, "device": None, "allow_skips": True}
+    bench, layer = stitch_halves.Bench(asked, 1 << 30), "layer1.0.conv1"
+    named = trained["r"], makeup_hash(stitch_halves.network(trained["r"], bench.data, None))
+    side = bench.side(named, "")
+    bench.prepare(side, [layer])
+    first = next(iter(bench.sent(side, "", layer, "test")))
+    once, again = (bench.expected(side, layer).rest(first) for _ in range(2))
+    assert torch.equal(once, again)
 
 
 def test_any_budget_and_order_give_the_same(trained, alone, monkeypatch):  # noqa: F811

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle
 from typing import Any, TypeVar
 
 import torch
@@ -130,8 +129,10 @@ class Bench:
         return _Rest(side.cuts[layer], torch.split(self.parts["test"].x, self.asked["batch_size"]), own.dtype)
 
     def expected(self, side: Side, layer: str) -> Expected:
-        """Return what a receiver expects at a cut."""
-        return _recent(self._expected, (side.key, layer), RECEIVERS, lambda: self._expects(side, layer))
+        """Return what a receiver expects at a cut; what goes around it begins with the first sample."""
+        made = _recent(self._expected, (side.key, layer), RECEIVERS, lambda: self._expects(side, layer))
+        made.rest = self.rest(side, layer)
+        return made
 
     def _expects(self, side: Side, layer: str) -> Expected:
         fit, held = (self.sent(side, "", layer, part) for part in PARTS)
@@ -139,10 +140,10 @@ class Bench:
 
 
 class _Rest:
-    """Runs what follows a cut. What goes around it comes from the run on the samples judged on, in their order."""
+    """Runs what follows a cut, once over the samples judged on: what goes around it is their own, in their order."""
 
     def __init__(self, at: Cut, batches: Sequence[Tensor], dtype: torch.dtype) -> None:
-        self.at, self.batches, self.dtype = at, cycle(batches), dtype
+        self.at, self.batches, self.dtype = at, iter(batches), dtype
 
     def __call__(self, z: Tensor) -> Tensor:
         device = self.at.example.device
