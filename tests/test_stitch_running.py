@@ -62,10 +62,10 @@ def test_what_cannot_be_made_or_kept_takes_no_room():
 
     def broken():
         yield torch.ones(5)
-        raise OSError
+        raise OSError("no more")
 
     store = Store(40)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="no more"):
         store.get("broken", broken)
     for name, size in (("small", 10), ("large", 11)):
         store.get(name, lambda size=size: [torch.ones(size)])

@@ -31,7 +31,7 @@ from netassay.stitching import (
     judge,
     trained_on,
 )
-from netassay.studies.stitch_controls import CONTROLS
+from netassay.studies.stitch_controls import CONTROLS, NONE
 from netassay.studies.stitch_halves import PARTS, Bench, Side
 from netassay.studies.stitch_kept import Kept
 
@@ -190,7 +190,8 @@ class Work:
         """Train an adapter on from where it is; controls, too, until they are as good as the receiver itself."""
         own = self.own(layer, "fit")
         sent = self.sent("fit").to(own.dtype)
-        data = Samples(torch.cat(list(sent)), self.bench.parts["fit"].y, torch.cat(list(own)))
+        wanted = torch.cat(list(own)) if self.asked["matching"] == "soft" else None
+        data = Samples(torch.cat(list(sent)), self.bench.parts["fit"].y, wanted)
         how = {name: self.asked[name] for name in ("epochs", "lr", "batch", "seed")}
         enough = int(self.bench.right(self.asked["receiver"])[self.held].sum())
         rest, loss = self.bench.rest(self.receiver, layer), self.asked["matching"]
@@ -208,7 +209,7 @@ class Work:
             if math.isnan(told.penalty):
                 whose = "the receiver's own" if math.isnan(told.own) else "its"
                 note = f"{whose} answers are not finite; {note}"
-            if not layer:
+            if not layer and self.asked["control"] == NONE:
                 with torch.no_grad():
                     first = made(next(iter(sent))[:PICTURES])
                 self.pictures = {"pictures": first.numpy()}
