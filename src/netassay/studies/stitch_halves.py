@@ -125,8 +125,8 @@ class Bench:
 
     def rest(self, side: Side, layer: str) -> Callable[[Tensor], Tensor]:
         """Return what follows a cut, from activations to answers."""
-        own = next(iter(self.sent(side, "", layer, "fit")))
-        return _Rest(side.cuts[layer], torch.split(self.parts["test"].x, self.asked["batch_size"]), own.dtype)
+        made = self.sent(side, "", layer, "fit").made
+        return _Rest(side.cuts[layer], torch.split(self.parts["test"].x, self.asked["batch_size"]), made)
 
     def expected(self, side: Side, layer: str) -> Expected:
         """Return what a receiver expects at a cut; what goes around it begins with the first sample."""

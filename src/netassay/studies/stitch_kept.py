@@ -90,9 +90,14 @@ class Kept:
             yield (batch if isinstance(batch, Tensor) else self._store.read(batch)).to(self._as)
 
     @property
+    def made(self) -> torch.dtype:
+        """The dtype they were made in."""
+        return self._batches[0].dtype
+
+    @property
     def dtype(self) -> torch.dtype:
         """Their dtype, of which float32 is the least."""
-        return torch.promote_types(self._batches[0].dtype, torch.float32)
+        return torch.promote_types(self.made, torch.float32)
 
     def to(self, dtype: torch.dtype) -> Kept:
         """Return the same batches in another dtype, each made when it is passed."""
