@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 from torch import Tensor
 
 from netassay.errors import BadInput, NoMatch
 from netassay.measures.matching import needs_scipy
-from netassay.stitching.sums import Sums, together
+from netassay.stitching.sums import Sums
 
 RIDGES = tuple(10.0**k for k in range(-8, 3))
 """Penalties tried besides 0, in units of the mean variance of the sender's channels."""
@@ -189,7 +190,7 @@ def _constant(sums: Sums) -> bool:
 
 def _total(folds: Sequence[Sums]) -> Sums:
     """Merge the sums of several folds; refuse what is not finite."""
-    total = together(tuple(folds))
+    total = reduce(Sums.merge, folds)
     if not all(bool(torch.isfinite(part).all()) for part in (total.xx, total.xy, total.yy)):
         raise NoMatch("a match in closed form", "activations with NaN or Inf", "cut at another layer")
     return total

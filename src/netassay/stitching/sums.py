@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import reduce
 from itertools import accumulate
 
 import torch
@@ -125,11 +124,6 @@ class NormalEquations:
         if self.known is not None:
             return self.known
         return tuple(sums.xx for sums in self.folds if sums is not None)
-
-
-def together(folds: tuple[Sums, ...]) -> Sums:
-    """Merge the sums of several folds."""
-    return reduce(Sums.merge, folds)
 
 
 def _double(x: Tensor) -> Tensor:
