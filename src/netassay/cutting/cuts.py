@@ -91,17 +91,18 @@ def cut(model: nn.Module, layer: str, example: Tensor, *, allow_skips: bool = Fa
 
 
 def cuts(
-    model: nn.Module, example: Tensor, layers: str | Sequence[str] | None = None, *, allow_skips: bool = False
+    model: nn.Module | Model, example: Tensor, layers: str | Sequence[str] | None = None, *, allow_skips: bool = False
 ) -> list[Cut | Refused]:
     """Cut a model at each layer that matches, each call by itself, in order of execution; None: at every layer.
 
-    A layer that is no place to cut at is `Refused`, with a sentence. Patterns as in `select`; "" is the input.
+    A layer that is no place to cut at is `Refused`, with a sentence. Patterns as in `select`; "" is the input. What is
+    cut again and again is opened once: `Model(model, example)`.
 
     >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Flatten(0))
     >>> [one.shape if isinstance(one, Cut) else str(one) for one in cuts(model, torch.ones(4, 2))]
     [(3,), (3,), '2: its output (12,) has no axis for the 4 samples; cut at another layer']
     """
-    opened = Model(model, example)
+    opened = model if isinstance(model, Model) else Model(model, example)
     return [_at(opened, spot, allow_skips) for spot in opened.spots(layers)]
 
 

@@ -83,22 +83,17 @@ class Kept:
     """Batches that can be passed over again and again; none of them may be changed in place."""
 
     def __init__(self, store: Store, batches: list[Tensor | Away], dtype: torch.dtype | None = None) -> None:
-        self._store, self._batches, self._as = store, batches, dtype
+        self._store, self.batches, self._as = store, batches, dtype
 
     def __iter__(self) -> Iterator[Tensor]:
-        for batch in self._batches:
+        for batch in self.batches:
             yield (batch if isinstance(batch, Tensor) else self._store.read(batch)).to(self._as)
-
-    @property
-    def made(self) -> torch.dtype:
-        """The dtype they were made in."""
-        return self._batches[0].dtype
 
     @property
     def dtype(self) -> torch.dtype:
         """Their dtype, of which float32 is the least."""
-        return torch.promote_types(self.made, torch.float32)
+        return torch.promote_types(self.batches[0].dtype, torch.float32)
 
     def to(self, dtype: torch.dtype) -> Kept:
         """Return the same batches in another dtype, each made when it is passed."""
-        return Kept(self._store, self._batches, dtype)
+        return Kept(self._store, self.batches, dtype)
