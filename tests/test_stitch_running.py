@@ -70,7 +70,6 @@ def test_what_cannot_be_made_or_kept_takes_no_room():
     for name, size in (("small", 10), ("large", 11)):
         store.get(name, lambda size=size: [torch.ones(size)])
     assert store.held == 40
-    assert isinstance(store._known["small"][0], torch.Tensor)
     assert len(next(iter(store.get("large", list)))) == 11
 
 
@@ -107,7 +106,7 @@ def test_what_a_bench_keeps_does_not_grow_with_the_cells(trained, monkeypatch): 
     monkeypatch.setattr(stitch_halves, "RECEIVERS", 2)
     for layers in ("act1", "*"):
         stitch_grid(trained["a"], memory=9_000, **{**HOW, "layers": layers, "controls": ["noise"]})
-    assert 5_000 < benches[1].store.peak <= benches[-1].store.peak <= 9_000
+    assert 5_000 < benches[0].store.peak <= benches[-1].store.peak <= 9_000
     assert all(len(bench._expected) <= 2 for bench in benches)
 
 

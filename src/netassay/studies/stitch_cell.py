@@ -54,7 +54,7 @@ def cell(asked: Mapping[str, Any]) -> Payload:
     """
     with ALONE:
         began = time.perf_counter()
-        bench = opened(asked)
+        bench = bench_of(asked)
         control = CONTROLS[asked["control"]]
         sender = bench.side(asked["sender"], control.sender, asked["draw"])
         receiver = bench.side(asked["receiver"], control.receiver)
@@ -65,13 +65,12 @@ def cell(asked: Mapping[str, Any]) -> Payload:
         return payload | {"seconds": np.array(time.perf_counter() - began)}
 
 
-def opened(asked: Mapping[str, Any]) -> Bench:
-    """Return the bench of a cell; a process has one, since another data set needs its memory."""
-    shared = {name: asked[name] for name in SHARED}
-    key = json.dumps(shared, sort_keys=True)
+def bench_of(asked: Mapping[str, Any], ready: Bench | None = None) -> Bench:
+    """Return the bench of a cell, or one that is ready; a process has one, since another data set needs its memory."""
+    key = json.dumps({name: asked[name] for name in SHARED}, sort_keys=True)
     if key not in _benches:
         _benches.clear()
-        _benches[key] = Bench(shared, int(os.environ.get(BUDGET, MEMORY)))
+        _benches[key] = ready or Bench(asked, int(os.environ.get(BUDGET, MEMORY)))
     return _benches[key]
 
 
@@ -211,6 +210,5 @@ class Work:
                 note = f"{whose} answers are not finite; {note}"
             if not layer and self.asked["control"] == NONE:
                 with torch.no_grad():
-                    first = made(next(iter(sent))[:PICTURES])
-                self.pictures = {"pictures": first.numpy()}
+                    self.pictures = {"pictures": made(next(iter(sent))[:PICTURES]).numpy()}
         return {**row, "r2": matched.r2, "madds": madds, "note": note}

@@ -22,7 +22,7 @@ from netassay.stitching import CLOSED, DEFAULT
 from netassay.studies.init_asked import whole
 from netassay.studies.provenance import describe
 from netassay.studies.stitch_asked import Net, Patterns, Question, cells, opened
-from netassay.studies.stitch_cell import BUDGET, MEMORY, PICTURES, cell, leave
+from netassay.studies.stitch_cell import BUDGET, MEMORY, PICTURES, bench_of, cell, leave
 from netassay.studies.stitch_checks import controls_of, plainly
 from netassay.studies.stitch_claims import TOLERATED, claims, judged, pattern_rows, patterns
 from netassay.studies.stitch_controls import NONE
@@ -121,6 +121,7 @@ def stitch_grid(
         asked["data"] = _source(data, batch_size, fit + samples)
         bench = Bench(asked, memory)
         asked["data_hash"] = _hash(bench)
+        bench_of(asked, bench)
         sides = named([senders, senders if receivers is None else receivers])
         _placed([asked["data"], *sides[0].values(), *sides[1].values()], executor, workers)
         givers, takers = _opened(sides, wanted, asked, bench, chosen)
