@@ -156,7 +156,7 @@ def test_the_front_stops_and_the_rest_starts_at_the_layer(how):
         at.rest(y)
     assert counts == [2, 3]
     assert counter.get_total_flops() // 2 == 5 * 2 * 16
-    assert at.multiply_adds == (32, 32)
+    assert at.multiply_adds == 32
 
 
 def test_multiply_adds_of_the_halves_add_up_to_the_models(how):
@@ -166,7 +166,11 @@ def test_multiply_adds_of_the_halves_add_up_to_the_models(how):
         model(x)
     whole = counter.get_total_flops() // 2 // len(x)
     for name in ("conv1", "layer1", "layer2.0", "avgpool", ""):
-        assert sum(cut(model, name, x).multiply_adds) == whole
+        at = cut(model, name, x)
+        y = at.front(x)
+        with counting() as counter:
+            at.rest(y)
+        assert at.multiply_adds + counter.get_total_flops() // 2 // len(x) == whole
 
 
 @pytest.mark.parametrize("layer", ["", "conv1", "bn1", "relu", "layer1", "fc"])
@@ -187,12 +191,12 @@ def test_cuts_at_the_input_and_behind_the_last_layer(how):
     """Before the first layer the rest is the model; behind the last one nothing is left to do."""
     model, x, _ = seen(TINY)
     first, last = cut(model, "", x), cut(model, "fc", x)
-    assert (first.input, first.kind, first.shape) == (True, "image", (3, 8, 8))
-    assert (last.input, last.kind, last.shape) == (False, "vector", (3,))
+    assert (first.kind, first.shape) == ("image", (3, 8, 8))
+    assert (last.kind, last.shape) == ("vector", (3,))
     assert torch.equal(first.front(x), x)
     assert torch.equal(first.rest(x), model(x))
     assert torch.equal(last.rest(last.front(x)), model(x))
-    assert last.multiply_adds[1] == first.multiply_adds[0] == 0
+    assert first.multiply_adds == 0
     assert [one.layer for one in cuts(model, x, ["", "fc"])] == ["", "fc"]
 
 

@@ -117,6 +117,15 @@ def test_what_cannot_be_drawn_keeps_what_it_had(model, touched, untouched):
             assert torch.equal(value, before[f"{name}.{key}".removeprefix(".")])
 
 
+def test_integers_are_no_draws():
+    """A parameter of integers stays what it is, and what lies beside it is drawn."""
+    made, plain = nn.Linear(2, 2), nn.Linear(2, 2)
+    made.taken = nn.Parameter(torch.tensor([1, 0]), requires_grad=False)
+    assert reset(made, 0) == reset(plain, 0) == ([""], [])
+    assert torch.equal(made.weight, plain.weight)
+    assert made.taken.tolist() == [1, 0]
+
+
 COMPUTED = {
     "weight norm": nn.utils.parametrizations.weight_norm,
     "spectral norm": nn.utils.parametrizations.spectral_norm,

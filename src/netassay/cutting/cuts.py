@@ -41,29 +41,17 @@ class Cut:
     skips: str
     example: Tensor = field(repr=False)
 
-    @property
-    def input(self) -> bool:
-        """Whether the cut is before the first layer: y is the model's input."""
-        return not self.layer
-
     def whole(self, x: Tensor) -> Any:
         """Give the model's output by way of y."""
         y = self.front(x)
         return self.rest(y, x) if self.skips else self.rest(y)
 
     @cached_property
-    def multiply_adds(self) -> tuple[int, int]:
-        """Multiply-adds of front and rest, for one sample."""
-        with torch.no_grad():
-            y = self.front(self.example)
-            given = (y, self.example) if self.skips else (y,)
-            return _counted(self.front, self.example), _counted(self.rest, *given)
-
-
-def _counted(half: Half, *given: Tensor) -> int:
-    with counting() as counter:
-        half(*given)
-    return int(counter.get_total_flops() // 2 // len(given[0]))
+    def multiply_adds(self) -> int:
+        """Multiply-adds of the front, for one sample."""
+        with torch.no_grad(), counting() as counter:
+            self.front(self.example)
+        return int(counter.get_total_flops() // 2 // len(self.example))
 
 
 @dataclass(frozen=True)
@@ -91,7 +79,7 @@ def cut(model: nn.Module, layer: str, example: Tensor, *, allow_skips: bool = Fa
     >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
     >>> at = cut(model, "1", torch.ones(4, 2))
     >>> at.kind, at.shape, at.how, at.multiply_adds
-    ('vector', (3,), 'graph', (6, 3))
+    ('vector', (3,), 'graph', 6)
     >>> bool((at.rest(at.front(torch.ones(4, 2))) == model(torch.ones(4, 2))).all())
     True
     """
@@ -103,17 +91,18 @@ def cut(model: nn.Module, layer: str, example: Tensor, *, allow_skips: bool = Fa
 
 
 def cuts(
-    model: nn.Module, example: Tensor, layers: str | Sequence[str] | None = None, *, allow_skips: bool = False
+    model: nn.Module | Model, example: Tensor, layers: str | Sequence[str] | None = None, *, allow_skips: bool = False
 ) -> list[Cut | Refused]:
     """Cut a model at each layer that matches, each call by itself, in order of execution; None: at every layer.
 
-    A layer that is no place to cut at is `Refused`, with a sentence. Patterns as in `select`; "" is the input.
+    A layer that is no place to cut at is `Refused`, with a sentence. Patterns as in `select`; "" is the input. What is
+    cut again and again is opened once: `Model(model, example)`.
 
     >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Flatten(0))
     >>> [one.shape if isinstance(one, Cut) else str(one) for one in cuts(model, torch.ones(4, 2))]
     [(3,), (3,), '2: its output (12,) has no axis for the 4 samples; cut at another layer']
     """
-    opened = Model(model, example)
+    opened = model if isinstance(model, Model) else Model(model, example)
     return [_at(opened, spot, allow_skips) for spot in opened.spots(layers)]
 
 

@@ -20,8 +20,6 @@ from netassay.hooks import at_outputs
 from netassay.layers import Layer, named_layers
 from netassay.records import first_tensor
 
-UNNAMED = "what no layer made"
-
 
 class _Stopped(BaseException):
     """Carries a layer's output out of a forward pass, past any `except Exception` of the model's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 KINDS = {2: "vector", 3: "tokens", 4: "image"}
@@ -43,4 +44,5 @@ class Layout:
         """Turn a copy back to what the layer makes; what follows may overwrite it."""
         if self.plain:
             return y.clone()
-        return y.permute([self.order.index(axis) for axis in range(y.dim())]).contiguous().clone()
+        turned = y.permute([self.order.index(axis) for axis in range(y.dim())])
+        return turned.clone(memory_format=torch.contiguous_format)

@@ -95,7 +95,8 @@ def redrawn(redraw: Callable[[], object], parameters: Sequence[Tensor], buffers:
     before = [(tensor, tensor.clone()) for tensor in (*parameters, *buffers)]
     for parameter in parameters:
         # What is NaN afterwards was not drawn: weight norm, say, keeps its own parameters from the reset.
-        parameter.fill_(torch.nan)
+        if parameter.is_floating_point() or parameter.is_complex():
+            parameter.fill_(torch.nan)
     try:
         redraw()
         done = not any(parameter.isnan().any() for parameter in parameters)

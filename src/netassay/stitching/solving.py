@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 from torch import Tensor
 
 from netassay.errors import BadInput, NoMatch
 from netassay.measures.matching import needs_scipy
-from netassay.stitching.sums import Sums, together
+from netassay.stitching.sums import Sums
 
 RIDGES = tuple(10.0**k for k in range(-8, 3))
 """Penalties tried besides 0, in units of the mean variance of the sender's channels."""
@@ -29,16 +30,14 @@ class Map:
     """A map `weight x + bias` of rows, `(D, C)` and `(D,)`, float64, and how well it fits the rows it was made from.
 
     `r2` is `1 - sum (y - y')^2 / sum (y - mean y)^2`, both sums over all rows and all of the receiver's channels, each
-    about its own mean; `cv` the same of rows in folds that the fit had not seen, NaN where nothing was left out. NaN
-    where the receiver is constant. A sender that is constant gives 0 and the receiver's mean. `ridge` is the penalty in
-    units of the mean variance of the sender's channels; `n` the rows, `madds` the multiply-adds of solving, without
-    those of the sums.
+    about its own mean; NaN where the receiver is constant. A sender that is constant gives 0 and the receiver's mean.
+    `ridge` is the penalty in units of the mean variance of the sender's channels; `n` the rows, `madds` the
+    multiply-adds of solving, without those of the sums.
     """
 
     weight: Tensor
     bias: Tensor
     r2: float
-    cv: float
     ridge: float
     n: int
     madds: int
@@ -59,15 +58,15 @@ def affine(folds: Sequence[Sums], ridge: float | None = None) -> Map:
     """
     if ridge is not None and not 0 <= ridge < math.inf:
         raise BadInput(f"a match with ridge={ridge}", "a penalty is 0 or more, and finite", "ridge=0, or None")
-    total, cv, madds = _total(folds), math.nan, 0
+    total, madds = _total(folds), 0
     if ridge is None:
-        ridge, cv = _validated(folds)
+        ridge = _validated(folds)
         madds = len(folds) * _work(total, EIGEN + 2)
     if not ridge or _constant(total):
-        return _map(total, Decomposed.of(total).weight(), cv=cv, ridge=0.0, madds=madds + _work(total, EIGEN))
+        return _map(total, Decomposed.of(total).weight(), ridge=0.0, madds=madds + _work(total, EIGEN))
     damped = total.xx + total.n * ridge * _variance(total) * torch.eye(len(total.xx)).to(total.xx)
     weight = torch.cholesky_solve(total.xy, torch.linalg.cholesky(damped)).T
-    return _map(total, weight, cv=cv, ridge=ridge, madds=madds + _work(total, CHOLESKY))
+    return _map(total, weight, ridge=ridge, madds=madds + _work(total, CHOLESKY))
 
 
 def low_rank(folds: Sequence[Sums], rank: int, ridge: float | None = None) -> Map:
@@ -151,20 +150,18 @@ class Decomposed:
         return (self.v @ (self.shrink(0.0)[:, None] * self.a)).T
 
 
-def _validated(folds: Sequence[Sums]) -> tuple[float, float]:
-    """Return the penalty with the least error on folds left out, and the R2 there."""
+def _validated(folds: Sequence[Sums]) -> float:
+    """Return the penalty with the least error on folds left out."""
     if len(folds) < 2:
         raise NoMatch("a ridge by cross-validation", "samples of one fold only", "give more samples, or ridge=0")
-    errors, about, well_posed = torch.zeros(len(RIDGES) + 1, dtype=torch.float64), 0.0, True
+    errors, well_posed = torch.zeros(len(RIDGES) + 1, dtype=torch.float64), True
     for i, held in enumerate(folds):
         train = _total((*folds[:i], *folds[i + 1 :]))
         decomposed = Decomposed.of(train)
         errors += _errors(decomposed, held.about(train.x, train.y))
-        about += float(held.about(train.x, train.y).yy.sum())
         well_posed &= decomposed.full
     errors[0] = errors[0] if well_posed else math.inf
-    best = len(RIDGES) - int(errors.flip(0).argmin())
-    return (0.0, *RIDGES)[best], 1 - float(errors[best]) / about if about > 0 else math.nan
+    return (0.0, *RIDGES)[len(RIDGES) - int(errors.flip(0).argmin())]
 
 
 def _errors(train: Decomposed, held: Sums) -> Tensor:
@@ -175,13 +172,11 @@ def _errors(train: Decomposed, held: Sums) -> Tensor:
     return (held.yy.sum() - 2 * shrunk @ cross + ((shrunk @ both) * shrunk).sum(1)).cpu()
 
 
-def _map(
-    total: Sums, weight: Tensor, *, cv: float = math.nan, ridge: float = math.nan, madds: int = 0, moved: bool = True
-) -> Map:
+def _map(total: Sums, weight: Tensor, *, ridge: float = math.nan, madds: int = 0, moved: bool = True) -> Map:
     if moved and _constant(total):
         weight = torch.zeros_like(weight)
     bias = total.y - weight @ total.x if moved else torch.zeros_like(total.y)
-    return Map(weight, bias, explained(total, weight, bias), cv, ridge, total.n, madds)
+    return Map(weight, bias, explained(total, weight, bias), ridge, total.n, madds)
 
 
 def _variance(sums: Sums) -> Tensor:
@@ -195,7 +190,7 @@ def _constant(sums: Sums) -> bool:
 
 def _total(folds: Sequence[Sums]) -> Sums:
     """Merge the sums of several folds; refuse what is not finite."""
-    total = together(tuple(folds))
+    total = reduce(Sums.merge, folds)
     if not all(bool(torch.isfinite(part).all()) for part in (total.xx, total.xy, total.yy)):
         raise NoMatch("a match in closed form", "activations with NaN or Inf", "cut at another layer")
     return total

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import reduce
 from itertools import accumulate
 
 import torch
@@ -74,7 +73,7 @@ class NormalEquations:
     >>> equations = NormalEquations((3, 8, 8), {"conv1": (4, 4, 4), "conv2": (5, 4, 4)})
     >>> y = torch.randn(10, 3, 8, 8)
     >>> equations.add(y, {"conv1": torch.randn(10, 4, 4, 4), "conv2": torch.randn(10, 5, 4, 4)})
-    >>> len(equations.of("conv2")), equations.total("conv2").xy.shape
+    >>> len(equations.of("conv2")), equations.of("conv2")[0].xy.shape
     (3, torch.Size([3, 5]))
     """
 
@@ -94,13 +93,12 @@ class NormalEquations:
         self.seen = 0
         self.madds = 0
 
-    def add(self, sent: Tensor, expected: Mapping[str, Tensor], groups: Tensor | None = None) -> None:
+    def add(self, sent: Tensor, expected: Mapping[str, Tensor]) -> None:
         """Add a batch: the sender's activations, and those of each receiver, of the same samples in the same order.
 
-        A sample's fold is its number among all that were added, or its entry in `groups` `(N,)`, modulo the folds:
-        samples that are not independent (of one subject, say) belong to one group.
+        A sample's fold is its number among all that were added, modulo the folds.
         """
-        numbers = torch.arange(self.seen, self.seen + len(sent)) if groups is None else groups.cpu()
+        numbers = torch.arange(self.seen, self.seen + len(sent))
         x = _double(self.arrange(sent))
         y = torch.cat([_double(opened(expected[name], at)).flatten(2) for name, at in self.forms.items()], 1)
         for fold in range(len(self.folds)):
@@ -110,15 +108,6 @@ class NormalEquations:
                 self.folds[fold] = sums if kept is None else kept.merge(sums)
                 self.madds += sums.n * len(sums.x) * (len(sums.x) * (self.known is None) + len(sums.y))
         self.seen += len(sent)
-
-    def merge(self, other: NormalEquations) -> None:
-        """Join with the sums of further samples, fold by fold."""
-        if (self.forms, len(self.folds)) != (other.forms, len(other.folds)):
-            raise BadInput("merge of normal equations", "other receivers or folds", "merge parts of one sum")
-        pairs = zip(self.folds, other.folds, strict=True)
-        self.folds = [a.merge(b) if a and b else a or b for a, b in pairs]
-        self.seen += other.seen
-        self.madds += other.madds
 
     def of(self, name: str) -> tuple[Sums, ...]:
         """Return the sums of the sender and one receiver, by fold."""
@@ -135,15 +124,6 @@ class NormalEquations:
         if self.known is not None:
             return self.known
         return tuple(sums.xx for sums in self.folds if sums is not None)
-
-    def total(self, name: str) -> Sums:
-        """Return the sums over all folds."""
-        return together(self.of(name))
-
-
-def together(folds: tuple[Sums, ...]) -> Sums:
-    """Merge the sums of several folds."""
-    return reduce(Sums.merge, folds)
 
 
 def _double(x: Tensor) -> Tensor:

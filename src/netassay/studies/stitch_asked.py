@@ -6,18 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
-
-from netassay.cutting import Cut, Refused, cuts
+from netassay.cutting import Cut, Refused
 from netassay.errors import BadInput
 from netassay.layers import exactly
 from netassay.stitching import CLOSED, answers, form
 from netassay.studies.channel_streams import nonlinearities
-from netassay.studies.forward import device_of
 from netassay.studies.provenance import makeup_hash
 from netassay.studies.similarity_claims import nearest
-from netassay.studies.stitch_controls import CONTROLS, NONE, RANDOM, draws, redrawn
-from netassay.studies.stitch_halves import TRIED, Bench, network, scored
+from netassay.studies.stitch_controls import CONTROLS, ITSELF, NONE, RANDOM, draws, redrawn
+from netassay.studies.stitch_halves import Bench, Side, network, scored
 
 Patterns = str | Sequence[str] | None
 Question = dict[str, Any]
@@ -55,9 +52,9 @@ class Net:
 
 def opened(source: str, name: str, layers: Patterns, asked: Question, bench: Bench, controls: Sequence[str]) -> Net:
     """Build a network, cut it where asked, and make sure that it answers classes and can be drawn anew."""
-    model = network(source, bench.data, asked["device"])
-    example = bench.parts["fit"].x[:TRIED].to(device_of(model))
-    found = _cut(model, example, layers, asked["allow_skips"])
+    named = source, makeup_hash(network(source, bench.data, asked["device"]))
+    side = bench.side(named, ITSELF)
+    model, found = side.model, _cut(bench, side, layers)
     if not found:
         raise BadInput(f"stitch {name}", "no layer asked for", "name one at least, or leave layers out")
     if not any(isinstance(one, Cut) for one in found):
@@ -67,17 +64,16 @@ def opened(source: str, name: str, layers: Patterns, asked: Question, bench: Ben
         redrawn(model, asked["seed"])
     right = float((answers(scores) == bench.parts["test"].y).double().mean())
     spec = str(getattr(model, "spec", source))
-    return Net(name, source, makeup_hash(model), found, spec, right, scores.shape[1])
+    return Net(name, *named, found, spec, right, scores.shape[1])
 
 
-def _cut(model: nn.Module, example: Tensor, layers: Patterns, allow_skips: bool) -> list[Cut | Refused]:
+def _cut(bench: Bench, side: Side, layers: Patterns) -> list[Cut | Refused]:
     """Cut at the layers asked for; by default at every activation, or, where none is clean, at every layer."""
     if layers is not None:
-        return cuts(model, example, layers, allow_skips=allow_skips)
-    patterns = [exactly(name) for name in nonlinearities(model)]
-    found = cuts(model, example, patterns, allow_skips=allow_skips) if patterns else []
-    clean = any(isinstance(one, Cut) for one in found)
-    return found if clean else cuts(model, example, allow_skips=allow_skips)
+        return bench.cut(side, layers)
+    patterns = [exactly(name) for name in nonlinearities(side.model)]
+    found = bench.cut(side, patterns) if patterns else []
+    return found if any(isinstance(one, Cut) for one in found) else bench.cut(side, None)
 
 
 def cells(

@@ -31,7 +31,7 @@ from netassay.stitching import (
     judge,
     trained_on,
 )
-from netassay.studies.stitch_controls import CONTROLS
+from netassay.studies.stitch_controls import CONTROLS, NONE
 from netassay.studies.stitch_halves import PARTS, Bench, Side
 from netassay.studies.stitch_kept import Kept
 
@@ -54,7 +54,7 @@ def cell(asked: Mapping[str, Any]) -> Payload:
     """
     with ALONE:
         began = time.perf_counter()
-        bench = opened(asked)
+        bench = bench_of(asked)
         control = CONTROLS[asked["control"]]
         sender = bench.side(asked["sender"], control.sender, asked["draw"])
         receiver = bench.side(asked["receiver"], control.receiver)
@@ -65,13 +65,12 @@ def cell(asked: Mapping[str, Any]) -> Payload:
         return payload | {"seconds": np.array(time.perf_counter() - began)}
 
 
-def opened(asked: Mapping[str, Any]) -> Bench:
-    """Return the bench of a cell; a process has one, since another data set needs its memory."""
-    shared = {name: asked[name] for name in SHARED}
-    key = json.dumps(shared, sort_keys=True)
+def bench_of(asked: Mapping[str, Any], ready: Bench | None = None) -> Bench:
+    """Return the bench of a cell, or one that is ready; a process has one, since another data set needs its memory."""
+    key = json.dumps({name: asked[name] for name in SHARED}, sort_keys=True)
     if key not in _benches:
         _benches.clear()
-        _benches[key] = Bench(shared, int(os.environ.get(BUDGET, MEMORY)))
+        _benches[key] = ready or Bench(asked, int(os.environ.get(BUDGET, MEMORY)))
     return _benches[key]
 
 
@@ -190,7 +189,8 @@ class Work:
         """Train an adapter on from where it is; controls, too, until they are as good as the receiver itself."""
         own = self.own(layer, "fit")
         sent = self.sent("fit").to(own.dtype)
-        data = Samples(torch.cat(list(sent)), self.bench.parts["fit"].y, torch.cat(list(own)))
+        wanted = torch.cat(list(own)) if self.asked["matching"] == "soft" else None
+        data = Samples(torch.cat(list(sent)), self.bench.parts["fit"].y, wanted)
         how = {name: self.asked[name] for name in ("epochs", "lr", "batch", "seed")}
         enough = int(self.bench.right(self.asked["receiver"])[self.held].sum())
         rest, loss = self.bench.rest(self.receiver, layer), self.asked["matching"]
@@ -208,8 +208,7 @@ class Work:
             if math.isnan(told.penalty):
                 whose = "the receiver's own" if math.isnan(told.own) else "its"
                 note = f"{whose} answers are not finite; {note}"
-            if not layer:
+            if not layer and self.asked["control"] == NONE:
                 with torch.no_grad():
-                    first = made(next(iter(sent))[:PICTURES])
-                self.pictures = {"pictures": first.numpy()}
+                    self.pictures = {"pictures": made(next(iter(sent))[:PICTURES]).numpy()}
         return {**row, "r2": matched.r2, "madds": madds, "note": note}

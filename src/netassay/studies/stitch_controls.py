@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from netassay.cutting import Cut
+from netassay.cutting.frozen import same_bits
 from netassay.errors import BadInput, listing
 from netassay.quiet import state_hash
 from netassay.seeds import generator, mixed
@@ -60,8 +60,8 @@ def redrawn(model: nn.Module, seed: int, draw: int = 0) -> nn.Module:
     seed, known = mixed(seed, TWIN, *[draw][:draw]), {state_hash(model)}
     twin, _ = untrained(model, seed, known)
     again, _ = untrained(_blank(model), seed, known)
-    same = dict(_values(again))
-    kept = [name for name, value in _values(twin) if same.get(name) != value]
+    same = dict(_tensors(again))
+    kept = [name for name, tensor in _tensors(twin) if not same_bits(tensor, same.get(name))]
     if kept:
         found = f"these keep what they held: {listing(kept)}"
         next = "controls=['noise', 'shuffled', 'self'], or give their modules a reset_parameters that draws them"
@@ -80,12 +80,6 @@ def _blank(model: nn.Module) -> nn.Module:
 def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
     every = [*model.named_parameters(), *model.named_buffers()]
     return [(name, tensor) for name, tensor in every if tensor.is_floating_point() or tensor.is_complex()]
-
-
-def _values(model: nn.Module) -> Iterator[tuple[str, bytes]]:
-    for name, tensor in _tensors(model):
-        plain = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        yield name, hashlib.sha256(plain.numpy().tobytes()).digest()
 
 
 def noise(cut: Cut, y: Tensor, classes: int, seed: int, part: int, batch: int) -> Iterator[Tensor]:

@@ -22,7 +22,7 @@ from netassay.stitching import CLOSED, DEFAULT
 from netassay.studies.init_asked import whole
 from netassay.studies.provenance import describe
 from netassay.studies.stitch_asked import Net, Patterns, Question, cells, opened
-from netassay.studies.stitch_cell import BUDGET, MEMORY, PICTURES, cell, leave
+from netassay.studies.stitch_cell import BUDGET, MEMORY, PICTURES, bench_of, cell, leave
 from netassay.studies.stitch_checks import controls_of, plainly
 from netassay.studies.stitch_claims import TOLERATED, claims, judged, pattern_rows, patterns
 from netassay.studies.stitch_controls import NONE
@@ -32,7 +32,7 @@ from netassay.studies.stitch_tables import ORDER, Grid, arrays, capacity_table, 
 
 RANDOM = "random_receiver"
 ALONE = threading.RLock()
-"""One grid at a time in a process: models, data and budget are held for all its cells."""
+"""One grid at a time in a process: it holds models, data and budget for its cells, and all threads see it trace."""
 CHANCE = 0.05
 """Share of guesses that would do as well as a network, above which it is said to know nothing."""
 
@@ -121,6 +121,7 @@ def stitch_grid(
         asked["data"] = _source(data, batch_size, fit + samples)
         bench = Bench(asked, memory)
         asked["data_hash"] = _hash(bench)
+        bench_of(asked, bench)
         sides = named([senders, senders if receivers is None else receivers])
         _placed([asked["data"], *sides[0].values(), *sides[1].values()], executor, workers)
         givers, takers = _opened(sides, wanted, asked, bench, chosen)
@@ -129,10 +130,11 @@ def stitch_grid(
         question = {**asked, **{name: about[name] for name in ("versions", "dtype")}}
         every = list(cells(givers, takers, asked, chosen, [whole("ranks", rank) for rank in ranks]))
         found = grid(cell, every, ledger=ledger, question=question, executor=executor, workers=workers, task="stitch")
-    made = gathered(givers, takers, every, found)
-    sizes = {name: len(bench.parts[part].y) for name, part in zip(("fit", "samples"), PARTS, strict=True)}
-    told = {**question, **sizes, "classes": bench.classes, "controls": chosen, "cells": len(every)}
-    return _result(made, told, _notes(made, bench, asked["matching"]), bench.parts["test"].x[:PICTURES].cpu().numpy())
+        made = gathered(givers, takers, every, found)
+        sizes = {name: len(bench.parts[part].y) for name, part in zip(("fit", "samples"), PARTS, strict=True)}
+        told = {**question, **sizes, "classes": bench.classes, "controls": chosen, "cells": len(every)}
+        pictures = bench.parts["test"].x[:PICTURES].cpu().numpy()
+        return _result(made, told, _notes(made, bench, asked["matching"]), pictures)
 
 
 @contextmanager

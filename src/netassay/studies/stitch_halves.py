@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from netassay.cutting import Cut, Refused, cuts
 from netassay.cutting.frozen import frozen, still, unhooked
+from netassay.cutting.model import Model
 from netassay.data import Data, load_data, splits
 from netassay.errors import BadInput
 from netassay.layers import exactly
@@ -51,6 +51,7 @@ class Side:
     key: tuple[str, str, str, int]
     model: nn.Module
     hash: str
+    opened: Model
     cuts: dict[str, Cut] = field(default_factory=dict)
 
 
@@ -81,7 +82,8 @@ class Bench:
         if variant == RANDOM:
             model = unhooked(redrawn(model, self.asked["seed"], draw))
             settle(model, load_data(self.parts["fit"].x, batch_size=self.asked["batch_size"]))
-        return Side((source, known, variant, draw), model, state_hash(model))
+        example = self.parts["fit"].x[:TRIED].to(device_of(model))
+        return Side((source, known, variant, draw), model, state_hash(model), Model(model, example))
 
     @torch.no_grad()
     def right(self, named: Sequence[str]) -> Tensor:
@@ -94,12 +96,14 @@ class Bench:
 
     def prepare(self, side: Side, layers: Sequence[str]) -> None:
         """Cut a network at layers, where that was not done before."""
-        missing = [layer for layer in layers if layer not in side.cuts]
-        if missing:
-            example = self.parts["fit"].x[:TRIED].to(device_of(side.model))
-            patterns = [exactly(layer.split("#")[0]) if layer else "" for layer in missing]
-            found = cuts(side.model, example, patterns, allow_skips=self.asked["allow_skips"])
-            side.cuts.update({one.layer: one for one in found if not isinstance(one, Refused)})
+        if missing := [exactly(layer.split("#")[0]) if layer else "" for layer in layers if layer not in side.cuts]:
+            self.cut(side, missing)
+
+    def cut(self, side: Side, layers: str | Sequence[str] | None) -> list[Cut | Refused]:
+        """Cut a network at the layers that match, and keep what is clean."""
+        found = cuts(side.opened, side.opened.example, layers, allow_skips=self.asked["allow_skips"])
+        side.cuts.update({one.layer: one for one in found if not isinstance(one, Refused)})
+        return found
 
     def sent(self, side: Side, variant: str, layer: str, part: str) -> Kept:
         """Return a sender's activations of a part's samples, or what a control sends in their place."""
@@ -126,12 +130,14 @@ class Bench:
 
     def rest(self, side: Side, layer: str) -> Callable[[Tensor], Tensor]:
         """Return what follows a cut, from activations to answers."""
-        own = next(iter(self.sent(side, "", layer, "fit")))
-        return _Rest(side.cuts[layer], torch.split(self.parts["test"].x, self.asked["batch_size"]), own.dtype)
+        made = self.sent(side, "", layer, "fit").batches[0].dtype
+        return _Rest(side.cuts[layer], torch.split(self.parts["test"].x, self.asked["batch_size"]), made)
 
     def expected(self, side: Side, layer: str) -> Expected:
-        """Return what a receiver expects at a cut."""
-        return _recent(self._expected, (side.key, layer), RECEIVERS, lambda: self._expects(side, layer))
+        """Return what a receiver expects at a cut; what goes around it begins with the first sample."""
+        made = _recent(self._expected, (side.key, layer), RECEIVERS, lambda: self._expects(side, layer))
+        made.rest = self.rest(side, layer)
+        return made
 
     def _expects(self, side: Side, layer: str) -> Expected:
         fit, held = (self.sent(side, "", layer, part) for part in PARTS)
@@ -139,10 +145,10 @@ class Bench:
 
 
 class _Rest:
-    """Runs what follows a cut. What goes around it comes from the run on the samples judged on, in their order."""
+    """Runs what follows a cut, once over the samples judged on: what goes around it is their own, in their order."""
 
     def __init__(self, at: Cut, batches: Sequence[Tensor], dtype: torch.dtype) -> None:
-        self.at, self.batches, self.dtype = at, cycle(batches), dtype
+        self.at, self.batches, self.dtype = at, iter(batches), dtype
 
     def __call__(self, z: Tensor) -> Tensor:
         device = self.at.example.device

@@ -39,20 +39,24 @@ class Store:
         """Return what was kept under a name; make it at the first time."""
         if key not in self._known:
             batches: list[Tensor | Away] = []
-            for batch in make():
-                self._room(batch.nbytes, batches)
-                batches.append(batch if self.held + batch.nbytes <= self.budget else self._write(batch))
-                self.held += batch.nbytes if isinstance(batches[-1], Tensor) else 0
-                self.peak = max(self.peak, self.held)
+            try:
+                for batch in make():
+                    self._room(batch.nbytes, batches)
+                    batches.append(batch if self.held + batch.nbytes <= self.budget else self._write(batch))
+                    self.held += batch.nbytes if isinstance(batches[-1], Tensor) else 0
+                    self.peak = max(self.peak, self.held)
+            except BaseException:
+                self.held -= sum(batch.nbytes for batch in batches if isinstance(batch, Tensor))
+                raise
             self._known[key] = batches
         self._known.move_to_end(key)
         return Kept(self, self._known[key])
 
     def _room(self, size: int, mine: list[Tensor | Away]) -> None:
-        """Move what was used longest ago to the file, until there is room."""
+        """Move what was used longest ago to the file, until there is room; a batch that never fits needs none."""
         for batches in (*self._known.values(), mine):
             for k, batch in enumerate(batches):
-                if self.held + size <= self.budget:
+                if self.held + size <= self.budget or size > self.budget:
                     return
                 if isinstance(batch, Tensor):
                     batches[k] = self._write(batch)
@@ -79,17 +83,17 @@ class Kept:
     """Batches that can be passed over again and again; none of them may be changed in place."""
 
     def __init__(self, store: Store, batches: list[Tensor | Away], dtype: torch.dtype | None = None) -> None:
-        self._store, self._batches, self._as = store, batches, dtype
+        self._store, self.batches, self._as = store, batches, dtype
 
     def __iter__(self) -> Iterator[Tensor]:
-        for batch in self._batches:
+        for batch in self.batches:
             yield (batch if isinstance(batch, Tensor) else self._store.read(batch)).to(self._as)
 
     @property
     def dtype(self) -> torch.dtype:
         """Their dtype, of which float32 is the least."""
-        return torch.promote_types(self._batches[0].dtype, torch.float32)
+        return torch.promote_types(self.batches[0].dtype, torch.float32)
 
     def to(self, dtype: torch.dtype) -> Kept:
         """Return the same batches in another dtype, each made when it is passed."""
-        return Kept(self._store, self._batches, dtype)
+        return Kept(self._store, self.batches, dtype)

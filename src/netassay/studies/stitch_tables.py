@@ -157,7 +157,7 @@ def cut_table(grid: Grid) -> Table:
             if isinstance(one, Cut):
                 place = float(middles(len(net.layers))[net.layers.index(one.layer)])
                 shape, why = " x ".join(map(str, one.shape)), one.skips and f"allowed: {one.skips} goes around"
-                rows.append((net.name, one.layer, one.kind, shape, place, True, why, one.multiply_adds[0]))
+                rows.append((net.name, one.layer, one.kind, shape, place, True, why, one.multiply_adds))
             else:
                 rows.append((net.name, one.layer, "", "", np.nan, False, str(one), 0))
     names = ("net", "layer", "kind", "shape", "position", "clean", "why", "madds")
