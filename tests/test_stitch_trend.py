@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
 
 import netassay as na
+from netassay import progress
 from netassay.cli import main
 from netassay.data import splits
 from netassay.errors import BadInput, NetassayError, UnknownName
 from netassay.figures import figure
 from netassay.patterns import PATTERNS, pattern
 from netassay.studies import similarity_trend_cell as cells
+from netassay.studies import stitch_cell
 from netassay.studies import stitch_trend as study
 from netassay.studies.stitch_grid import stitch_grid
 from netassay.studies.stitch_halves import HELD
@@ -75,15 +79,18 @@ def test_rows_send_and_columns_receive():
     assert not np.array_equal(made["maps"][0], np.transpose(here.array("accuracy")))
 
 
-def test_layers_that_a_skip_goes_around_stay_out(tmp_path, capsys):
+def test_layers_that_a_skip_goes_around_stay_out(capsys, monkeypatch):
     """They have no row, no column and no share in the size; a note names them. Nothing is printed of grids inside."""
+    monkeypatch.setattr(progress, "QUIET_FOR", -1)
     found = stitch_trend("resnet[1,1]:width=2", DATA, **{**HOW, "seeds": 2, "layers": "type:ReLU", "steps": 1})
     (row,) = found.table("sizes")
     assert found.array("map/resnet[1,1]:width=2").axes["sender layer"] == ("relu", "layer1.0.relu#1", "layer2.0.relu#1")
     assert np.isfinite(found.array("map/resnet[1,1]:width=2")).all()
     assert row["size"] == 3
     assert "resnet[1,1]:width=2: no clean cut at 'layer1.0.relu#0', 'layer2.0.relu#0'" in found.notes
-    assert "stitch:" not in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "trend: 1/1" in told
+    assert "stitch:" not in told
 
 
 def test_what_was_done_is_not_done_again(trend, monkeypatch):
@@ -144,6 +151,8 @@ def test_nothing_is_left_behind():
     with check_quiet(torch.nn.Linear(2, 2)):
         stitch_trend("mlp[4,4,4]", DATA, **{**HOW, "seeds": 2, "steps": 1})
     assert held == HELD
+    assert stitch_cell.BUDGET not in os.environ
+    assert not stitch_cell._benches
 
 
 def test_stitches_that_no_adapter_can_make_leave_no_pattern():

@@ -13,7 +13,6 @@ from torch import nn
 
 from netassay.data import Data
 from netassay.engine import Payload
-from netassay.progress import hushed
 from netassay.result import Result
 from netassay.stitching import DEFAULT
 from netassay.studies.similarity_trend_asked import Kind, training
@@ -104,8 +103,7 @@ def stitched(nets: Mapping[str, nn.Module], asked: Mapping[str, Any], _: Data) -
     refused: dict[str, None] = {}
     for i, name in enumerate(names[:-1]):
         others = {other: nets[other] for other in names[i + 1 :]}
-        with hushed():
-            found = stitch_grid({name: nets[name]}, others, asked["data"], controls=CONTROL, **how)
+        found = stitch_grid({name: nets[name]}, others, asked["data"], controls=CONTROL, **how)
         refused |= dict.fromkeys(row["layer"] for row in found.table("cuts") if not row["clean"])
         known |= {tuple(row[one] for one in ("control", *PLACE)): row["accuracy"] for row in found.table("cells")}
     every = dict.fromkeys(place[2] for place in known)
