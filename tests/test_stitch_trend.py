@@ -87,7 +87,8 @@ def test_layers_that_a_skip_goes_around_stay_out(capsys, monkeypatch):
     assert found.array("map/resnet[1,1]:width=2").axes["sender layer"] == ("relu", "layer1.0.relu#1", "layer2.0.relu#1")
     assert np.isfinite(found.array("map/resnet[1,1]:width=2")).all()
     assert row["size"] == 3
-    assert "resnet[1,1]:width=2: no clean cut at 'layer1.0.relu#0', 'layer2.0.relu#0'" in found.notes
+    refused = "no clean cut at 'layer1.0.relu#0', 'layer2.0.relu#0'; a grid's table of cuts says why"
+    assert found.notes.count(f"resnet[1,1]:width=2: {refused}") == 1
     told = capsys.readouterr().err
     assert "trend: 1/1" in told
     assert "stitch:" not in told
@@ -162,6 +163,8 @@ def test_stitches_that_no_adapter_can_make_leave_no_pattern():
     assert (row["told"], row["size"]) == ("flat", 3)
     assert np.isfinite(found.array("map/mlp[4,5,6]")).tolist() == np.eye(3, dtype=bool).tolist()
     assert np.isfinite(row["stitched"])
+    assert any(note.startswith("mlp[4,5,6]: not stitched: ") for note in found.notes)
+    assert any(note.startswith("mlp[4,5,6]: its own accuracy, ") for note in found.notes)
 
 
 def test_the_command_is_the_study(capsys, tmp_path):

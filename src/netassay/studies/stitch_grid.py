@@ -222,7 +222,7 @@ def _notes(made: Grid, bench: Bench, matching: str) -> list[str]:
     for net in made.nets:
         refused = [one.layer for one in net.found if one.layer not in net.layers]
         if refused:
-            notes.append(f"{net.name}: no clean cut at {listing(refused)}; the table of cuts says why")
+            notes.append(f"{net.name}: no clean cut at {listing(refused)}; a grid's table of cuts says why")
     fit, test = (set(part.y.tolist()) for part in bench.parts.values())
     n, chance = len(bench.parts["test"].y), 1 / bench.classes
     for net in made.receivers:

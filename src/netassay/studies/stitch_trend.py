@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from itertools import combinations
@@ -100,11 +101,11 @@ def stitched(nets: Mapping[str, nn.Module], asked: Mapping[str, Any], _: Data) -
     """Stitch every network into those after it, at the layers that are clean cuts of all of them."""
     names, how = list(nets), {name: asked[name] for name in STITCH}
     known: dict[tuple[str, ...], float] = {}
-    refused: dict[str, None] = {}
+    notes: dict[str, None] = {}
     for i, name in enumerate(names[:-1]):
         others = {other: nets[other] for other in names[i + 1 :]}
         found = stitch_grid({name: nets[name]}, others, asked["data"], controls=CONTROL, **how)
-        refused |= dict.fromkeys(row["layer"] for row in found.table("cuts") if not row["clean"])
+        notes |= dict.fromkeys(re.sub(r"^\d+: ", "", note) for note in found.notes)
         known |= {tuple(row[one] for one in ("control", *PLACE)): row["accuracy"] for row in found.table("cells")}
     every = dict.fromkeys(place[2] for place in known)
     layers = [one for one in every if all((NONE, names[0], one, name, one) in known for name in names[1:])]
@@ -119,7 +120,7 @@ def stitched(nets: Mapping[str, nn.Module], asked: Mapping[str, Any], _: Data) -
         CONTROL: random,
         "pairs": np.array(pairs).astype(int),
         "layers": np.array(layers),
-        "refused": np.array(list(refused), dtype=str),
+        "notes": np.array(list(notes), dtype=str),
     }
 
 
