@@ -124,7 +124,8 @@ def test_a_family_is_claimed_of_and_asked_as_grids_are(trend):
 @pytest.mark.parametrize(
     ("specs", "how", "error", "told"),
     [
-        (SPECS, {"level": 1.5}, BadInput, "level=1.5"),
+        (SPECS, {"level": 1.5}, BadInput, "stitch_trend with level=1.5"),
+        (SPECS, {"lr": -1.0}, BadInput, "stitch_trend with lr=-1.0"),
         (SPECS, {"seed": -1}, BadInput, "seed=-1"),
         (SPECS, {"fit": 0}, BadInput, "fit=0"),
         (SPECS, {"samples": 2.5}, BadInput, "samples=2.5"),

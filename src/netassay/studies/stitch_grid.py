@@ -109,6 +109,7 @@ def stitch_grid(
     """
     others = {"controls": controls, "ranks": ranks, "layers": layers, "receiver_layers": receiver_layers}
     asked = plainly(
+        "stitch_grid",
         {
             "adapter": adapter, "matching": matching, "fit": fit, "samples": samples, "ridge": ridge, "epochs": epochs,
             "lr": lr, "batch": batch, "allow_skips": bool(allow_skips), "batch_size": batch_size, "device": device,

@@ -87,7 +87,7 @@ def stitch_trend(
         "fit",
     )  # fmt: skip
     others = {"controls": CONTROL, "ranks": (), "receiver_layers": None, "ledger": ledger, "executor": executor}
-    known = plainly({**FIXED, **asked}, layers=layers, **others)
+    known = plainly("stitch_trend", {**FIXED, **asked}, layers=layers, **others)
     asked |= {name: known[name] for name in ("adapter", "matching")}
     return trended(STITCHES, asked, specs, family, layers, seeds, ledger=ledger, executor=executor, workers=workers)
 
