@@ -202,3 +202,17 @@ def test_what_a_trend_has_no_use_for_is_refused(more, said, capsys):
     """Exit code 2, and the option by name."""
     assert main(["stitch", *more, "--trend", *SPECS]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stitch", "--seeds", "2"], "--seeds, for a trend only"),
+        (["similarity", "--seeds", "2"], "--seeds, for a trend only"),
+        (["similarity", "--epochs", "1", "--workers", "0"], "--epochs and --workers, for a trend only"),
+    ],
+)
+def test_what_only_a_trend_has_a_use_for_is_refused_without_one(words, said, capsys):
+    """Exit code 2, and the option by name."""
+    assert main([words[0], "mlp[8]", *words[1:]]) == 2
+    assert said in capsys.readouterr().err
