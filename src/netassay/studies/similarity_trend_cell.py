@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import combinations
@@ -21,7 +20,7 @@ from netassay.errors import BadInput
 from netassay.layers import exactly
 from netassay.measures import named
 from netassay.studies.channel_streams import nonlinearities
-from netassay.studies.flow_cell import Feed
+from netassay.studies.flow_cell import ALONE, Feed
 from netassay.studies.similarity_asked import asked as sides
 from netassay.studies.similarity_gathering import Policy
 from netassay.studies.similarity_look import Ask, Look
@@ -35,7 +34,6 @@ TRAINED = (*HOW, "model", "data", "epochs", "steps", "batch_size", "device", "ha
 """What a trained network depends on, beside its seed."""
 TRIED = 32
 """Samples of a first map, by which what does not fit is refused."""
-ALONE = threading.Lock()
 
 
 Mapped = Callable[[Mapping[str, nn.Module], Mapping[str, Any], Data], Payload]

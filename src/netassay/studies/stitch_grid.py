@@ -30,7 +30,7 @@ from netassay.studies.stitch_halves import HELD, PARTS, Bench, network
 from netassay.studies.stitch_named import named
 from netassay.studies.stitch_tables import ORDER, Grid, arrays, capacity_table, cut_table, gathered, net_table
 
-RANDOM = "random_receiver"
+DRAWN = "random_receiver"
 ALONE = threading.RLock()
 """One grid at a time in a process: models, data and budget are held for all its cells."""
 CHANCE = 0.05
@@ -241,7 +241,7 @@ def _notes(made: Grid, bench: Bench, matching: str) -> list[str]:
 
 def _invented(made: Grid) -> list[str]:
     """Say where adapters do the work themselves: what was never trained receives about as well."""
-    told = {control: [row["accuracy"] for row in made.rows if row["control"] == control] for control in (NONE, RANDOM)}
+    told = {control: [row["accuracy"] for row in made.rows if row["control"] == control] for control in (NONE, DRAWN)}
     ours, theirs = (float(np.nan_to_num(one).mean()) if one else np.nan for one in told.values())
     if not theirs >= ours - TOLERATED:
         return []

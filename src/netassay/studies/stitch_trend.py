@@ -21,12 +21,11 @@ from netassay.studies.similarity_trend_cell import compared
 from netassay.studies.stitch_asked import opened
 from netassay.studies.stitch_checks import plainly
 from netassay.studies.stitch_controls import NONE
-from netassay.studies.stitch_grid import answerable, stitch_grid
+from netassay.studies.stitch_grid import DRAWN, answerable, stitch_grid
 from netassay.studies.stitch_halves import Bench
 from netassay.studies.stitch_tables import PLACE, RECEIVER, SENDER
 from netassay.studies.trend import trended
 
-CONTROL = "random_receiver"
 STITCH = ("adapter", "matching", "layers", "fit", "samples", "batch_size", "device", "seed", "level")
 FIXED = {"ridge": None, "batch": DEFAULT.batch, "allow_skips": False}
 """What a trend leaves as it is in a grid."""
@@ -86,7 +85,7 @@ def stitch_trend(
         },
         "fit",
     )  # fmt: skip
-    others = {"controls": CONTROL, "ranks": (), "receiver_layers": None, "ledger": ledger, "executor": executor}
+    others = {"controls": DRAWN, "ranks": (), "receiver_layers": None, "ledger": ledger, "executor": executor}
     known = plainly("stitch_trend", {**FIXED, **asked}, layers=layers, **others)
     asked |= {name: known[name] for name in ("adapter", "matching")}
     return trended(STITCHES, asked, specs, family, layers, seeds, ledger=ledger, executor=executor, workers=workers)
@@ -104,7 +103,7 @@ def stitched(nets: Mapping[str, nn.Module], asked: Mapping[str, Any], _: Data) -
     notes: dict[str, None] = {}
     for i, name in enumerate(names[:-1]):
         others = {other: nets[other] for other in names[i + 1 :]}
-        found = stitch_grid({name: nets[name]}, others, asked["data"], controls=CONTROL, **how)
+        found = stitch_grid({name: nets[name]}, others, asked["data"], controls=DRAWN, **how)
         notes |= dict.fromkeys(re.sub(r"^\d+: ", "", note) for note in found.notes)
         known |= {tuple(row[one] for one in ("control", *PLACE)): row["accuracy"] for row in found.table("cells")}
     every = dict.fromkeys(place[2] for place in known)
@@ -112,12 +111,12 @@ def stitched(nets: Mapping[str, nn.Module], asked: Mapping[str, Any], _: Data) -
     pairs = list(combinations(names, 2))
     maps, random = (
         np.array([[[known[control, a, i, b, j] for j in layers] for i in layers] for a, b in pairs])
-        for control in (NONE, CONTROL)
+        for control in (NONE, DRAWN)
     )
     return {
         "maps": maps,
         "stitched": maps,
-        CONTROL: random,
+        DRAWN: random,
         "pairs": np.array(pairs).astype(int),
         "layers": np.array(layers),
         "notes": np.array(list(notes), dtype=str),
@@ -128,7 +127,7 @@ def cuttable(_: nn.Module, asked: Mapping[str, Any], __: Data) -> Sequence[str]:
     """Return the clean cuts of a network that can be stitched, and drawn anew, or refuse."""
     question = {**asked, **FIXED}
     bench = Bench(question, 0)
-    net = opened(asked["model"], asked["model"], asked["layers"], question, bench, [CONTROL])
+    net = opened(asked["model"], asked["model"], asked["layers"], question, bench, [DRAWN])
     answerable([net], bench.classes)
     return net.layers
 
