@@ -15,8 +15,7 @@ from netassay.data import splits
 from netassay.errors import BadInput, NetassayError, UnknownName
 from netassay.figures import figure
 from netassay.patterns import PATTERNS, pattern
-from netassay.studies import similarity_trend_cell as cells
-from netassay.studies import stitch_cell
+from netassay.studies import stitch_cell, trend_cell
 from netassay.studies import stitch_trend as study
 from netassay.studies.stitch_grid import stitch_grid
 from netassay.studies.stitch_halves import HELD
@@ -101,7 +100,7 @@ def test_what_was_done_is_not_done_again(trend, monkeypatch):
     def never(*_args, **_how):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(cells, "trained", never)
+    monkeypatch.setattr(trend_cell, "trained", never)
     again = stitch_trend(SPECS[::-1], DATA, ledger=ledger, **HOW)
     assert again.table("sizes") == result.table("sizes")
     ledger.rename(ledger.with_name("old.db"))
@@ -142,7 +141,7 @@ def test_a_family_is_claimed_of_and_asked_as_grids_are(trend):
 )
 def test_what_does_not_fit_is_refused_before_anything_is_trained(specs, how, error, told, monkeypatch):
     """With a sentence."""
-    monkeypatch.setattr(cells, "trained", None)
+    monkeypatch.setattr(trend_cell, "trained", None)
     with pytest.raises(error, match=told):
         stitch_trend(specs, DATA, **{**HOW, **how})
 

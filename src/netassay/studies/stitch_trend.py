@@ -16,8 +16,6 @@ from netassay.data import Data
 from netassay.engine import Payload
 from netassay.result import Result
 from netassay.stitching import DEFAULT
-from netassay.studies.similarity_trend_asked import Kind, training
-from netassay.studies.similarity_trend_cell import compared
 from netassay.studies.stitch_asked import opened
 from netassay.studies.stitch_checks import plainly
 from netassay.studies.stitch_controls import NONE
@@ -25,6 +23,8 @@ from netassay.studies.stitch_grid import DRAWN, answerable, stitch_grid
 from netassay.studies.stitch_halves import Bench
 from netassay.studies.stitch_tables import PLACE, RECEIVER, SENDER
 from netassay.studies.trend import trended
+from netassay.studies.trend_asked import Kind, training
+from netassay.studies.trend_cell import compared
 
 STITCH = ("adapter", "matching", "layers", "fit", "samples", "batch_size", "device", "seed", "level")
 FIXED = {"ridge": None, "batch": DEFAULT.batch, "allow_skips": False}

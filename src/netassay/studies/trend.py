@@ -16,8 +16,8 @@ from netassay.patterns import PATTERNS, Pattern, pattern
 from netassay.result import Array, Result
 from netassay.studies.init_asked import seeds_of
 from netassay.studies.init_claims import FEWEST
-from netassay.studies.similarity_trend_asked import Kind, Layers, Question, begun, families_of
-from netassay.studies.similarity_trend_tables import NONE, Size, claims, sizes, trends
+from netassay.studies.trend_asked import Kind, Layers, Question, begun, families_of
+from netassay.studies.trend_tables import NONE, Size, claims, sizes, trends
 
 
 def trended(
