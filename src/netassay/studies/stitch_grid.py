@@ -108,15 +108,11 @@ def stitch_grid(
     ((5, 5), {1.0})
     """
     others = {"controls": controls, "ranks": ranks, "layers": layers, "receiver_layers": receiver_layers}
-    asked = plainly(
-        "stitch_grid",
-        {
-            "adapter": adapter, "matching": matching, "fit": fit, "samples": samples, "ridge": ridge, "epochs": epochs,
-            "lr": lr, "batch": batch, "allow_skips": bool(allow_skips), "batch_size": batch_size, "device": device,
-            "seed": seed, "level": level,
-        },
-        ledger=ledger, executor=executor, **others,
-    )  # fmt: skip
+    asked = plainly("stitch_grid", {
+        "adapter": adapter, "matching": matching, "fit": fit, "samples": samples, "ridge": ridge, "epochs": epochs,
+        "lr": lr, "batch": batch, "allow_skips": bool(allow_skips), "batch_size": batch_size, "device": device,
+        "seed": seed, "level": level,
+    }, ledger=ledger, executor=executor, **others)  # fmt: skip
     chosen, wanted = controls_of(controls), [layers, layers if receiver_layers is None else receiver_layers]
     with ALONE, _held(memory):
         asked["data"] = _source(data, batch_size, fit + samples)
