@@ -187,31 +187,23 @@ def test_the_command_is_the_study(capsys, tmp_path):
     assert (figure({"": made}, "maps").x_label, figure({"": made}, "maps").unit) == ("receiver layer", "accuracy")
 
 
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        (["mlp[8]"], "A beside it"),
-        (["--allow-skips"], "--allow-skips beside it"),
-        (["--receiver-layers", "act1"], "--receiver-layers beside it"),
-        (["--no-controls"], "--no-controls beside it"),
-        (["--ranks", "1"], "--ranks beside it"),
-    ],
-)
-def test_what_a_trend_has_no_use_for_is_refused(more, said, capsys):
-    """Exit code 2, and the option by name."""
-    assert main(["stitch", *more, "--trend", *SPECS]) == 2
-    assert said in capsys.readouterr().err
+TREND = ["stitch", "--trend", *SPECS]
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["stitch", "--seeds", "2"], "--seeds, for a trend only"),
-        (["similarity", "--seeds", "2"], "--seeds, for a trend only"),
-        (["similarity", "--epochs", "1", "--workers", "0"], "--epochs and --workers, for a trend only"),
+        (["stitch", "mlp[8]", "--trend", *SPECS], "A beside it"),
+        ([*TREND, "--allow-skips"], "--allow-skips beside it"),
+        ([*TREND, "--receiver-layers", "act1"], "--receiver-layers beside it"),
+        ([*TREND, "--no-controls"], "--no-controls beside it"),
+        ([*TREND, "--ranks", "1"], "--ranks beside it"),
+        (["stitch", "mlp[8]", "--seeds", "2"], "--seeds, for a trend only"),
+        (["similarity", "mlp[8]", "--seeds", "2"], "--seeds, for a trend only"),
+        (["similarity", "mlp[8]", "--epochs", "1", "--workers", "0"], "--epochs and --workers, for a trend only"),
     ],
 )
-def test_what_only_a_trend_has_a_use_for_is_refused_without_one(words, said, capsys):
+def test_what_a_trend_has_no_use_for_is_refused_and_what_only_it_has(words, said, capsys):
     """Exit code 2, and the option by name."""
-    assert main([words[0], "mlp[8]", *words[1:]]) == 2
+    assert main(words) == 2
     assert said in capsys.readouterr().err

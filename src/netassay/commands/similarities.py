@@ -106,13 +106,8 @@ def _sizes(trend: Patterns, data: str, measures: Patterns, how: dict[str, Any], 
     if len(measures) != 1:
         raise BadInput("similarity --trend", f"{len(measures)} measures", "name one: --measures cka")
     numbers = range(made.seed, made.seed + how.pop("seeds"))
-    told: dict[str, Any] = {
-        "measure": measures[0],
-        "seeds": numbers,
-        "device": made.device,
-        "ledger": kept_ledger(shown.out),
-    }
-    result = similarity_trend(list(trend), data, **told, **how)
+    how |= {"measure": measures[0], "seeds": numbers, "device": made.device, "ledger": kept_ledger(shown.out)}
+    result = similarity_trend(list(trend), data, **how)
     return show(result, shown, "sizes", {"model": ", ".join(trend), "data": data, "seed": made.seed})
 
 
