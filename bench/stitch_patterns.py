@@ -19,6 +19,7 @@ from safetensors.torch import save_model
 
 from netassay.data import splits
 from netassay.patterns import pattern
+from netassay.studies.stitch_claims import SAYS_NO
 from netassay.studies.stitch_grid import stitch_grid
 from netassay.training import evaluate, train
 from netassay.zoo import built
@@ -73,7 +74,7 @@ def told(results, pairs):
         "means": {one: float(np.nanmean([row[one] for row in rows])) for one in ("mse", "cka", "ood", "penalty")},
         "cells": len(rows),
         "compatible": len(hits),
-        "against": sum("the representation says no" in row["note"] for row in hits),
+        "against": sum(SAYS_NO in row["note"] for row in hits),
     }
 
 
@@ -94,7 +95,7 @@ def shown(one, seconds):
     distances = ", ".join(f"{name} {value:.3f}" for name, value in one["means"].items())
     print(f"    mean {distances}")
     hits = f"compatible {one['compatible']} of {one['cells']} cells"
-    print(f"    {hits}; at {one['against']} of these the representation says no\n", flush=True)
+    print(f"    {hits}; at {one['against']} of these {SAYS_NO}\n", flush=True)
 
 
 def table(found):

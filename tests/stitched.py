@@ -147,10 +147,10 @@ def _net(net, nets):
 def _patterns(a, b):
     return [
         {
-            "sender": a, "receiver": b, "measure": measure, "pattern": name, "index": value, "low": value - 0.05,
+            "sender": a, "receiver": b, "pattern": name, "index": value, "low": value - 0.05,
             "high": value + 0.05, "p": 0.005 if name == "triangle" else 0.5, "told": name == "triangle", "side": "",
         }
-        for measure in ("accuracy", "penalty") for name, value in PATTERNS.items()
+        for name, value in PATTERNS.items()
     ]  # fmt: skip
 
 

@@ -13,10 +13,11 @@ from netassay.errors import BadInput, NetassayError, UnknownName
 from netassay.inference import seed_interval
 from netassay.patterns import PATTERNS, Pattern, pattern
 from netassay.studies import similarity_trend_cell as cells
+from netassay.studies import trend_cell
 from netassay.studies.similarity_map import similarity_map
 from netassay.studies.similarity_trend import similarity_trend
-from netassay.studies.similarity_trend_asked import families_of
-from netassay.studies.similarity_trend_tables import Size, change, claims, sizes, trends
+from netassay.studies.trend_asked import families_of
+from netassay.studies.trend_tables import Size, change, claims, sizes, trends
 from netassay.training import train
 from netassay.zoo import built
 
@@ -77,7 +78,7 @@ def test_what_was_done_is_not_done_again(trend, monkeypatch):
     def never(*_args, **_how):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(cells, "trained", never)
+    monkeypatch.setattr(trend_cell, "trained", never)
     again = similarity_trend(SPECS[::-1], "digits", ledger=ledger, **HOW)
     assert again.table("sizes") == result.table("sizes")
     ledger.rename(ledger.with_name("old.db"))
@@ -89,13 +90,13 @@ def test_what_was_done_is_not_done_again(trend, monkeypatch):
 def test_more_seeds_take_the_networks_that_are_there(trend, monkeypatch):
     """Weights are kept by network, not by cell."""
     _, ledger = trend
-    seeds, train_one = [], cells.trained
+    seeds, train_one = [], trend_cell.trained
 
     def counted(model, asked, seed, learn):
         seeds.append(seed)
         return train_one(model, asked, seed, learn)
 
-    monkeypatch.setattr(cells, "trained", counted)
+    monkeypatch.setattr(trend_cell, "trained", counted)
     similarity_trend(SPECS[:1], "digits", seeds=[0, 1, 5], ledger=ledger, **HOW)
     assert seeds == [5]
 
@@ -273,6 +274,6 @@ def test_a_kept_file_that_was_cut_off_is_made_again(tmp_path):
 )
 def test_what_does_not_fit_is_refused_before_anything_is_trained(specs, how, error, told, monkeypatch):
     """With a sentence."""
-    monkeypatch.setattr(cells, "trained", None)
+    monkeypatch.setattr(trend_cell, "trained", None)
     with pytest.raises(error, match=told):
         similarity_trend(specs, "digits", **{**HOW, **how})

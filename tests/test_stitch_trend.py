@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
 
 import netassay as na
+from netassay import progress
 from netassay.cli import main
 from netassay.data import splits
 from netassay.errors import BadInput, NetassayError, UnknownName
 from netassay.figures import figure
 from netassay.patterns import PATTERNS, pattern
-from netassay.studies import similarity_trend_cell as cells
+from netassay.studies import stitch_cell, trend_cell
 from netassay.studies import stitch_trend as study
 from netassay.studies.stitch_grid import stitch_grid
 from netassay.studies.stitch_halves import HELD
@@ -75,15 +78,19 @@ def test_rows_send_and_columns_receive():
     assert not np.array_equal(made["maps"][0], np.transpose(here.array("accuracy")))
 
 
-def test_layers_that_a_skip_goes_around_stay_out(tmp_path, capsys):
+def test_layers_that_a_skip_goes_around_stay_out(capsys, monkeypatch):
     """They have no row, no column and no share in the size; a note names them. Nothing is printed of grids inside."""
+    monkeypatch.setattr(progress, "QUIET_FOR", -1)
     found = stitch_trend("resnet[1,1]:width=2", DATA, **{**HOW, "seeds": 2, "layers": "type:ReLU", "steps": 1})
     (row,) = found.table("sizes")
     assert found.array("map/resnet[1,1]:width=2").axes["sender layer"] == ("relu", "layer1.0.relu#1", "layer2.0.relu#1")
     assert np.isfinite(found.array("map/resnet[1,1]:width=2")).all()
     assert row["size"] == 3
-    assert "resnet[1,1]:width=2: no clean cut at 'layer1.0.relu#0', 'layer2.0.relu#0'" in found.notes
-    assert "stitch:" not in capsys.readouterr().err
+    refused = "no clean cut at 'layer1.0.relu#0', 'layer2.0.relu#0'; a grid's table of cuts says why"
+    assert found.notes.count(f"resnet[1,1]:width=2: {refused}") == 1
+    told = capsys.readouterr().err
+    assert "trend: 1/1" in told
+    assert "stitch:" not in told
 
 
 def test_what_was_done_is_not_done_again(trend, monkeypatch):
@@ -93,7 +100,7 @@ def test_what_was_done_is_not_done_again(trend, monkeypatch):
     def never(*_args, **_how):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(cells, "trained", never)
+    monkeypatch.setattr(trend_cell, "trained", never)
     again = stitch_trend(SPECS[::-1], DATA, ledger=ledger, **HOW)
     assert again.table("sizes") == result.table("sizes")
     ledger.rename(ledger.with_name("old.db"))
@@ -116,7 +123,8 @@ def test_a_family_is_claimed_of_and_asked_as_grids_are(trend):
 @pytest.mark.parametrize(
     ("specs", "how", "error", "told"),
     [
-        (SPECS, {"level": 1.5}, BadInput, "level=1.5"),
+        (SPECS, {"level": 1.5}, BadInput, "stitch_trend with level=1.5"),
+        (SPECS, {"lr": -1.0}, BadInput, "stitch_trend with lr=-1.0"),
         (SPECS, {"seed": -1}, BadInput, "seed=-1"),
         (SPECS, {"fit": 0}, BadInput, "fit=0"),
         (SPECS, {"samples": 2.5}, BadInput, "samples=2.5"),
@@ -133,7 +141,7 @@ def test_a_family_is_claimed_of_and_asked_as_grids_are(trend):
 )
 def test_what_does_not_fit_is_refused_before_anything_is_trained(specs, how, error, told, monkeypatch):
     """With a sentence."""
-    monkeypatch.setattr(cells, "trained", None)
+    monkeypatch.setattr(trend_cell, "trained", None)
     with pytest.raises(error, match=told):
         stitch_trend(specs, DATA, **{**HOW, **how})
 
@@ -144,6 +152,8 @@ def test_nothing_is_left_behind():
     with check_quiet(torch.nn.Linear(2, 2)):
         stitch_trend("mlp[4,4,4]", DATA, **{**HOW, "seeds": 2, "steps": 1})
     assert held == HELD
+    assert stitch_cell.BUDGET not in os.environ
+    assert not stitch_cell._benches
 
 
 def test_stitches_that_no_adapter_can_make_leave_no_pattern():
@@ -153,6 +163,8 @@ def test_stitches_that_no_adapter_can_make_leave_no_pattern():
     assert (row["told"], row["size"]) == ("flat", 3)
     assert np.isfinite(found.array("map/mlp[4,5,6]")).tolist() == np.eye(3, dtype=bool).tolist()
     assert np.isfinite(row["stitched"])
+    assert any(note.startswith("mlp[4,5,6]: not stitched: ") for note in found.notes)
+    assert any(note.startswith("mlp[4,5,6]: its own accuracy, ") for note in found.notes)
 
 
 def test_the_command_is_the_study(capsys, tmp_path):
@@ -175,17 +187,23 @@ def test_the_command_is_the_study(capsys, tmp_path):
     assert (figure({"": made}, "maps").x_label, figure({"": made}, "maps").unit) == ("receiver layer", "accuracy")
 
 
+TREND = ["stitch", "--trend", *SPECS]
+
+
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("words", "said"),
     [
-        (["mlp[8]"], "A beside it"),
-        (["--allow-skips"], "--allow-skips beside it"),
-        (["--receiver-layers", "act1"], "--receiver-layers beside it"),
-        (["--no-controls"], "--no-controls beside it"),
-        (["--ranks", "1"], "--ranks beside it"),
+        (["stitch", "mlp[8]", "--trend", *SPECS], "A beside it"),
+        ([*TREND, "--allow-skips"], "--allow-skips beside it"),
+        ([*TREND, "--receiver-layers", "act1"], "--receiver-layers beside it"),
+        ([*TREND, "--no-controls"], "--no-controls beside it"),
+        ([*TREND, "--ranks", "1"], "--ranks beside it"),
+        (["stitch", "mlp[8]", "--seeds", "2"], "--seeds, for a trend only"),
+        (["similarity", "mlp[8]", "--seeds", "2"], "--seeds, for a trend only"),
+        (["similarity", "mlp[8]", "--epochs", "1", "--workers", "0"], "--epochs and --workers, for a trend only"),
     ],
 )
-def test_what_a_trend_has_no_use_for_is_refused(more, said, capsys):
+def test_what_a_trend_has_no_use_for_is_refused_and_what_only_it_has(words, said, capsys):
     """Exit code 2, and the option by name."""
-    assert main(["stitch", *more, "--trend", *SPECS]) == 2
+    assert main(words) == 2
     assert said in capsys.readouterr().err

@@ -12,10 +12,11 @@ import pytest
 
 from netassay import plots
 from netassay.errors import NothingToDraw, UnknownName
-from netassay.figures import figure, figures
+from netassay.figures import figure, figures, stitching_cells
 from netassay.report.charts import plain
 from netassay.report.page import render
 from netassay.result import Array, Result, Table
+from netassay.studies import stitch_claims
 from tests import stitched
 from tests.test_page import Reader, stored
 
@@ -208,6 +209,8 @@ def test_a_point_is_called_what_its_cell_is():
         told = {name: np.full(len(columns["control"]), one) for name, one in said.items()}
         return drawn(replace(made, tables={**made.tables, "cells": Table({**columns, **told})}), "warning")
 
+    assert stitch_claims.SAYS_NO == stitching_cells.SAYS_NO
+    assert stitch_claims.LIMITS["mse"][1] == stitching_cells.FAR
     no = points("compatible", "rows are fewer; the representation says no (cka); affine")
     assert set(no.series) == {"compatible, representation says no"}
     for word in ("beyond chance", "not judged"):

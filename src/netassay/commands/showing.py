@@ -70,10 +70,23 @@ def kept_ledger(folder: Path | None) -> Path | None:
 
 def alone(command: str, **given: Any) -> None:
     """Refuse what a trend has no use for."""
-    asked = [name if len(name) == 1 else f"--{name.replace('_', '-')}" for name, value in given.items() if value]
-    if asked:
-        found = f"{' and '.join(asked)} beside it; its networks are trained here"
+    if asked := _asked(given):
+        found = f"{asked} beside it; its networks are trained here"
         raise BadInput(f"{command} --trend", found, "name all networks after --trend, and leave the others out")
+
+
+def named(command: str, a: str | None, **given: Any) -> str:
+    """Return the first network; refuse none, and what only a trend has a use for."""
+    if a is None:
+        raise BadInput(command, "no network", f"name one or two: netassay {command} A B, or --trend A B C")
+    if asked := _asked(given):
+        raise BadInput(f"{command} {a}", f"{asked}, for a trend only", f"leave it out, or {command} --trend A B C")
+    return a
+
+
+def _asked(given: Mapping[str, Any]) -> str:
+    names = [name if len(name) == 1 else f"--{name.replace('_', '-')}" for name, value in given.items() if value]
+    return " and ".join(names)
 
 
 def written(file: Path, text: str) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from torch import nn
 
-from netassay.commands.showing import alone, kept_ledger, show
+from netassay.commands.showing import alone, kept_ledger, named, show
 from netassay.data import Data, load_data
 from netassay.errors import BadInput
 from netassay.options import MADE, SHOWN, AtOnce, Made, Patterns, Shown
@@ -21,6 +21,7 @@ from netassay.studies.similarity_trend import similarity_trend
 from netassay.studies.twins import learned
 from netassay.zoo import built, fitted, placed
 
+SEEDS, EPOCHS, WORKERS = 3, 3, 2
 RANDOM = "no weights were given: unless a network brings its own, this map is of networks that have learned nothing"
 
 
@@ -39,9 +40,9 @@ def similarity(
     twin: Annotated[bool, Parameter(negative="")] = False,
     checkpoints: str | None = None,
     trend: Patterns = (),
-    seeds: int = 3,
-    epochs: int = 3,
-    workers: int = 2,
+    seeds: int = SEEDS,
+    epochs: int = EPOCHS,
+    workers: int = WORKERS,
     batch_size: AtOnce = 128,
     made: Made = MADE,
     shown: Shown = SHOWN,
@@ -89,8 +90,7 @@ def similarity(
     if trend:
         alone("similarity", A=a, checkpoints=checkpoints, weights=made.weights)
         return _sizes(trend, data, measures, {**how, "epochs": epochs, "seeds": seeds, "workers": workers}, made, shown)
-    if a is None:
-        raise BadInput("similarity", "no network", "name one or two: netassay similarity A B, or --trend A B C")
+    a = named("similarity", a, seeds=seeds != SEEDS, epochs=epochs != EPOCHS, workers=workers != WORKERS)
     source = load_data(data, batch_size=batch_size)
     columns = None if b is None else _second(b, a, made, source)
     result = similarity_map(
@@ -106,13 +106,8 @@ def _sizes(trend: Patterns, data: str, measures: Patterns, how: dict[str, Any], 
     if len(measures) != 1:
         raise BadInput("similarity --trend", f"{len(measures)} measures", "name one: --measures cka")
     numbers = range(made.seed, made.seed + how.pop("seeds"))
-    told: dict[str, Any] = {
-        "measure": measures[0],
-        "seeds": numbers,
-        "device": made.device,
-        "ledger": kept_ledger(shown.out),
-    }
-    result = similarity_trend(list(trend), data, **told, **how)
+    how |= {"measure": measures[0], "seeds": numbers, "device": made.device, "ledger": kept_ledger(shown.out)}
+    result = similarity_trend(list(trend), data, **how)
     return show(result, shown, "sizes", {"model": ", ".join(trend), "data": data, "seed": made.seed})
 
 

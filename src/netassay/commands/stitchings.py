@@ -14,9 +14,8 @@ from safetensors.torch import save_model
 from torch import nn
 
 from netassay import training
-from netassay.commands.showing import alone, kept_ledger, show
+from netassay.commands.showing import alone, kept_ledger, named, show
 from netassay.data import Data, splits
-from netassay.errors import BadInput
 from netassay.options import MADE, SHOWN, AtOnce, Made, Numbers, Patterns, Shown
 from netassay.quiet import state_hash
 from netassay.spec import parse
@@ -27,7 +26,7 @@ from netassay.studies.stitch_trend import stitch_trend
 from netassay.studies.twins import learned
 from netassay.zoo import built
 
-RANKS = (1, 2, 4, 8, 16)
+RANKS, SEEDS = (1, 2, 4, 8, 16), 3
 
 
 def stitch(
@@ -47,7 +46,7 @@ def stitch(
     allow_skips: Annotated[bool, Parameter(negative="")] = False,
     train: int = 5,
     trend: Patterns = (),
-    seeds: int = 3,
+    seeds: int = SEEDS,
     workers: int = 0,
     ledger: Path | None = None,
     batch_size: AtOnce = 128,
@@ -107,8 +106,7 @@ def stitch(
         numbers = range(made.seed, made.seed + seeds)
         result = stitch_trend(list(trend), data, **how, seeds=numbers, epochs=train, seed=made.seed, ledger=kept)
         return show(result, shown, "sizes", {**meta, "model": ", ".join(trend), "data": data})
-    if a is None:
-        raise BadInput("stitch", "no network", "name one or two: netassay stitch A B, or --trend A B C")
+    a = named("stitch", a, seeds=seeds != SEEDS)
     how |= {"receiver_layers": receiver_layers or None, "controls": controls, "ranks": ranks}
     how |= {"allow_skips": allow_skips}
     with _place(workers, kept) as place:

@@ -36,7 +36,8 @@ MANY, ABREAST = 36, 4
 def grids(results: Results, control: str | None = None) -> Figure:
     """Draw accuracy of every stitch, of its control, what it costs, and how far it is from what is expected there."""
     result = last(results)
-    parts = [_part(result, Place(result), *one) for one in _shown(stitched(result, "grids"), control)]
+    shown = _shown(stitched(result, "grids"), control)
+    place = Place(result)
     senders, receivers = (", ".join(nets(result, side)) for side in SIDES)
     return Figure(
         name="grids",
@@ -51,8 +52,8 @@ def grids(results: Results, control: str | None = None) -> Figure:
         series={},
         x_label=f"receiver: {receivers}",
         y_label=f"sender: {senders}",
-        parts=tuple(parts),
-        columns=3 if len(parts) == 3 else 2,
+        parts=tuple(_part(result, place, *one) for one in shown),
+        columns=3 if len(shown) == 3 else 2,
         apart=REFUSED,
     )
 
@@ -198,7 +199,7 @@ def pairs(results: Results, quantity: str = "accuracy") -> Figure:
     if len(chosen) < 2:
         raise NothingToDraw("pairs", "one pair of networks", "draw 'grids'")
     unit = "penalty" if quantity.startswith("penalty") else "accuracy"
-    limits, ends = scale(result, quantity)
+    (limits, ends), place = scale(result, quantity), Place(result)
     more = f" The first {MANY} of {len(chosen)} pairs are drawn." if len(chosen) > MANY else ""
     return Figure(
         name="pairs",
@@ -214,24 +215,23 @@ def pairs(results: Results, quantity: str = "accuracy") -> Figure:
         limits=limits,
         ends=ends,
         unit=unit,
-        parts=tuple(_pair(result, Place(result), quantity, one, limits) for one in chosen[:MANY]),
+        parts=tuple(_pair(result, place, quantity, one, limits) for one in chosen[:MANY]),
         columns=min(len(nets(result, "receiver")), ABREAST),
         apart=REFUSED,
     )
 
 
-def _pair(
-    result: Result, place: Place, quantity: str, at: tuple[int, int], limits: tuple[float, float]
-) -> Figure:  # fmt: skip
+def _pair(result: Result, place: Place, quantity: str, at: tuple[int, int], limits: tuple[float, float]) -> Figure:
     """Return the part of a map that is one pair's."""
     (top, bottom), (left, right) = (own[i] for own, i in zip(place.extents, at, strict=True))
     who = [nets(result, side)[i] for side, i in zip(SIDES, at, strict=True)]
     rows, columns = place.labels[0][top : bottom + 1], place.labels[1][left : right + 1]
-    short = [[label.removeprefix(f"{net}/") for label in own] for net, own in zip(who, (rows, columns), strict=True)]
+    names, own = (
+        [label.removeprefix(f"{net}/") for label in side] for net, side in zip(who, (rows, columns), strict=True)
+    )
     cells = place.cells(result, quantity)[top : bottom + 1, left : right + 1]
-    lines = even(place.clean[0][at[0]] - top, place.clean[1][at[1]] - left)
+    lines = tuple(even(place.clean[0][at[0]] - top, place.clean[1][at[1]] - left))
     title = " into ".join(who)
-    names, own = short
     return _map(
-        names, own, cells, quantity, name=title, title=title, x_label="", y_label="", limits=limits, lines=tuple(lines)
+        names, own, cells, quantity, name=title, title=title, x_label="", y_label="", limits=limits, lines=lines
     )

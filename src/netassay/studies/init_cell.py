@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from torch import nn
 
 from netassay.data import Data, load_data, splits
 from netassay.inits import initialize
+from netassay.studies.flow_cell import ALONE
 from netassay.studies.init_looks import features, noise, parameters
 from netassay.studies.init_payload import END, START, Payload, packed
 from netassay.studies.init_symmetry import distinct, gradient_zeros, unmoved
@@ -24,7 +24,6 @@ POINTS = 200
 INPUTS = ("train", "valid", "noise")
 """Inputs with a name of their own; any data spec is one, too."""
 SIGNAL = ("layer", "depth", "q_measured", "q_predicted", "anchored")
-ALONE = threading.Lock()
 HOW = ("epochs", "optimizer", "lr", "weight_decay", "schedule", "seed")
 
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
+from netassay.measures import check_chance, named
 from netassay.result import Result
-from netassay.studies.similarity_trend_asked import Kind, plainly
 from netassay.studies.similarity_trend_cell import cell, tried
 from netassay.studies.trend import trended
+from netassay.studies.trend_asked import Kind, training
 
 AXES = "layer of the first seed", "layer of the second seed"
 SIMILARITY = Kind("similarity_trend", cell, AXES, tried, "run in it")
@@ -68,12 +69,15 @@ def similarity_trend(
     >>> [(row["family"], row["size"], row["pairs"]) for row in found.table("sizes")]
     [('mlp', 3, 3), ('mlp', 4, 3)]
     """
-    asked = plainly(
+    asked = training(
         {
             "data": data, "epochs": epochs, "steps": steps, "measure": measure, "positions": positions,
             "tokens": tokens, "samples": samples, "permutations": permutations, "batch_size": batch_size,
             "optimizer": optimizer, "lr": lr, "schedule": schedule, "device": device, "level": level,
             "seed": seed, "memory": memory,
-        }
+        },
+        "permutations",
     )  # fmt: skip
+    named(measure)
+    check_chance("similarity_trend", asked["level"], seed=seed, memory=memory)
     return trended(SIMILARITY, asked, specs, family, layers, seeds, ledger=ledger, executor=executor, workers=workers)

@@ -57,13 +57,13 @@ CHECKS: dict[str, Check] = {
 """What fits, what is found where it does not, and what to give."""
 
 
-def plainly(asked: Mapping[str, Any], **others: Any) -> dict[str, Any]:
+def plainly(study: str, asked: Mapping[str, Any], **others: Any) -> dict[str, Any]:
     """Return what all cells share as values that JSON carries, or refuse; `others` are looked at only."""
     given = {**asked, **others}
     check(asked["seed"])
     for name, (fits, found, next) in CHECKS.items():
         if not fits(given[name]):
-            raise BadInput(f"stitch_grid with {name}={given[name]!r}", found, next)
+            raise BadInput(f"{study} with {name}={given[name]!r}", found, next)
     placed(nn.Identity(), asked["device"])
     made = {**asked, **{name: whole(name, asked[name]) for name in COUNTS}}
     made["matching"] = _matching(made)
@@ -73,7 +73,7 @@ def plainly(asked: Mapping[str, Any], **others: Any) -> dict[str, Any]:
     ridge = made["ridge"]
     if made["allow_skips"] and made["matching"] != CLOSED:
         found = "training shuffles samples, and what goes around a cut belongs to one"
-        raise BadInput(f"stitch_grid with allow_skips and matching={made['matching']!r}", found, f"matching={CLOSED!r}")
+        raise BadInput(f"{study} with allow_skips and matching={made['matching']!r}", found, f"matching={CLOSED!r}")
     numbers = {name: float(made[name]) for name in ("lr", "level")}
     return made | numbers | {"ridge": None if ridge is None else float(ridge)}
 

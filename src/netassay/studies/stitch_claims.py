@@ -26,7 +26,6 @@ COMPATIBLE, BEYOND, NOT, OPEN, UNJUDGED = "compatible", "beyond chance", "not co
 SAYS_NO = "the representation says no"
 SPREAD = "nearest value"
 """What the note says of a sender with fewer positions than the receiver has: it cannot give what is expected."""
-SIGNS = {"accuracy": 1, "penalty": -1}
 ALL = "all"
 MEANS = {
     "diagonal": "stitches between equal depths are more accurate",
@@ -131,17 +130,17 @@ def _fisher(right: int, n: int, other: int) -> float:
     return fisher_tail(right, n, other, n)
 
 
-def patterns(grid: Grid, seed: int, level: float) -> dict[tuple[str, str, str], Pattern]:
-    """Name the pattern of each pair's map, and of all pairs of different networks together."""
-    found = {}
-    for measure, sign in SIGNS.items():
-        maps = {(one.name, other.name): sign * grid.map(measure, NONE, one, other) for one, other in _pairs(grid)}
-        maps = {pair: values for pair, values in maps.items() if fewest_known(values) >= LEAST}
-        for pair, values in maps.items():
-            found[*pair, measure] = pattern(values, seed=seed, level=level)
-        others = {pair: values for pair, values in maps.items() if pair[0] != pair[1]}
-        if len(others) > 1:
-            found[ALL, ALL, measure] = pattern(list(others.values()), pairs=list(others), seed=seed, level=level)
+def patterns(grid: Grid, seed: int, level: float) -> dict[tuple[str, str], Pattern]:
+    """Name the pattern of each pair's map of accuracies, and of all pairs of different networks together.
+
+    A map of penalties has the same: it is a constant less that of accuracies.
+    """
+    maps = {(one.name, other.name): grid.map("accuracy", NONE, one, other) for one, other in _pairs(grid)}
+    maps = {pair: values for pair, values in maps.items() if fewest_known(values) >= LEAST}
+    found = {pair: pattern(values, seed=seed, level=level) for pair, values in maps.items()}
+    others = {pair: values for pair, values in maps.items() if pair[0] != pair[1]}
+    if len(others) > 1:
+        found[ALL, ALL] = pattern(list(others.values()), pairs=list(others), seed=seed, level=level)
     return found
 
 
@@ -149,16 +148,16 @@ def _pairs(grid: Grid) -> list[tuple[Net, Net]]:
     return [(one, other) for one in grid.senders for other in grid.receivers]
 
 
-def pattern_rows(found: Mapping[tuple[str, str, str], Pattern]) -> list[Row]:
-    """One row for each pair of networks, measure and pattern."""
+def pattern_rows(found: Mapping[tuple[str, str], Pattern]) -> list[Row]:
+    """One row for each pair of networks and pattern."""
     return [
-        {"sender": one, "receiver": other, "measure": measure, **row, "side": told.side}
-        for (one, other, measure), told in found.items()
+        {"sender": one, "receiver": other, **row, "side": told.side}
+        for (one, other), told in found.items()
         for row in told.rows
     ]
 
 
-def claims(grid: Grid, found: Mapping[tuple[str, str, str], Pattern], level: float) -> Iterator[Claim]:
+def claims(grid: Grid, found: Mapping[tuple[str, str], Pattern], level: float) -> Iterator[Claim]:
     """Claim of each pair that some cells are compatible, where distances say no, and what the pattern is.
 
     A network into itself is no finding where there are other pairs.
@@ -170,8 +169,7 @@ def claims(grid: Grid, found: Mapping[tuple[str, str, str], Pattern], level: flo
     counts = len(told), sum(not np.isnan(row["p"]) for rows in every.values() for row in rows)
     for (one, other), rows in every.items():
         yield from _pair(f"{one} into {other}", [row for row in rows if not np.isnan(row["p"])], counts, level)
-    wanted = {key[:2]: one for key, one in found.items() if key[2] == "accuracy" and key[:2] in {*every, (ALL, ALL)}}
-    yield from _patterned(grid, wanted, level)
+    yield from _patterned(grid, {pair: one for pair, one in found.items() if pair in {*every, (ALL, ALL)}}, level)
 
 
 def _pair(who: str, rows: list[Row], counts: tuple[int, int], level: float) -> Iterator[Claim]:

@@ -30,7 +30,7 @@ from netassay.studies.stitch_halves import HELD, PARTS, Bench, network
 from netassay.studies.stitch_named import named
 from netassay.studies.stitch_tables import ORDER, Grid, arrays, capacity_table, cut_table, gathered, net_table
 
-RANDOM = "random_receiver"
+DRAWN = "random_receiver"
 ALONE = threading.RLock()
 """One grid at a time in a process: it holds models, data and budget for its cells, and all threads see it trace."""
 CHANCE = 0.05
@@ -108,14 +108,11 @@ def stitch_grid(
     ((5, 5), {1.0})
     """
     others = {"controls": controls, "ranks": ranks, "layers": layers, "receiver_layers": receiver_layers}
-    asked = plainly(
-        {
-            "adapter": adapter, "matching": matching, "fit": fit, "samples": samples, "ridge": ridge, "epochs": epochs,
-            "lr": lr, "batch": batch, "allow_skips": bool(allow_skips), "batch_size": batch_size, "device": device,
-            "seed": seed, "level": level,
-        },
-        ledger=ledger, executor=executor, **others,
-    )  # fmt: skip
+    asked = plainly("stitch_grid", {
+        "adapter": adapter, "matching": matching, "fit": fit, "samples": samples, "ridge": ridge, "epochs": epochs,
+        "lr": lr, "batch": batch, "allow_skips": bool(allow_skips), "batch_size": batch_size, "device": device,
+        "seed": seed, "level": level,
+    }, ledger=ledger, executor=executor, **others)  # fmt: skip
     chosen, wanted = controls_of(controls), [layers, layers if receiver_layers is None else receiver_layers]
     with ALONE, _held(memory):
         asked["data"] = _source(data, batch_size, fit + samples)
@@ -224,7 +221,7 @@ def _notes(made: Grid, bench: Bench, matching: str) -> list[str]:
     for net in made.nets:
         refused = [one.layer for one in net.found if one.layer not in net.layers]
         if refused:
-            notes.append(f"{net.name}: no clean cut at {listing(refused)}; the table of cuts says why")
+            notes.append(f"{net.name}: no clean cut at {listing(refused)}; a grid's table of cuts says why")
     fit, test = (set(part.y.tolist()) for part in bench.parts.values())
     n, chance = len(bench.parts["test"].y), 1 / bench.classes
     for net in made.receivers:
@@ -242,7 +239,7 @@ def _notes(made: Grid, bench: Bench, matching: str) -> list[str]:
 
 def _invented(made: Grid) -> list[str]:
     """Say where adapters do the work themselves: what was never trained receives about as well."""
-    told = {control: [row["accuracy"] for row in made.rows if row["control"] == control] for control in (NONE, RANDOM)}
+    told = {control: [row["accuracy"] for row in made.rows if row["control"] == control] for control in (NONE, DRAWN)}
     ours, theirs = (float(np.nan_to_num(one).mean()) if one else np.nan for one in told.values())
     if not theirs >= ours - TOLERATED:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from itertools import combinations
@@ -13,20 +14,18 @@ from torch import nn
 
 from netassay.data import Data
 from netassay.engine import Payload
-from netassay.progress import hushed
 from netassay.result import Result
 from netassay.stitching import DEFAULT
-from netassay.studies.similarity_trend_asked import Kind, training
-from netassay.studies.similarity_trend_cell import compared
 from netassay.studies.stitch_asked import opened
 from netassay.studies.stitch_checks import plainly
 from netassay.studies.stitch_controls import NONE
-from netassay.studies.stitch_grid import answerable, stitch_grid
+from netassay.studies.stitch_grid import DRAWN, answerable, stitch_grid
 from netassay.studies.stitch_halves import Bench
 from netassay.studies.stitch_tables import PLACE, RECEIVER, SENDER
 from netassay.studies.trend import trended
+from netassay.studies.trend_asked import Kind, training
+from netassay.studies.trend_cell import compared
 
-CONTROL = "random_receiver"
 STITCH = ("adapter", "matching", "layers", "fit", "samples", "batch_size", "device", "seed", "level")
 FIXED = {"ridge": None, "batch": DEFAULT.batch, "allow_skips": False}
 """What a trend leaves as it is in a grid."""
@@ -86,8 +85,8 @@ def stitch_trend(
         },
         "fit",
     )  # fmt: skip
-    others = {"controls": CONTROL, "ranks": (), "receiver_layers": None, "ledger": ledger, "executor": executor}
-    known = plainly({**FIXED, **asked}, layers=layers, **others)
+    others = {"controls": DRAWN, "ranks": (), "receiver_layers": None, "ledger": ledger, "executor": executor}
+    known = plainly("stitch_trend", {**FIXED, **asked}, layers=layers, **others)
     asked |= {name: known[name] for name in ("adapter", "matching")}
     return trended(STITCHES, asked, specs, family, layers, seeds, ledger=ledger, executor=executor, workers=workers)
 
@@ -101,27 +100,26 @@ def stitched(nets: Mapping[str, nn.Module], asked: Mapping[str, Any], _: Data) -
     """Stitch every network into those after it, at the layers that are clean cuts of all of them."""
     names, how = list(nets), {name: asked[name] for name in STITCH}
     known: dict[tuple[str, ...], float] = {}
-    refused: dict[str, None] = {}
+    notes: dict[str, None] = {}
     for i, name in enumerate(names[:-1]):
         others = {other: nets[other] for other in names[i + 1 :]}
-        with hushed():
-            found = stitch_grid({name: nets[name]}, others, asked["data"], controls=CONTROL, **how)
-        refused |= dict.fromkeys(row["layer"] for row in found.table("cuts") if not row["clean"])
+        found = stitch_grid({name: nets[name]}, others, asked["data"], controls=DRAWN, **how)
+        notes |= dict.fromkeys(re.sub(r"^\d+: ", "", note) for note in found.notes)
         known |= {tuple(row[one] for one in ("control", *PLACE)): row["accuracy"] for row in found.table("cells")}
     every = dict.fromkeys(place[2] for place in known)
     layers = [one for one in every if all((NONE, names[0], one, name, one) in known for name in names[1:])]
     pairs = list(combinations(names, 2))
     maps, random = (
         np.array([[[known[control, a, i, b, j] for j in layers] for i in layers] for a, b in pairs])
-        for control in (NONE, CONTROL)
+        for control in (NONE, DRAWN)
     )
     return {
         "maps": maps,
         "stitched": maps,
-        CONTROL: random,
+        DRAWN: random,
         "pairs": np.array(pairs).astype(int),
         "layers": np.array(layers),
-        "refused": np.array(list(refused), dtype=str),
+        "notes": np.array(list(notes), dtype=str),
     }
 
 
@@ -129,7 +127,7 @@ def cuttable(_: nn.Module, asked: Mapping[str, Any], __: Data) -> Sequence[str]:
     """Return the clean cuts of a network that can be stitched, and drawn anew, or refuse."""
     question = {**asked, **FIXED}
     bench = Bench(question, 0)
-    net = opened(asked["model"], asked["model"], asked["layers"], question, bench, [CONTROL])
+    net = opened(asked["model"], asked["model"], asked["layers"], question, bench, [DRAWN])
     answerable([net], bench.classes)
     return net.layers
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from netassay.engine import grid
-from netassay.errors import BadInput, listing
+from netassay.errors import BadInput
 from netassay.patterns import PATTERNS, Pattern, pattern
 from netassay.result import Array, Result
 from netassay.studies.init_asked import seeds_of
 from netassay.studies.init_claims import FEWEST
-from netassay.studies.similarity_trend_asked import Kind, Layers, Question, begun, families_of
-from netassay.studies.similarity_trend_tables import NONE, Size, claims, sizes, trends
+from netassay.studies.trend_asked import Kind, Layers, Question, begun, families_of
+from netassay.studies.trend_tables import NONE, Size, claims, sizes, trends
 
 
 def trended(
@@ -76,9 +76,5 @@ def _notes(found: Sequence[Size], seeds: Sequence[int]) -> tuple[str, ...]:
         if step >= 0
     ]
     empty = [f"{one.spec}: no pattern, a map has too few numbers" for one in found if one.told.name == NONE]
-    refused = [
-        f"{one.spec}: no clean cut at {listing(one.made['refused'].tolist())}"
-        for one in found
-        if one.made.get("refused", np.empty(0)).size
-    ]
-    return (*few, *ended, *empty, *refused)
+    inner = [f"{one.spec}: {note}" for one in found for note in one.made.get("notes", ())]
+    return (*few, *ended, *empty, *inner)

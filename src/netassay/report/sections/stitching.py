@@ -9,6 +9,7 @@ import numpy as np
 
 from netassay.figures import Figure, figures
 from netassay.figures.stitching import SIDES, nets
+from netassay.figures.stitching_cells import SAYS_NO
 from netassay.report.sections.section import Section, chosen, notes, of_study, when
 from netassay.report.sections.similarity import WORDS as ALIKE
 from netassay.report.sections.similarity import by_size
@@ -79,9 +80,9 @@ def answered(result: Result) -> str:
         none = "No stitch was judged: no control counts." if made else "No stitch was made."
         return f"None of {len(rows)} stitches is told to be compatible." if rows else none
     low, high = (end(row["penalty"] for row in hits) for end in (min, max))
-    no = sum("the representation says no" in row["note"] for row in hits)
-    said = f"at {no or 'none'} of them the representation says no"
-    return f"{len(hits)} of {len(rows)} stitches are compatible; penalty {low:.3g} to {high:.3g}; {said}."
+    no = sum(SAYS_NO in row["note"] for row in hits) or "none"
+    said = f"{len(hits)} of {len(rows)} stitches are compatible; penalty {low:.3g} to {high:.3g}"
+    return f"{said}; at {no} of them {SAYS_NO}."
 
 
 def _ran(control: str, named: Mapping[str, Result]) -> bool:
@@ -115,7 +116,7 @@ WORDS = {
     "representation distance": "Squared error between what the receiver gets and what it would have had there, over "
     "that of a constant: 0 is what it expects, 1 no nearer than the mean. Compatible at a far distance is a stitch "
     "that has found another way to the answer (Hernandez et al. 2022, arXiv 2303.11277).",
-    "the representation says no": "That error is above 0.5, CKA below 0.5, or ood below 0.05 or above 0.95. It is not "
+    SAYS_NO: "That error is above 0.5, CKA below 0.5, or ood below 0.05 or above 0.95. It is not "
     "asked where the sender has fewer positions than the receiver, which no adapter of channels can make up for.",
     "ood": "How often a stitched activation lies farther from the receiver's mean there than one of its own: 0.5 as "
     "its own, 1 always farther, 0 always nearer: least squares draws what it cannot tell towards the mean.",

@@ -11,11 +11,10 @@ from torch import nn
 from netassay.data import Data, splits
 from netassay.engine import Payload
 from netassay.errors import BadInput, UnknownName
-from netassay.measures import check_chance, named
 from netassay.patterns import LEAST
 from netassay.spec import Spec, parse
 from netassay.studies.init_asked import basics, identity, whole, words
-from netassay.studies.similarity_trend_cell import HOW
+from netassay.studies.trend_cell import HOW
 from netassay.training import Diverged, train
 from netassay.zoo import built, expanded
 
@@ -31,14 +30,6 @@ class Kind(NamedTuple):
     axes: tuple[str, str]
     tried: Callable[[nn.Module, Question, Data], Sequence[str]]
     fit: str
-
-
-def plainly(asked: Mapping[str, Any]) -> Question:
-    """Return what all cells of a similarity trend share as values that JSON carries, or refuse."""
-    question = training(asked, "permutations")
-    named(question["measure"])
-    check_chance("similarity_trend", question["level"], seed=question["seed"], memory=question["memory"])
-    return question
 
 
 def training(asked: Mapping[str, Any], *counts: str) -> Question:
