@@ -17,9 +17,10 @@ from netassay.studies.stitch_asked import Net
 from netassay.studies.stitch_controls import CONTROLS, ITSELF, NONE
 from netassay.studies.stitch_tables import BESIDE, Grid, Row
 
-LIMITS = {"mse": (-np.inf, 0.5), "cka": (0.5, np.inf), "ood": (0.05, 0.95)}
+LIMITS = {"mse": (-np.inf, 0.5), "cka": (0.5, np.inf), "ood": (-np.inf, 0.95)}
 """Outside these a distance to the representation that the receiver expects says no: half of its variance is missed, CKA
-below a half, farther out, or nearer to the mean, than its own activations in 19 of 20 comparisons."""
+below a half, farther out than its own activations in 19 of 20 comparisons. Nearer to the mean is no no: whatever is
+matched by least squares is."""
 TOLERATED = 0.1
 """Penalty that a compatible stitch is known to stay below."""
 COMPATIBLE, BEYOND, NOT, OPEN, UNJUDGED = "compatible", "beyond chance", "not compatible", "undecided", "not judged"

@@ -116,7 +116,7 @@ WORDS = {
     "representation distance": "Squared error between what the receiver gets and what it would have had there, over "
     "that of a constant: 0 is what it expects, 1 no nearer than the mean. Compatible at a far distance is a stitch "
     "that has found another way to the answer (Hernandez et al. 2022, arXiv 2303.11277).",
-    SAYS_NO: "That error is above 0.5, CKA below 0.5, or ood below 0.05 or above 0.95. It is not "
+    SAYS_NO: "That error is above 0.5, CKA below 0.5, or ood above 0.95. It is not "
     "asked where the sender has fewer positions than the receiver, which no adapter of channels can make up for.",
     "ood": "How often a stitched activation lies farther from the receiver's mean there than one of its own: 0.5 as "
     "its own, 1 always farther, 0 always nearer: least squares draws what it cannot tell towards the mean.",
