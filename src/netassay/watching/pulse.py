@@ -16,8 +16,6 @@ SPREAD, FEW = 0.02, 1 << 16
 where so few entries are added that their rounding does not average out."""
 SMALLEST, LARGEST = 1e-24, 1e24
 """Mean squares between which float32 squares neither underflow where it matters nor overflow."""
-ROW = 1024
-"""Entries that float32 may square and add one after the other: beyond, it loses the sixth digit."""
 WHOLE = 1 << 24
 """Up to here float32 counts without a gap."""
 COUNTS = ("squares", "zero", "subnormal", "nan", "inf", "spread", "places", "flat")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netassay.watching.pulse import LARGEST, ROW, SMALLEST
+from netassay.watching.pulse import LARGEST, SMALLEST
 
 NUMBERS = (
     "gradient_squares",
@@ -40,6 +40,8 @@ GRADIENTS = (
 )
 FEW = 1 << 12
 """Entries up to which a parameter costs more to call for than to read."""
+ROW = 1024
+"""Entries that float32 may square and add one after the other: beyond, it loses the sixth digit."""
 BLOCK = 1 << 18
 """Entries that are read at a time, so that what is read twice is still in the cache."""
 FAINT = 0.01
@@ -62,12 +64,9 @@ class Step:
     @property
     def small(self) -> bool:
         """Whether it is read together with others at less cost than alone."""
-        alike = [
-            one.dtype == torch.float32 and one.device.type == "cpu"
-            for one in (self.now, self.gradient)
-            if one is not None
-        ]
-        return len(alike) == 2 and all(alike) and 0 < len(self.now) <= FEW
+        if self.gradient is None or not 0 < len(self.now) <= FEW:
+            return False
+        return all(one.dtype == torch.float32 and one.device.type == "cpu" for one in (self.now, self.gradient))
 
     def numbers(self) -> Tensor:
         """Return `NUMBERS`, float64, on the parameter's device; on the CPU in float32 wherever that is exact enough."""
@@ -77,7 +76,7 @@ class Step:
         quick = self._quick() if here and self.now.dtype == torch.float32 else (None, None)
         told |= quick[0] or self._weights()
         if self.gradient is not None:
-            told |= quick[1] or self._gradients()
+            told |= quick[1] or self._gradients(self.gradient)
         told["state_nan"] = self.state_nan(told)
         if here:
             return torch.tensor([float(told[name]) for name in NUMBERS], dtype=torch.float64)
@@ -93,8 +92,7 @@ class Step:
             "weight_inf": self.now.isinf().sum(),
         }
 
-    def _gradients(self) -> dict[str, Any]:
-        gradient = self._found()
+    def _gradients(self, gradient: Tensor) -> dict[str, Any]:
         zero = gradient == 0
         finite = torch.where(gradient.isfinite(), gradient, 0).double()
         return {
@@ -106,10 +104,6 @@ class Step:
             "gradient_inf": gradient.isinf().sum(),
             "lost": ((self.now == self.was) & ~zero).sum(),
         }
-
-    def _found(self) -> Tensor:
-        assert self.gradient is not None
-        return self.gradient
 
     def _quick(self) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
         """The same in float32, by blocks that stay in the cache; None where float32 is not enough."""
@@ -146,7 +140,7 @@ class Step:
         v, corrected, epsilon = found
         if v.device.type == "cpu" and v.dtype == torch.float32:
             factor = 1 - _taken(v, float(epsilon * corrected))
-            if factor > FAINT and math.isfinite(float(v.max())):
+            if factor > FAINT:
                 return factor
         total: Any = 0.0
         for part in _blocks(v):
@@ -213,10 +207,11 @@ def _squared(x: Tensor, room: Tensor) -> float:
 
 
 def _taken(v: Tensor, epsilon: float) -> float:
-    """Return the mean of epsilon / (sqrt(v) + epsilon): what Adam's epsilon takes away."""
+    """Return the mean of epsilon / (sqrt(v) + epsilon), what Adam's epsilon takes away; NaN where v is infinite."""
     total = 0.0
     for part in _blocks(v):
-        total += float(torch.sqrt(part, out=_room(0, len(part))).add_(epsilon).reciprocal_().sum())
+        root = torch.sqrt(part, out=_room(0, len(part)))
+        total += float(root.add_(epsilon).reciprocal_().sum()) if math.isfinite(float(root.sum())) else math.nan
     return epsilon * total / max(len(v), 1)
 
 
