@@ -249,6 +249,20 @@ def test_a_moment_that_overflows_is_counted_and_a_weight_that_is_infinite_has_no
     assert monitor.faults == []
 
 
+def test_a_parameter_without_entries_is_read_and_says_nothing():
+    """No entry is lost, zero or infinite, and nothing is told of it."""
+    model = nn.Linear(2, 2)
+    model.nothing = nn.Parameter(torch.zeros(0))
+    optimizer = torch.optim.Adam(model.parameters())
+    with Monitor(model, optimizer, every=1) as monitor:
+        (model(torch.ones(1, 2)).sum() + model.nothing.sum()).backward()
+        optimizer.step()
+    read = updates(monitor)["nothing"]
+    assert (read["weight"], read["gradient"], read["gradient_zero"], read["weight_inf"]) == (0, 0, 0, 0)
+    assert monitor.faults == []
+    assert not [one for one in monitor.verdicts() if "nothing" in repr(one)]
+
+
 def test_scale_invariant_weights_are_orthogonal_to_their_gradient():
     """Before a BatchNorm the cosine is about 0, and the gradient falls as the weight grows (fact 15)."""
     x, y = images(16)

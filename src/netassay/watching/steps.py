@@ -176,7 +176,7 @@ def _add_gradients(told: dict[str, Any], g: Tensor, now: Tensor, was: Tensor, st
     room, tiny = _room(1, len(g)), torch.finfo(g.dtype).tiny
     told["gradient_squares"] += _squared(g, room)
     told["product"] += float(torch.dot(g, was))
-    dense = float(torch.abs(g, out=room).amin()) >= tiny
+    dense = not len(g) or float(torch.abs(g, out=room).amin()) >= tiny
     normal = len(g) if dense else float(torch.ge(room, tiny, out=room).sum())
     some = normal if normal == len(g) else float(torch.ne(g, 0, out=room).sum())
     told["gradient_zero"] += len(g) - some
