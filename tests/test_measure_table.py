@@ -97,6 +97,19 @@ def test_what_is_declared_holds(spec, seed):
             assert value(measure, x, change(y)) == pytest.approx(whole, abs=1e-7), name
 
 
+@pytest.mark.parametrize("outlier", [1.0, 1e6])
+@pytest.mark.parametrize("spec", EVERY)
+def test_some_samples_are_prepared_as_if_there_were_no_others(spec, outlier):
+    """From the matrix between all of them, if the measure has one: also without the sample that is far from all."""
+    measure, (x, y) = named(spec), related(7)
+    x[3] *= outlier
+    keep = torch.arange(N) % 7 != 3
+    some = [measure.some(measure.spread(one), keep) for one in (x, y)]
+    assert measure.compare(*some, None) == pytest.approx(value(measure, x[keep], y[keep]), abs=1e-8)
+    whole = [measure.some(measure.spread(one)) for one in (x, y)]
+    assert measure.compare(*whole, None) == value(measure, x, y)
+
+
 @pytest.mark.parametrize("spec", EVERY)
 def test_what_is_not_declared_is_broken(spec):
     """By one of some examples: an invariance that a measure has is not left out of its list."""

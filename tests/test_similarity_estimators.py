@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -299,18 +300,23 @@ def test_another_measure_is_compared_pair_by_pair():
 @pytest.mark.parametrize("name", ["cka_rbf", "nbs"])
 def test_what_stands_on_both_sides_is_prepared_once(name):
     """Of a network with itself, or with others beside it: the same bits from half the work, without each group too."""
-    layers, counted, measure = drawn(24, 11), [], named(name)
+    layers, counted, measure = drawn(24, 11), Counter(), named(name)
 
-    def prepare(x):
-        counted.append(len(x))
-        return measure.prepare(x)
+    def counting(step):
+        def counted_step(x):
+            counted[step] += 1
+            return getattr(measure, step)(x)
 
-    once = replace(measure, prepare=prepare)
+        return counted_step
+
+    steps = [step for step in ("prepare", "between", "arranged") if getattr(measure, step) is not None]
+    once = replace(measure, **{step: counting(step) for step in steps})
     for b in (layers, list(layers), layers[:3]):
         apart = estimate(measure, (layers, [x.clone() for x in b]), orders(24, 3), 0.95, 0)
         counted.clear()
         found = estimate(once, (layers, b), orders(24, 3), 0.95, 0)
-        assert len(counted) == 21 * len(layers)
+        of_features = {"prepare": 21 * len(layers)}
+        assert counted == (of_features if name == "nbs" else {"between": len(layers), "arranged": 21 * len(layers)})
         for key in ("value", "permuted", "low", "high"):
             # of a symmetric map of one side with itself only half is computed
             np.testing.assert_allclose(getattr(found, key), getattr(apart, key), rtol=0, atol=1e-13 * (b is layers))

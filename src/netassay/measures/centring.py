@@ -39,13 +39,13 @@ def directions(x: Tensor) -> Tensor:
     return x / norms
 
 
-def squared_distances(x: Tensor, rows: slice = slice(None)) -> Tensor:
-    """Return squared Euclidean distances of some samples `rows` to all, `(rows, n)`; x is centred.
+def squared_distances(x: Tensor) -> Tensor:
+    """Return squared Euclidean distances of all samples, `(n, n)`; x is about its median, or its mean.
 
     Rounding can leave a distance of equal samples just below 0; it is set to 0.
     """
     squares = x.square().sum(1)
-    return (squares[rows, None] + squares - 2 * (x[rows] @ x.T)).clamp_(min=0)
+    return (squares[:, None] + squares - 2 * (x @ x.T)).clamp_(min=0)
 
 
 def unit(matrix: Tensor, beside: Tensor | None = None) -> Tensor:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from netassay.errors import BadInput
-from netassay.measures.centring import above, centred, squared_distances, unit
+from netassay.measures.centring import above, centred, scaled, squared_distances, unit
 from netassay.measures.hsic import doubly_centred, doubly_without, u_centred, u_without
 from netassay.measures.measure import ROTATIONS, Invariance, Measure, inner
-from netassay.measures.reducing import about_mean
+from netassay.measures.reducing import about_median
 
-KORNBLITH = "Kornblith et al. 2019, arXiv 1905.00414"
+SONG, KORNBLITH = "Song et al. 2012, (5); ", "Kornblith et al. 2019, arXiv 1905.00414"
 
 
 class Kind(NamedTuple):
@@ -40,7 +40,7 @@ def cka() -> Measure:
     >>> round(measure.compare(measure.prepare(x), measure.prepare(3 * x + 7), None), 12)
     1.0
     """
-    return _cka("cka", "CKA, debiased", -1.0, 4, ROTATIONS, _linear, DEBIASED, "Song et al. 2012, (5); " + KORNBLITH)
+    return _cka("cka", "CKA, debiased", -1.0, 4, ROTATIONS, linear, None, DEBIASED, SONG + KORNBLITH)
 
 
 def cka_biased() -> Measure:
@@ -48,7 +48,7 @@ def cka_biased() -> Measure:
 
     The sum of products of two centred Gram matrices over their norms. Kornblith et al. 2019, (4).
     """
-    return _cka("cka_biased", "CKA, biased", 0.0, 3, ROTATIONS, _linear, BIASED, KORNBLITH + ", (4)")
+    return _cka("cka_biased", "CKA, biased", 0.0, 3, ROTATIONS, linear, None, BIASED, KORNBLITH + ", (4)")
 
 
 def cka_rbf(*, bandwidth: float = 0.4, sigma: float | None = None, debiased: bool = True) -> Measure:
@@ -63,10 +63,14 @@ def cka_rbf(*, bandwidth: float = 0.4, sigma: float | None = None, debiased: boo
     title = f"CKA, RBF kernel{', debiased' if debiased else ', biased'}"
     lowest, least, kind = (-1.0, 4, DEBIASED) if debiased else (0.0, 3, BIASED)
 
-    def kernel(x: Tensor) -> Tensor:
-        return _rbf(x, bandwidth, sigma)
+    def far(x: Tensor) -> Tensor:
+        about = about_median(x)
+        return squared_distances(scaled(about) if sigma is None else about)
 
-    return _cka("cka_rbf", title, lowest, least, same, kernel, kind, KORNBLITH + ", section 2.3")
+    def kernel(far: Tensor) -> Tensor:
+        return _rbf(far, bandwidth, sigma)
+
+    return _cka("cka_rbf", title, lowest, least, same, far, kernel, kind, KORNBLITH + ", section 2.3")
 
 
 def _cka(
@@ -75,15 +79,14 @@ def _cka(
     lowest: float,
     least: int,
     invariances: frozenset[Invariance],
-    kernel: Callable[[Tensor], Tensor],
+    between: Callable[[Tensor], Tensor],
+    kernel: Callable[[Tensor], Tensor] | None,
     kind: Kind,
     source: str,
 ) -> Measure:
-    centre, linear = kind.centre, kernel is _linear
-
-    def prepare(x: Tensor) -> Tensor:
-        gram = kernel(x)
-        return unit(centre(gram), gram)
+    def arranged(pairs: Tensor) -> Tensor:
+        gram = pairs if kernel is None else kernel(pairs)
+        return unit(kind.centre(gram), gram)
 
     return Measure(
         name=name,
@@ -93,23 +96,24 @@ def _cka(
         highest=1.0,
         invariances=invariances,
         pairwise=True,
-        prepare=prepare,
+        prepare=lambda x: arranged(between(x)),
         compare=inner,
         smallest=lambda d, e: least,
         source=source,
         biased=kind is BIASED,
-        centre=centre if linear else None,
-        without=kind.without if linear else None,
+        without=kind.without if kernel is None else None,
+        between=between,
+        arranged=arranged,
     )
 
 
-def _linear(x: Tensor) -> Tensor:
+def linear(x: Tensor) -> Tensor:
+    """Return the Gram matrix of features about their mean, at a scale of its own."""
     x = centred(x)
     return x @ x.T
 
 
-def _rbf(x: Tensor, bandwidth: float, sigma: float | None) -> Tensor:
+def _rbf(far: Tensor, bandwidth: float, sigma: float | None) -> Tensor:
     """Return the kernel less 1, which centring takes off again: a wide kernel then keeps its digits."""
-    far = squared_distances(centred(x) if sigma is None else about_mean(x))
     width = bandwidth * float(np.median(above(far).sqrt().cpu().numpy())) if sigma is None else sigma
     return torch.expm1(-far / (2 * width**2)) if width > 0 else torch.full_like(far, torch.nan)

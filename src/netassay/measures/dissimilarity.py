@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from netassay.errors import UnknownName
-from netassay.measures.centring import above, centred, directions, squared_distances, unit
+from netassay.measures.centring import above, centred, directions, scaled, squared_distances, unit
 from netassay.measures.measure import ROTATIONS, Invariance, Measure, inner
 from netassay.measures.ranking import ranks, tau_a
+from netassay.measures.reducing import about_median
 
 Dissimilarity = Literal["euclidean", "squared_euclidean", "correlation", "cosine"]
 Comparator = Literal["spearman", "pearson", "cosine", "kendall", "rho_a"]
@@ -44,6 +45,8 @@ def rsa(*, dissimilarity: Dissimilarity = "euclidean", comparator: Comparator = 
         pairwise=compare is inner,
         prepare=lambda x: prepare(far(x)),
         compare=compare,
+        between=far,
+        arranged=prepare,
         smallest=lambda d, e: 4,
         source="Kriegeskorte et al. 2008, Front. Syst. Neurosci. 2:4; rho_a: Schütt et al. 2023, eLife 12:e82566",
         biased=comparator == "cosine",
@@ -63,7 +66,7 @@ def correlation(x: Tensor) -> Tensor:
 
 def squared_euclidean(x: Tensor) -> Tensor:
     """Return the squared distance of each two samples, at a scale of its own."""
-    return squared_distances(centred(x)).fill_diagonal_(0)
+    return squared_distances(scaled(about_median(x))).fill_diagonal_(0)
 
 
 def euclidean(x: Tensor) -> Tensor:

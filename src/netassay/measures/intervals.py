@@ -48,10 +48,11 @@ def without_groups(measure: Measure, x: Tensor, y: Tensor, *, seed: int = 0, per
     groups than samples, and never fewer samples left than the measure needs: NaN where a group cannot be spared.
     """
     width = (x.shape[1], y.shape[1])
-    out = [measure.compare(measure.prepare(x), measure.prepare(y), None)]
+    x, y = measure.spread(x), measure.spread(y)
+    out = [measure.compare(measure.some(x), measure.some(y), None)]
     for rows in groups_left(len(x), seed, per):
         enough = int(rows.sum()) >= measure.smallest(*width)
-        out.append(measure.compare(measure.prepare(x[rows]), measure.prepare(y[rows]), None) if enough else np.nan)
+        out.append(measure.compare(measure.some(x, rows), measure.some(y, rows), None) if enough else np.nan)
     return np.array(out)
 
 

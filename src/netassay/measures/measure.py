@@ -29,9 +29,10 @@ class Measure:
     `smallest(d, e)` is the least n for which it tells anything. Undefined values are NaN. One that is `biased` gives
     independent features other values the more of them there are for the samples.
 
-    `centre`, where given, makes the prepared matrix, up to its norm, of the Gram matrix of the features about their
-    mean. `without`, where given, makes of sums over rows of products of two prepared matrices `(n, ...)`, and of the
+    `without`, where given, makes of sums over rows of products of two prepared matrices `(n, ...)`, and of the
     products on the diagonal, the sums over all samples and over all but each, `(1 + n, ...)`, up to a common factor.
+    `between`, where given, makes of features a matrix `(n, n)` that tells of each two samples, and `arranged` of it, or
+    of its part for some of the samples, what `prepare` makes of their features.
     """
 
     name: str
@@ -49,13 +50,24 @@ class Measure:
     on: Literal["features", "outputs"] = "features"
     pairwise: bool = False
     biased: bool = False
-    centre: Callable[[Tensor], Tensor] | None = None
     without: Callable[[Tensor, Tensor], Tensor] | None = None
+    between: Callable[[Tensor], Tensor] | None = None
+    arranged: Callable[[Tensor], Tensor] | None = None
 
     @property
     def best(self) -> float:
         """The value of features compared with themselves."""
         return self.highest if self.direction == "similarity" else self.lowest
+
+    def spread(self, x: Tensor) -> Tensor:
+        """Return what samples can be taken of: the matrix between them, or their features."""
+        return x if self.between is None else self.between(x.double())
+
+    def some(self, spread: Tensor, keep: Tensor | slice = slice(None)) -> Any:
+        """Prepare some samples."""
+        if self.arranged is None:
+            return self.prepare(spread[keep].double())
+        return self.arranged(spread[keep][:, keep])
 
     def check(self, n: int, d: int, e: int) -> None:
         """Refuse too few samples with a sentence."""

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from netassay.errors import BadInput
-from netassay.measures.centring import directions, scaled, squared_distances
+from netassay.measures.centring import directions, scaled
 from netassay.measures.measure import ROTATIONS, Measure, inner
+from netassay.measures.reducing import about_median
 
 TIED = 1e-12
 """Squared distances nearer to each other than this share of both samples' squares are tied: so much is rounding."""
@@ -28,6 +29,14 @@ def mutual_knn(*, k: int = 10, dissimilarity: Literal["euclidean", "cosine"] = "
     if k < 1:
         raise BadInput(f"mutual_knn with k={k}", "no neighbour", "give 1 or more, e.g. k=10")
     same = ROTATIONS if dissimilarity == "euclidean" else ROTATIONS - {"offset"}
+
+    def between(x: Tensor) -> Tensor:
+        x = scaled(about_median(x)) if dissimilarity == "euclidean" else directions(x)
+        return x @ x.T
+
+    def arranged(products: Tensor) -> Tensor:
+        return _neighbours(products, k)
+
     return Measure(
         name="mutual_knn",
         title=f"Mutual nearest neighbours, k = {k}, {dissimilarity}",
@@ -36,33 +45,29 @@ def mutual_knn(*, k: int = 10, dissimilarity: Literal["euclidean", "cosine"] = "
         highest=1.0,
         invariances=same,
         pairwise=True,
-        prepare=lambda x: _neighbours(_about_median(x) if dissimilarity == "euclidean" else directions(x), k),
+        prepare=lambda x: arranged(between(x)),
         compare=inner,
+        between=between,
+        arranged=arranged,
         smallest=lambda d, e: k + 2,
         source="Huh et al. 2024, arXiv 2405.07987",
     )
 
 
-def _about_median(x: Tensor) -> Tensor:
-    """Return features about what one sample far away does not pull along, so that the others keep their digits."""
-    x = x.double()
-    return scaled(x - x.median(0).values)
-
-
-def _neighbours(x: Tensor, k: int) -> Tensor:
+def _neighbours(products: Tensor, k: int) -> Tensor:
     """Return the share each sample has in the k places of each other, over sqrt(k n), `(n, n)`."""
-    n = len(x)
-    squares = x.square().sum(1)
-    shares = torch.empty(n, n, dtype=torch.float64, device=x.device)
+    n, own, varies = len(products), products.diagonal(), torch.tensor(0.0)
+    shares = torch.empty_like(products)
     for start in range(0, n, ROWS):
-        rows = slice(start, start + ROWS)
-        shares[rows] = _shares(squared_distances(x, rows), squares[rows, None] + squares, k, start)
+        squares = own[start : start + ROWS, None] + own
+        far, tied = (squares - 2 * products[start : start + ROWS]).clamp_(min=0), TIED * squares
+        varies = torch.maximum(varies, (far - tied).max().cpu())
+        shares[start : start + ROWS] = _shares(far, tied, k, start)
     # Where no sample differs from another there is nothing to be near to; a NaN is no difference either.
-    return shares / (math.sqrt(k * n) if bool((x - x[0]).abs().max() > 0) else math.nan)
+    return shares / (math.sqrt(k * n) if bool(varies > 0) else math.nan)
 
 
-def _shares(far: Tensor, squares: Tensor, k: int, first: int) -> Tensor:
-    tied = TIED * squares
+def _shares(far: Tensor, tied: Tensor, k: int, first: int) -> Tensor:
     far.diagonal(first).fill_(torch.inf)
     last = far.kthvalue(k, dim=1, keepdim=True).values
     near = far < last - tied

@@ -21,6 +21,16 @@ def about_mean(x: Tensor) -> Tensor:
     return x - x.mean(0)
 
 
+def about_median(x: Tensor) -> Tensor:
+    """Return features `(n, d)` in float64 less their medians, which one sample far away does not pull along.
+
+    >>> about_median(torch.tensor([[1.0], [2.0], [1e9]])).tolist()
+    [[-1.0], [0.0], [999999998.0]]
+    """
+    x = x.double()
+    return x - x.median(0).values
+
+
 def reduced(x: Tensor) -> Tensor:
     """Return centred features `(n, min(n, d))` that are a rotation of those of x: every inner product is kept."""
     x = about_mean(x)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from torch import Tensor
 from netassay.errors import BadInput
 from netassay.inference import jackknife
 from netassay.measures import Calibrated, Measure, rows, without_each
-from netassay.measures.centring import unit
 from netassay.measures.intervals import groups_left
 from netassay.studies.similarity_asked import Tap
 from netassay.studies.similarity_pairs import Pairs, reordered
@@ -92,31 +90,36 @@ def estimate(
     """Estimate a measure's map from all features of each layer; `drawn` are orders of the samples, not of the rows.
 
     A sample has `per` rows, next to each other: what an interval leaves out are samples, too.
-    `grams` are Gram matrices about the mean, for the measures that need nothing else.
+    `grams` are what the measure makes between samples, where that is known.
     """
     a, b = sides
     moved = [rows(order, len(a[0])) for order in drawn]
+    least = np.array([[measure.smallest(x.shape[1], y.shape[1]) for y in b] for x in a])
+    spread = grams or _once(measure.spread, a, b)
     if not measure.pairwise:
-        return _by_pairs(measure, sides, moved, level, seed, per)
-    centre = measure.centre
-    if centre is None or grams is None:
-        first, second = _stacked(*_once(lambda x: measure.prepare(x.double()), a, b))
-    else:
-        first, second = _stacked(*_once(lambda k: unit(centre(k), k), *grams))
-    value = _products(first, second)
+        return _by_pairs(measure, spread, least, moved, level, seed, per)
+    first, second = _stacked(*_once(measure.some, *spread))
+    value, permuted = _products(first, second), _reordered(first, second, moved)
     left = without_each(measure, first, second) if per == 1 else None
-    left = _grouped(measure, a, b, value, seed, per) if left is None else left
-    return Estimate(value, _reordered(first, second, moved), *intervals(left, level))
+    del first, second  # as large again as what groups are left out of
+    left = _grouped(measure, spread, least, value, seed, per) if left is None else left
+    return Estimate(value, permuted, *intervals(left, level))
 
 
 def _by_pairs(
-    measure: Measure, sides: tuple[Features, Features], moved: Sequence[Tensor], level: float, seed: int, per: int
+    measure: Measure,
+    spread: tuple[Features, Features],
+    least: npt.NDArray[np.int64],
+    moved: Sequence[Tensor],
+    level: float,
+    seed: int,
+    per: int,
 ) -> Estimate:
     """Estimate pair by pair: with few orders, and without an interval where there are many pairs."""
     few, notes = moved[:FEWER], []
-    first, second = _once(lambda x: measure.prepare(x.double()), *sides)
+    first, second = _once(measure.some, *spread)
     value = compared(measure, first, second)
-    drawn = [order.to(sides[0][0].device) for order in few]
+    drawn = [order.to(spread[0][0].device) for order in few]
     permuted = np.array([[[measure.compare(x, y, order) for y in second] for x in first] for order in drawn])
     permuted = permuted.reshape(len(drawn), *value.shape)
     if len(few) < len(moved):
@@ -124,7 +127,7 @@ def _by_pairs(
         notes.append(f"{measure.name}: {told}")
     if value.size > PAIRS:
         notes.append(f"{measure.name}: no intervals, being computed pair by pair for {value.size} pairs")
-    left = value[None] if value.size > PAIRS else _grouped(measure, *sides, value, seed, per)
+    left = value[None] if value.size > PAIRS else _grouped(measure, spread, least, value, seed, per)
     return Estimate(value, permuted, *intervals(left, level), notes=tuple(notes))
 
 
@@ -134,9 +137,9 @@ def intervals(estimates: Floats, level: float) -> tuple[Floats, Floats]:
     return both[0], both[1]
 
 
-def _mapped(measure: Measure, a: Features, b: Features) -> Floats:
-    """Return a measure's map `(A, B)`: of a pairwise one as a matrix product, else pair by pair."""
-    prepared = _once(lambda x: measure.prepare(x.double()), a, b)
+def _mapped(measure: Measure, spread: tuple[Features, Features], keep: Tensor) -> Floats:
+    """Return some samples' map `(A, B)`: of a pairwise measure as a matrix product, else pair by pair."""
+    prepared = _once(lambda one: measure.some(one, keep), *spread)
     return _products(*_stacked(*prepared)) if measure.pairwise else compared(measure, *prepared)
 
 
@@ -179,10 +182,16 @@ def _reordered(first: Tensor, second: Tensor, drawn: Sequence[Tensor]) -> Floats
     return np.asarray(reordered(packed[0], packed[-1], drawn, pairs).cpu().numpy())
 
 
-def _grouped(measure: Measure, a: Features, b: Features, value: Floats, seed: int, per: int) -> Floats:
+def _grouped(
+    measure: Measure,
+    spread: tuple[Features, Features],
+    least: npt.NDArray[np.int64],
+    value: Floats,
+    seed: int,
+    per: int,
+) -> Floats:
     """Return the map from all samples and from all but each random group, `(1 + G, A, B)`; NaN with too few left."""
-    least = np.array([[measure.smallest(x.shape[1], y.shape[1]) for y in b] for x in a])
     out = [value]
-    for keep in groups_left(len(a[0]), seed, per):
-        out.append(np.where(int(keep.sum()) < least, np.nan, _mapped(measure, *_once(itemgetter(keep), a, b))))
+    for keep in groups_left(len(spread[0][0]), seed, per):
+        out.append(np.where(int(keep.sum()) < least, np.nan, _mapped(measure, spread, keep)))
     return np.stack(out)

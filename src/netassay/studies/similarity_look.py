@@ -25,7 +25,7 @@ from netassay.measures import (
     rows,
 )
 from netassay.measures.centring import centred
-from netassay.measures.hsic import u_centred
+from netassay.measures.cka import linear
 from netassay.studies.similarity_asked import Asked, Tap
 from netassay.studies.similarity_batches import COLUMNS, LEAST, SAFE, Batched, gram
 from netassay.studies.similarity_estimators import Estimate, Floats, Kept, estimate, intervals
@@ -134,7 +134,7 @@ class Look:
             return self._in_space(self.sums, drawn)
         if streams(measure) and self.batched is not None:
             return self._by_batches(self.batched)
-        grams = None if measure.centre is None else self._sides(self.gram)
+        grams = self._sides(self.gram) if measure.between is linear else None
         features = self._sides(self.features.__getitem__)
         return estimate(measure, features, drawn, self.ask.level, self.ask.seed, grams, self.a[0].rows)
 
@@ -181,7 +181,7 @@ class Look:
 
 def streams(measure: Measure) -> bool:
     """Tell whether there are three estimators of a measure: of debiased CKA of a linear kernel."""
-    return measure.centre is u_centred
+    return measure.between is linear and not measure.biased
 
 
 def bonferroni(p: Floats, threshold: Floats, above: Floats) -> Calibrated:
