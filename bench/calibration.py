@@ -65,12 +65,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--slow", action="store_true", help="2,048 samples too")
     parser.add_argument("--sizes", type=int, nargs="*", default=[128, 512])
+    parser.add_argument("--features", type=int, nargs="*", default=[128, 2048])
+    parser.add_argument("--laws", nargs="*", choices=LAWS, default=[*LAWS])
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--max-trials", type=int, default=200)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     plan = [(n, asked.trials) for n in asked.sizes] + [(2048, 200)] * asked.slow
-    cells = [(law, n, d, trials) for n, trials in plan for d in (128, 2048) for law in LAWS]
+    cells = [(law, n, d, trials) for n, trials in plan for d in asked.features for law in asked.laws]
     total = np.zeros(2, dtype=int)
     print("law           n     d     trials  told  rate    p of so many  seconds")
     for law, n, d, trials in cells:
