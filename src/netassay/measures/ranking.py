@@ -15,7 +15,7 @@ def ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     >>> ranks(np.array([3.0, 1.0, 3.0])).tolist()
     [2.5, 1.0, 2.5]
     """
-    order = np.argsort(values, kind="stable")
+    order = np.argsort(values)
     new = np.diff(values[order], prepend=-np.inf) > TIED * np.abs(values).max(initial=0)
     group = np.cumsum(new) - 1
     counts = np.bincount(group)
