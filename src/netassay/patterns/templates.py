@@ -40,8 +40,10 @@ class Grid:
         design = np.concatenate(
             [i[:, None] == np.arange(len(self.rows)), j[:, None] == np.arange(len(self.columns))], 1
         )
-        basis, strength, _ = np.linalg.svd(design.astype(np.float64), full_matrices=False)
-        return np.asarray(basis[:, strength > NOTHING * strength[0]])
+        design = design.astype(np.float64)
+        squares, turn = np.linalg.eigh(design.T @ design)
+        kept = squares > NOTHING * squares[-1]
+        return np.asarray(design @ (turn[:, kept] / np.sqrt(squares[kept])))
 
     @property
     def cells(self) -> Floats:
