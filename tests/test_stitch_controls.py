@@ -166,7 +166,7 @@ def test_halves_stay_bit_by_bit_as_they_were(monkeypatch):
         stitch_grid(model, data=DATA, controls=False, **HOW)
 
 
-@pytest.mark.parametrize("matching", ["closed_form", "task"])
+@pytest.mark.parametrize("matching", ["closed_form", "task", "latents"])
 def test_stitching_leaves_models_alone(matching):
     """Modes, gradients, buffers, hooks and random generators are as before, of senders and receivers."""
     a, b = net(0), net(1)
