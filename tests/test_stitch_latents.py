@@ -188,8 +188,10 @@ def test_where_no_activation_is_clean_every_later_layer_counts(monkeypatch):
 
 
 def test_hooks_and_graph_train_to_the_same_bits(trained, monkeypatch):  # noqa: F811
-    """A residual network, all controls: by torch.fx, and by hooks alone."""
-    layers = {"layers": "layer1.0", "fit": 60, "samples": 40, "matching": "latents", "epochs": 1, "ranks": [2]}
-    graph = stitch_grid(trained["r"], trained["r"], DATA, **layers)
+    """A residual network and its random twin: by torch.fx, and by hooks alone."""
+    asked = {**HOW, "layers": "layer1.0", "epochs": 1, "ridge": 10.0}
+    asked["controls"] = ["random_receiver"]
+    graph = stitch_grid(trained["r"], data=DATA, **asked)
+    assert any(row["note"].endswith("; 1 epochs of training kept") for row in graph.table("cells"))
     monkeypatch.setattr(opening, "traced", lambda *_: None)
-    same(graph, stitch_grid(trained["r"], trained["r"], DATA, **layers))
+    same(graph, stitch_grid(trained["r"], data=DATA, **asked))
