@@ -13,7 +13,7 @@ from netassay.zoo import built
 TIMES = ("seconds",)
 
 
-def kept(folder, spec, seed, epochs=2):
+def kept(folder, spec, seed, epochs):
     """Train a network on digits and return a spec that loads it; options are written out, since files have no data."""
     learn, _ = splits("digits:size=8", batch_size=64)
     model = built(spec, learn.input_shape, learn.classes, seed=seed)
@@ -25,9 +25,9 @@ def kept(folder, spec, seed, epochs=2):
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """Two trained perceptrons and a ResNet, by name."""
+    """Two perceptrons that learned their task and a ResNet that began to, by name."""
     folder = tmp_path_factory.mktemp("nets")
-    specs = {"a": ("mlp[12,10,8]", 0), "b": ("mlp[12,10,8]", 1), "r": ("resnet[1,1]:width=4", 0)}
+    specs = {"a": ("mlp[12,10,8]", 0, 20), "b": ("mlp[12,10,8]", 1, 20), "r": ("resnet[1,1]:width=4", 0, 2)}
     return {name: kept(folder, *how) for name, how in specs.items()}
 
 

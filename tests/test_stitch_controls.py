@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 import netassay as na
 from netassay.cutting import cut
 from netassay.errors import BadInput, InternalError, LayerNotFound, NetassayError, UnknownName
+from netassay.quiet import state_hash
 from netassay.studies import stitch_cell, stitch_controls
 from netassay.studies.stitch_controls import noise, redrawn, shuffled
 from netassay.studies.stitch_grid import stitch_grid
@@ -45,6 +47,33 @@ def test_every_tensor_of_a_random_twin_is_drawn_anew(make):
         constant = name.endswith(("running_mean", "running_var", "num_batches_tracked")) or tensor.unique().numel() == 1
         assert constant or not torch.equal(tensor, mine[name]), name
     assert all(torch.equal(a, b) for a, b in zip(theirs.values(), redrawn(model, 0).state_dict().values(), strict=True))
+
+
+def test_networks_of_one_spec_have_twins_of_their_own():
+    """Draws are those of a network's weights: others for another, the same for its copy, whatever was drawn between."""
+    nets = [na.build("mlp[8,8]:input=36,classes=3", seed=seed) for seed in (0, 1)]
+    drawn = [[state_hash(redrawn(model, 0, draw)) for draw in range(2)] for model in (*nets, copy.deepcopy(nets[0]))]
+    assert len(set(drawn[0] + drawn[1])) == 4
+    assert drawn[2] == drawn[0]
+    assert state_hash(redrawn(nets[0], 1)) not in drawn[0]
+
+
+def test_a_network_meets_the_same_twins_in_every_grid():
+    """Beside others, before or behind them: the cells of its random twins are the same, and not those of another's."""
+    nets = {name: na.build("mlp[8,8]:input=36,classes=3", seed=i) for i, name in enumerate("ab")}
+    how = {"controls": ["random_receiver", "random_sender"], "layers": "act1", **HOW}
+
+    def cells(names):
+        found = stitch_grid({name: nets[name] for name in names}, data=DATA, **how).table("cells")
+        words = ("sender", "receiver", "control", "draw", "r2", "mse", "accuracy")
+        return {tuple(row[word] for word in words) for row in found if row["control"] != "none"}
+
+    alone, both = cells("a"), cells("ab")
+    assert alone < both
+    assert both == cells("ba")
+    received = {row[3:] for row in both if (row[0], row[2]) == ("a", "random_receiver")}
+    sent = {row[3:] for row in both if (row[1], row[2]) == ("a", "random_sender")}
+    assert (len(received), len(sent)) == (2, 2 * stitch_controls.DRAWS)
 
 
 class Attends(nn.Module):
@@ -166,7 +195,7 @@ def test_halves_stay_bit_by_bit_as_they_were(monkeypatch):
         stitch_grid(model, data=DATA, controls=False, **HOW)
 
 
-@pytest.mark.parametrize("matching", ["closed_form", "task"])
+@pytest.mark.parametrize("matching", ["closed_form", "task", "latents"])
 def test_stitching_leaves_models_alone(matching):
     """Modes, gradients, buffers, hooks and random generators are as before, of senders and receivers."""
     a, b = net(0), net(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 ALPHA, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
@@ -15,15 +17,19 @@ def fitted(
     *,
     alpha: float = ALPHA,
     decay: float = 0.0,
+    slopes: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Train W (K, D) and b (K,) on batches in the order given; `decay` times a parameter joins its gradient."""
+    """Train W (K, D) and b (K,) on batches in the order given; `decay` times a parameter joins its gradient.
+
+    `slopes` of W, b and a batch are by default those of the cross-entropy.
+    """
     theta = [W.copy(), b.copy()]
     m, v = [np.zeros_like(one) for one in theta], [np.zeros_like(one) for one in theta]
     t = 0
     for _ in range(epochs):
         for x, y in batches:
             t = t + 1
-            for p, g in enumerate(gradients(*theta, x, y)):
+            for p, g in enumerate((slopes or gradients)(*theta, x, y)):
                 g = g + decay * theta[p]
                 m[p] = BETA1 * m[p] + (1 - BETA1) * g
                 v[p] = BETA2 * v[p] + (1 - BETA2) * g**2

@@ -6,6 +6,8 @@ import itertools
 
 import numpy as np
 
+from tests.reference import adam
+
 
 def rows(y):
     """Every position of every sample a row: images (N, C, H, W), tokens (N, T, C), vectors (N, C)."""
@@ -93,3 +95,52 @@ def distances(pooled, own, shrink):
 def farther(far, own):
     """Share of pairs in which the first is larger, ties counted half."""
     return np.mean([(a > b) + (a == b) / 2 for a in far for b in own])
+
+
+def onward(z, layers):
+    """What a perceptron makes behind a cut: every ReLU's output, then the scores; layers are (weight, bias)."""
+    made = []
+    for weight, bias in layers:
+        made.append(z @ weight.T + bias)
+        z = np.maximum(made[-1], 0)
+    return [*(np.maximum(one, 0) for one in made[:-1]), made[-1]]
+
+
+def latent_slopes(weight, bias, x, own, layers):
+    """Gradients of an affine adapter: at all that `onward` gives, the mean squared error over the mean variance of what
+    the receiver itself has there, in the batch, summed."""
+    made, wanted = onward(x @ weight.T + bias, layers), onward(own, layers)
+    slope = np.zeros_like(made[-1])
+    for i in reversed(range(len(layers))):
+        error, variance = made[i] - wanted[i], ((wanted[i] - wanted[i].mean(0)) ** 2).mean()
+        slope = slope + 2 * error / error.size / variance
+        # A ReLU is between all but the scores and what they came from.
+        slope = (slope if i == len(layers) - 1 else slope * (made[i] > 0)) @ layers[i][0]
+    return slope.T @ x, slope.sum(0)
+
+
+def trained_by_latents(x, own, layers, batches, held, y, ridge, rate):
+    """Least squares, then Adam epoch by epoch: the weights with most hits on samples left out, the first of these.
+
+    `batches` are the samples of each batch of each epoch. It ends with the first epoch without more hits, and where
+    there are as many as the receiver itself has. Returns weights, bias, and how many epochs they have had.
+    """
+
+    def hits(weight, bias):
+        return (onward(held[0] @ weight.T + bias, layers)[-1].argmax(1) == y).sum()
+
+    start = affine(x, own, ridge)
+    best, most, kept = start, hits(*start), 0
+    for epoch in range(len(batches)):
+        if most >= (onward(held[1], layers)[-1].argmax(1) == y).sum():
+            break
+        seen = [(x[chosen], own[chosen]) for each in batches[: epoch + 1] for chosen in each]
+
+        def slopes(weight, bias, x, own):
+            return latent_slopes(weight, bias, x, own, layers)
+
+        found = adam.fitted(*start, seen, 1, alpha=rate, slopes=slopes)
+        if hits(*found) <= most:
+            break
+        best, most, kept = found, hits(*found), epoch + 1
+    return *best, kept

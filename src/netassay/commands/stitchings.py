@@ -73,7 +73,7 @@ def stitch(
     adapter
         identity, affine, conv, orthogonal, permutation, low_rank:rank=8, bn_conv_bn or tokens.
     matching
-        closed_form, which is much faster; or, from there on, task or soft. By default task, where training pays.
+        closed_form, which is much faster; or, from there on, task, soft or latents. By default task, where it pays.
     controls
         Stitch random networks, noise, other samples and each network with itself, too.
     ranks

@@ -1,5 +1,5 @@
 """Cutting: any model in two at a layer, front and rest, where nothing else goes around it."""
 
-from netassay.cutting.cuts import Cut, Refused, cut, cuts
+from netassay.cutting.cuts import Cut, Refused, cut, cuts, passing
 
-__all__ = ["Cut", "Refused", "cut", "cuts"]
+__all__ = ["Cut", "Refused", "cut", "cuts", "passing"]

@@ -106,6 +106,23 @@ def cuts(
     return [_at(opened, spot, allow_skips) for spot in opened.spots(layers)]
 
 
+def passing(opened: Model, at: Cut, later: Sequence[str]) -> Half:
+    """Return a half that runs what follows a clean cut and tells what is made on the way: a list, the output last.
+
+    `half(y)` gives a copy of what each cut of `later`, clean and in order of execution behind this one, would have
+    from its front, and the model's output; gradient flows through all of them to y.
+
+    >>> opened = Model(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), torch.ones(4, 2))
+    >>> first, *_ = cuts(opened, opened.example)
+    >>> [tuple(one.shape) for one in passing(opened, first, ["1"])(torch.ones(4, 3))]
+    [(4, 3), (4, 1)]
+    """
+    spot, spots = opened.spot(at.layer), [opened.spot(one) for one in later]
+    twin, run = opened.passing(spot, at.how, spots)
+    layouts = [one.layout for one in (spot, *spots) if one.layout is not None]
+    return Half(twin, _Passing(run, layouts[0], layouts[1:]))
+
+
 def _at(opened: Model, spot: Spot, allow_skips: bool) -> Cut | Refused:
     if spot.layout is None:
         return Refused(spot.label, spot.found, ELSEWHERE)
@@ -144,6 +161,17 @@ class _Front:
         y = first_tensor(self.run(x.clone()))
         assert y is not None
         return self.layout.out(y)
+
+
+@dataclass(frozen=True)
+class _Passing:
+    run: Callable[[Tensor], list[Any]]
+    layout: Layout
+    later: Sequence[Layout]
+
+    def __call__(self, y: Tensor) -> list[Any]:
+        *made, output = self.run(self.layout.back(y))
+        return [*(layout.out(one) for layout, one in zip(self.later, made, strict=True)), output]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -52,7 +52,9 @@ class Traced:
                 self.fed.add(node)
         self.tensors: set[fx.Node] = set()
 
-    def run(self, nodes: Sequence[fx.Node], values: dict[fx.Node, Any], *inputs: Tensor, keep: Any = None) -> Any:
+    def run(
+        self, nodes: Sequence[fx.Node], values: dict[fx.Node, Any], *inputs: Tensor, keep: Collection[fx.Node] = ()
+    ) -> Any:
         """Run operations in order, each value let go of after its last use; return what the last one makes."""
         self.interpreter.env, self.interpreter.args_iter = values, iter(inputs)
         made = None
@@ -60,7 +62,7 @@ class Traced:
             for node in nodes:
                 made = values[node] = self.interpreter.run_node(node)
                 for last in self.interpreter.user_to_last_uses.get(node, ()):
-                    if last is not keep:
+                    if last not in keep:
                         values.pop(last, None)
         finally:
             self.interpreter.env = {}
@@ -129,7 +131,7 @@ class Front:
         """Return what the layer gives for `x`."""
         node, position = self.end
         values: dict[fx.Node, Any] = {}
-        self.traced.run(self.traced.nodes[:position], values, x, keep=node)
+        self.traced.run(self.traced.nodes[:position], values, x, keep=[node])
         return values[node]
 
 
@@ -142,10 +144,19 @@ class Rest:
 
     def __call__(self, y: Tensor, x: Tensor | None = None) -> Any:
         """Return the model's output for `y` in the place of what the layer made."""
+        return self.passing(y, x)[-1]
+
+    def passing(self, y: Tensor, x: Tensor | None = None, later: Sequence[End] = ()) -> list[Any]:
+        """Return a copy of what is there at each later end, in order, and the model's output."""
         node, position = self.end
         begun = self.free if x is None else self.traced.nodes[:position]
         values: dict[fx.Node, Any] = {}
         with torch.no_grad():
             self.traced.run(begun, values, *([] if x is None else [x]))
         values[node] = y
-        return self.traced.run(self.traced.nodes[position:], values)
+        made = []
+        for one, stop in later:
+            self.traced.run(self.traced.nodes[position:stop], values, keep=[kept for kept, _ in later])
+            made.append(values[one].clone())
+            position = stop
+        return [*made, self.traced.run(self.traced.nodes[position:], values)]

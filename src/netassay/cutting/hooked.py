@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
@@ -88,6 +88,20 @@ class Rest:
             return self.twin(y)
         with ExitStack() as before:
             return self.swapped(self.faked(y, before) if x is None else x, y, before)
+
+    def passing(self, y: Tensor, x: Tensor | None = None, later: Sequence[tuple[Layer, int]] = ()) -> list[Any]:
+        """Return a copy of what each later call of a layer made, in order, and the model's output."""
+        made: list[Any] = []
+
+        def note(output: Any) -> None:
+            first = first_tensor(output)
+            made.append(None if first is None else first.clone())
+
+        with ExitStack() as noting:
+            for layer, call in later:
+                noting.enter_context(_hooked([layer], _Call(call, note)))
+            output = self(y, x)
+        return [*made, output]
 
     def faked(self, y: Tensor, before: ExitStack) -> Tensor:
         """Make tensors fake until `before` is closed, and give a fake input of as many samples as y."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -104,12 +105,21 @@ class Model:
             if tensors or not crossings:
                 front, rest = graph.Front(self.graph, end), graph.Rest(self.graph, end)
                 return Halves("graph", self.graph.twin, front, rest, tensors)
-        axis = 0 if spot.layout is None else spot.layout.order[0]
-        at = (
-            hooked.Front(self.twin, spot.layer, spot.call),
-            hooked.Rest(self.twin, spot.layer, spot.call, self.example, axis),
-        )
+        at = hooked.Front(self.twin, spot.layer, spot.call), self._hooked(spot)
         return Halves("hooks", self.twin, *at, hooked.crossing(*at, self.example))
+
+    def passing(self, at: Spot, how: str, later: Sequence[Spot]) -> tuple[nn.Module, Callable[[Tensor], list[Any]]]:
+        """Give what runs from a clean cut on: it returns copies of what later calls make, and the model's output."""
+        begin, ends = self._end(at), [self._end(one) for one in later]
+        known = [end for end in ends if end is not None]
+        if self.graph is not None and begin is not None and how == "graph" and known == ends:
+            return self.graph.twin, partial(graph.Rest(self.graph, begin).passing, later=known)
+        calls = [(one.layer, one.call) for one in later]
+        return self.twin, partial(self._hooked(at).passing, later=calls)
+
+    def _hooked(self, spot: Spot) -> hooked.Rest:
+        axis = 0 if spot.layout is None else spot.layout.order[0]
+        return hooked.Rest(self.twin, spot.layer, spot.call, self.example, axis)
 
     def _end(self, spot: Spot) -> End | None:
         """Find where a call ends among the operations; None where they do not show it as one tensor."""

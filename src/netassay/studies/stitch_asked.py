@@ -8,13 +8,12 @@ from typing import Any
 
 from netassay.cutting import Cut, Refused
 from netassay.errors import BadInput
-from netassay.layers import exactly
 from netassay.stitching import CLOSED, answers, form
-from netassay.studies.channel_streams import nonlinearities
 from netassay.studies.provenance import makeup_hash
 from netassay.studies.similarity_claims import nearest
+from netassay.studies.stitch_answers import scored
 from netassay.studies.stitch_controls import CONTROLS, ITSELF, NONE, RANDOM, draws, redrawn
-from netassay.studies.stitch_halves import Bench, Side, network, scored
+from netassay.studies.stitch_halves import Bench, network
 
 Patterns = str | Sequence[str] | None
 Question = dict[str, Any]
@@ -54,7 +53,7 @@ def opened(source: str, name: str, layers: Patterns, asked: Question, bench: Ben
     """Build a network, cut it where asked, and make sure that it answers classes and can be drawn anew."""
     named = source, makeup_hash(network(source, bench.data, asked["device"]))
     side = bench.side(named, ITSELF)
-    model, found = side.model, _cut(bench, side, layers)
+    model, found = side.model, bench.cut(side, layers)
     if not found:
         raise BadInput(f"stitch {name}", "no layer asked for", "name one at least, or leave layers out")
     if not any(isinstance(one, Cut) for one in found):
@@ -65,15 +64,6 @@ def opened(source: str, name: str, layers: Patterns, asked: Question, bench: Ben
     right = float((answers(scores) == bench.parts["test"].y).double().mean())
     spec = str(getattr(model, "spec", source))
     return Net(name, *named, found, spec, right, scores.shape[1])
-
-
-def _cut(bench: Bench, side: Side, layers: Patterns) -> list[Cut | Refused]:
-    """Cut at the layers asked for; by default at every activation, or, where none is clean, at every layer."""
-    if layers is not None:
-        return bench.cut(side, layers)
-    patterns = [exactly(name) for name in nonlinearities(side.model)]
-    found = bench.cut(side, patterns) if patterns else []
-    return found if any(isinstance(one, Cut) for one in found) else bench.cut(side, None)
 
 
 def cells(

@@ -189,12 +189,13 @@ class Work:
         """Train an adapter on from where it is; controls, too, until they are as good as the receiver itself."""
         own = self.own(layer, "fit")
         sent = self.sent("fit").to(own.dtype)
-        wanted = torch.cat(list(own)) if self.asked["matching"] == "soft" else None
+        loss, rest = self.asked["matching"], self.bench.rest(self.receiver, layer)
+        wanted = None if loss == "task" else torch.cat(list(own))
+        later = self.bench.later(self.receiver, layer) if loss == "latents" else None
         data = Samples(torch.cat(list(sent)), self.bench.parts["fit"].y, wanted)
         how = {name: self.asked[name] for name in ("epochs", "lr", "batch", "seed")}
         enough = int(self.bench.right(self.asked["receiver"])[self.held].sum())
-        rest, loss = self.bench.rest(self.receiver, layer), self.asked["matching"]
-        return trained_on(made, rest, data.at(~self.held), data.at(self.held), enough, loss=loss, **how)
+        return trained_on(made, rest, data.at(~self.held), data.at(self.held), enough, loss=loss, later=later, **how)
 
     def judged(self, layer: str, matched: Matched) -> dict[str, Any]:
         """Judge one stitch; numbers of one that could not be made are NaN."""

@@ -13,12 +13,12 @@ from torch import nn
 
 from netassay.errors import BadInput, UnknownName
 from netassay.seeds import check
-from netassay.stitching import CLOSED, DEFAULT, Sums, adapter
+from netassay.stitching import CLOSED, DEFAULT, LOSSES, Sums, adapter
 from netassay.studies.init_asked import whole
 from netassay.studies.stitch_controls import CONTROLS, NONE
 from netassay.zoo import placed
 
-MATCHINGS = (CLOSED, "task", "soft")
+MATCHINGS = (CLOSED, *LOSSES)
 COUNTS = ("fit", "samples", "batch_size", "epochs", "batch")
 
 

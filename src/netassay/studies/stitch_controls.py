@@ -56,8 +56,12 @@ def redrawn(model: nn.Module, seed: int, draw: int = 0) -> nn.Module:
 
     Proof: the same twin, bit by bit, is made of a copy in which every value is NaN. Raises `BadInput` that names what
     is not; integers, which count and point, are not drawn.
+
+    The draw depends on `seed`, `draw` and the model's own weights and buffers, and on nothing else: networks of one
+    spec that learned from other seeds have other twins, and a network has the same ones wherever it is stitched.
     """
-    seed, known = mixed(seed, TWIN, *[draw][:draw]), {state_hash(model)}
+    own = state_hash(model)
+    seed, known = mixed(seed, TWIN, int(own, 16), draw), {own}
     twin, _ = untrained(model, seed, known)
     again, _ = untrained(_blank(model), seed, known)
     same = dict(_tensors(again))

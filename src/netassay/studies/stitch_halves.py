@@ -10,17 +10,18 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from netassay.cutting import Cut, Refused, cuts
-from netassay.cutting.frozen import frozen, still, unhooked
+from netassay.cutting import Cut, Refused, cuts, passing
+from netassay.cutting.frozen import unhooked
 from netassay.cutting.model import Model
 from netassay.data import Data, load_data, splits
 from netassay.errors import BadInput
 from netassay.layers import exactly
 from netassay.quiet import state_hash
-from netassay.records import tensors
 from netassay.stitching import Expected, answers
+from netassay.studies.channel_streams import nonlinearities
 from netassay.studies.forward import device_of
 from netassay.studies.provenance import makeup_hash
+from netassay.studies.stitch_answers import Later, Rest, scored
 from netassay.studies.stitch_controls import ITSELF, NOISE, RANDOM, SHUFFLED, noise, redrawn, shuffled
 from netassay.studies.stitch_kept import Kept, Store
 from netassay.studies.twins import settle
@@ -46,13 +47,14 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """A network, its variant, and its cuts as far as they were asked for."""
+    """A network, its variant, its cuts as far as they were asked for, and which those are that nobody asked for."""
 
     key: tuple[str, str, str, int]
     model: nn.Module
     hash: str
     opened: Model
     cuts: dict[str, Cut] = field(default_factory=dict)
+    usual: list[str] = field(default_factory=list)
 
 
 class Bench:
@@ -100,7 +102,14 @@ class Bench:
             self.cut(side, missing)
 
     def cut(self, side: Side, layers: str | Sequence[str] | None) -> list[Cut | Refused]:
-        """Cut a network at the layers that match, and keep what is clean."""
+        """Cut a network at the layers that match, and keep what is clean.
+
+        By default at every activation, or, where none of these is clean, at every layer.
+        """
+        if layers is None and (names := nonlinearities(side.model)):
+            found = self.cut(side, [exactly(name) for name in names])
+            if any(isinstance(one, Cut) for one in found):
+                return found
         found = cuts(side.opened, side.opened.example, layers, allow_skips=self.asked["allow_skips"])
         side.cuts.update({one.layer: one for one in found if not isinstance(one, Refused)})
         return found
@@ -130,8 +139,20 @@ class Bench:
 
     def rest(self, side: Side, layer: str) -> Callable[[Tensor], Tensor]:
         """Return what follows a cut, from activations to answers."""
-        made = self.sent(side, "", layer, "fit").batches[0].dtype
-        return _Rest(side.cuts[layer], torch.split(self.parts["test"].x, self.asked["batch_size"]), made)
+        batches = torch.split(self.parts["test"].x, self.asked["batch_size"])
+        return Rest(side.cuts[layer], batches, self._dtype(side, layer))
+
+    def later(self, side: Side, layer: str) -> Callable[[Tensor], list[Tensor]]:
+        """Return what follows a cut, from activations to those of its usual layers that come later, and answers."""
+        if not side.usual:
+            side.usual.extend(one.layer for one in self.cut(side, None) if isinstance(one, Cut))
+        labels = [spot.label for spot in side.opened.all]
+        after = labels[labels.index(layer) + 1 :]
+        half = passing(side.opened, side.cuts[layer], [one for one in side.usual if one in after])
+        return Later(side.cuts[layer], half, self._dtype(side, layer))
+
+    def _dtype(self, side: Side, layer: str) -> torch.dtype:
+        return self.sent(side, "", layer, "fit").batches[0].dtype
 
     def expected(self, side: Side, layer: str) -> Expected:
         """Return what a receiver expects at a cut; what goes around it begins with the first sample."""
@@ -142,41 +163,6 @@ class Bench:
     def _expects(self, side: Side, layer: str) -> Expected:
         fit, held = (self.sent(side, "", layer, part) for part in PARTS)
         return Expected(self.rest(side, layer), fit, held, self.parts["test"].y, side.cuts[layer].shape)
-
-
-class _Rest:
-    """Runs what follows a cut, once over the samples judged on: what goes around it is their own, in their order."""
-
-    def __init__(self, at: Cut, batches: Sequence[Tensor], dtype: torch.dtype) -> None:
-        self.at, self.batches, self.dtype = at, iter(batches), dtype
-
-    def __call__(self, z: Tensor) -> Tensor:
-        device = self.at.example.device
-        z = z.to(device, self.dtype)
-        given = (z, next(self.batches).to(device)) if self.at.skips else (z,)
-        made = logits(self.at.rest(*given), f"into {self.at.layer!r}")
-        return made.to("cpu", torch.promote_types(made.dtype, torch.float32))
-
-
-@torch.no_grad()
-def scored(model: nn.Module, x: Tensor, size: int) -> Tensor:
-    """Return the scores `(N, classes)` that a network by itself gives."""
-    twin, found = frozen(model), []
-    with still(twin):
-        for batch in torch.split(x, size):
-            found.append(logits(twin(batch.to(device_of(model)).clone()), type(model).__name__).cpu())
-    return torch.cat(found)
-
-
-def logits(output: Any, who: str) -> Tensor:
-    """Return what an output calls "logits", or its one tensor of two axes; refuse any other."""
-    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
-    each = [named] if isinstance(named, Tensor) else list({id(one): one for one in tensors(output)}.values())
-    found = [one for one in each if one.dim() == 2]
-    if len(found) != 1:
-        shapes = ", ".join(str(tuple(one.shape)) for one in each) or "nothing"
-        raise BadInput(f"stitch {who}", f"it answers {shapes}, not (N, classes)", "wrap it so that it gives logits")
-    return found[0]
 
 
 def network(source: str, data: Data, device: str | None) -> nn.Module:
