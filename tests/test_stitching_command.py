@@ -53,6 +53,19 @@ def test_a_network_that_has_weights_goes_into_itself_and_is_not_trained(capsys, 
     (row,) = made["tables"]["nets"]
     assert (row["sends"], row["receives"]) == (True, True)
     assert row["accuracy"] == pytest.approx(training.evaluate(net, first).accuracy)
+    assert main([*SMALL, "--weights", str(tmp_path / "w.safetensors"), "--both"]) == 2
+    assert "name the other: netassay stitch A B" in capsys.readouterr().err
+
+
+def test_both_ways_are_those_of_each_alone(capsys):
+    """The first into the second is as without the option; the second into the first stands beside it."""
+    one, both = shown(capsys), shown(capsys, "--both")
+    cells = {(row["sender"], row["receiver"]) for row in both["tables"]["cells"] if row["control"] == "none"}
+    second = f"{NET}, seed 1"
+    assert cells == {(a, b) for a in (NET, second) for b in (NET, second)}
+    narrow, wide = (np.array(each["arrays"]["accuracy"]["values"]) for each in (one, both))
+    half = len(narrow)
+    np.testing.assert_array_equal(wide[:half, half:], narrow)
 
 
 def test_options_reach_the_study(capsys):
@@ -102,6 +115,7 @@ def test_a_terminal_shows_stitches_with_their_controls_in_words(capsys):
         (["stitch", "resnet[1]:width=8", "--data", DATA, "--train", "0", "--layers", "*.bn1"], "the skip of"),
         (["stitch", "mlp[8]:input=65", "--data", DATA], "65"),
         (["stitch", NET, "--data", "digit"], "'digits'"),
+        (["stitch", "--trend", NET, "--both"], "both beside it"),
         (["stitch", NET, "--data", DATA, "--train", "0", "--fit", "0"], "fit=0"),
         (["stitch", NET, "--data", DATA, "--train", "0", "--ranks", "0"], "ranks=0"),
     ],

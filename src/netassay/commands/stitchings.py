@@ -16,6 +16,7 @@ from torch import nn
 from netassay import training
 from netassay.commands.showing import alone, kept_ledger, named, show
 from netassay.data import Data, splits
+from netassay.errors import BadInput
 from netassay.options import MADE, SHOWN, AtOnce, Made, Numbers, Patterns, Shown
 from netassay.quiet import state_hash
 from netassay.spec import parse
@@ -34,6 +35,7 @@ def stitch(
     b: str | None = None,
     /,
     *,
+    both: Annotated[bool, Parameter(negative="")] = False,
     data: str = "digits:size=16",
     layers: Patterns = (),
     receiver_layers: Patterns = (),
@@ -64,6 +66,8 @@ def stitch(
         A spec, the sender; --weights are its weights. Weights in a spec: resnet18:weights=FILE
     b
         A spec, the receiver.
+    both
+        Stitch the receiver into the sender, too, and each into itself.
     data
         A spec; adapters are matched on its train split and judged on its test split.
     layers
@@ -101,7 +105,7 @@ def stitch(
     how |= {"samples": samples, "workers": workers, "batch_size": batch_size, "device": made.device}
     kept = ledger if ledger is not None else kept_ledger(shown.out)
     if trend:
-        others = {"weights": made.weights, "receiver_layers": receiver_layers, "allow_skips": allow_skips}
+        others = {"both": both, "weights": made.weights, "receiver_layers": receiver_layers, "allow_skips": allow_skips}
         alone("stitch", A=a, **others, no_controls=not controls, ranks=tuple(ranks) != RANKS)
         numbers = range(made.seed, made.seed + seeds)
         result = stitch_trend(list(trend), data, **how, seeds=numbers, epochs=train, seed=made.seed, ledger=kept)
@@ -111,6 +115,8 @@ def stitch(
     how |= {"allow_skips": allow_skips}
     with _place(workers, kept) as place:
         senders, receivers = _networks(a, b, data, train, made, place, batch_size)
+        if both:
+            senders, receivers = senders | _second(receivers), None
         result = stitch_grid(senders, receivers, data, **how, seed=made.seed, ledger=kept)
     return show(result, shown, "cells", {**meta, "model": a if b is None else f"{a}, {b}", "data": data})
 
@@ -141,6 +147,12 @@ def _networks(
     other = a if b is None else b
     name = f"{other}, seed {made.seed + 1}" if other == a else other
     return sender, {name: _network(other, None, made.seed + 1, learn, train, made, place)}
+
+
+def _second(receivers: Nets | None) -> Nets:
+    if receivers is None:
+        raise BadInput("stitch --both", "one network, which goes into itself", "name the other: netassay stitch A B")
+    return receivers
 
 
 def _weighted(spec: str, weights: Path | None) -> bool:
