@@ -23,7 +23,7 @@ def measure(direction):
         symmetric=True,
         on="features",
         pairwise=False,
-        prepare=lambda x: x[:, 0],
+        arranged=lambda x: x[:, 0],
         compare=lambda a, b, order: float(a @ (b if order is None else b[order])),
         smallest=lambda d, e: max(d, e) + 1,
         source="none",

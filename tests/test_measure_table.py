@@ -26,8 +26,8 @@ OPTIONS = [
     *("cka_rbf:sigma=3.0", "cka_rbf:debiased=false", "mutual_knn:k=3,dissimilarity=cosine"),
     *(f"rsa:dissimilarity={far},comparator={way}" for far, way in itertools.product(FAR, WAYS)),
 ]
-DISTANT = [spec for spec in OPTIONS if spec.startswith("rsa")] + ["cka_rbf", "mutual_knn"]
 EVERY = [name for name in NAMES if name in MEASURES] + OPTIONS
+BETWEEN = [spec for spec in EVERY if named(spec).between is not None]
 N, D = 60, 5
 CLOSE = 1e-8
 
@@ -98,7 +98,7 @@ def test_what_is_declared_holds(spec, seed):
             assert value(measure, x, change(y)) == pytest.approx(whole, abs=1e-7), name
 
 
-@pytest.mark.parametrize(("spec", "outlier"), [(spec, 1.0) for spec in EVERY] + [(spec, 1e9) for spec in DISTANT])
+@pytest.mark.parametrize(("spec", "outlier"), [(spec, far) for spec in BETWEEN for far in (1.0, 1e9)])
 def test_some_samples_are_prepared_as_if_there_were_no_others(spec, outlier):
     """From the matrix between all of them, if the measure has one: also without the sample that is far from all."""
     measure, (x, y) = named(spec), related(7)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import accumulate
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.profiler import ProfilerActivity, profile
 
 from netassay.errors import BadInput, UnknownName
 from netassay.measures import named, orders
@@ -309,17 +311,31 @@ def test_what_stands_on_both_sides_is_prepared_once(name):
 
         return counted_step
 
-    steps = [step for step in ("prepare", "between", "arranged") if getattr(measure, step) is not None]
+    steps = [step for step in ("between", "arranged") if getattr(measure, step) is not None]
     once = replace(measure, **{step: counting(step) for step in steps})
     for b in (layers, list(layers), layers[:3]):
         apart = estimate(measure, (layers, [x.clone() for x in b]), orders(24, 3), 0.95, 0)
         counted.clear()
         found = estimate(once, (layers, b), orders(24, 3), 0.95, 0)
-        of_features = {"prepare": 21 * len(layers)}
-        assert counted == (of_features if name == "nbs" else {"between": len(layers), "arranged": 21 * len(layers)})
+        of_pairs = {} if name == "nbs" else {"between": len(layers)}
+        assert counted == {**of_pairs, "arranged": 21 * len(layers)}
         for key in ("value", "permuted", "low", "high"):
             # of a symmetric map of one side with itself only half is computed
             np.testing.assert_allclose(getattr(found, key), getattr(apart, key), rtol=0, atol=1e-13 * (b is layers))
+
+
+@pytest.mark.parametrize("sides", [1, 2])
+@pytest.mark.parametrize("name", ["cka", "cka_rbf", "rsa", "mutual_knn"])
+def test_memory_is_what_is_promised(name, sides):
+    """From features to intervals, whether one network is held against itself or against another."""
+    n, layers = 200, [Tap(None, (f"layer{i}", 0), 8, 1, 8, "") for i in range(4 * sides)]
+    each = [torch.randn(n, 8, dtype=torch.float64) for _ in layers]
+    both = (each, each) if sides == 1 else (each[:4], each[4:])
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        estimate(named(name), both, orders(n, 3), 0.95, 0)
+    taken = [event.nbytes() for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    size = Size(n, layers, layers, 3)
+    assert max(accumulate(taken)) <= size.full()[1] - size.features
 
 
 def test_the_way_is_the_exact_one_with_least_work_that_fits():

@@ -35,7 +35,7 @@ def cca() -> Measure:
     1.0
     """
     source = "Hotelling 1936, Biometrika 28:321; mean: Kornblith et al. 2019, arXiv 1905.00414, (6)"
-    return _CANONICAL(name="cca", title="Mean canonical correlation", prepare=_basis, compare=_mean, source=source)
+    return _CANONICAL(name="cca", title="Mean canonical correlation", arranged=_basis, compare=_mean, source=source)
 
 
 def cca_squared() -> Measure:
@@ -46,7 +46,7 @@ def cca_squared() -> Measure:
     return _CANONICAL(
         name="cca_squared",
         title="Mean squared canonical correlation",
-        prepare=_basis,
+        arranged=_basis,
         compare=_mean_squared,
         source="Kornblith et al. 2019, arXiv 1905.00414, (7)",
     )
@@ -63,7 +63,7 @@ def svcca(*, variance: float = 0.99, components: int | None = None) -> Measure:
         found = f"variance={variance:g}, components={components}"
         raise BadInput("svcca", found, "svcca:variance=0.99 or svcca:components=10")
 
-    def prepare(x: Tensor) -> Tensor:
+    def arranged(x: Tensor) -> Tensor:
         u, s = decomposed(reduced(x))
         held = s.square().cumsum(0)
         u = u[:, : int((held < variance * held[-1:]).sum()) + 1 if components is None else components]
@@ -77,7 +77,7 @@ def svcca(*, variance: float = 0.99, components: int | None = None) -> Measure:
         name="svcca",
         title="SVCCA",
         invariances=ROTATIONS,
-        prepare=prepare,
+        arranged=arranged,
         compare=_mean,
         smallest=smallest,
         source="Raghu et al. 2017, arXiv 1706.05806, section 2",
@@ -97,7 +97,7 @@ def pwcca() -> Measure:
         title="PWCCA",
         invariances=ROTATIONS - {"orthogonal"},
         symmetric=False,
-        prepare=_basis_and_weights,
+        arranged=_basis_and_weights,
         compare=_weighted,
         smallest=lambda d, e: d + e + 1,
         source="Morcos et al. 2018, arXiv 1806.05759, (3)",

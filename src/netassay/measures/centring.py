@@ -40,7 +40,7 @@ def directions(x: Tensor) -> Tensor:
 
 
 def squared_distances(x: Tensor) -> Tensor:
-    """Return squared Euclidean distances of all samples, `(n, n)`; x is about its median, or its mean.
+    """Return squared Euclidean distances of all samples, `(n, n)`; x is about its median.
 
     Rounding can leave a distance of equal samples just below 0; it is set to 0.
     """

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from netassay.errors import BadInput
-from netassay.measures.centring import above, centred, scaled, squared_distances, unit
+from netassay.measures.centring import above, scaled, squared_distances, unit
 from netassay.measures.hsic import doubly_centred, doubly_without, u_centred, u_without
 from netassay.measures.measure import ROTATIONS, Invariance, Measure, inner
 from netassay.measures.reducing import about_median
@@ -96,7 +96,6 @@ def _cka(
         highest=1.0,
         invariances=invariances,
         pairwise=True,
-        prepare=lambda x: arranged(between(x)),
         compare=inner,
         smallest=lambda d, e: least,
         source=source,
@@ -108,8 +107,8 @@ def _cka(
 
 
 def linear(x: Tensor) -> Tensor:
-    """Return the Gram matrix of features about their mean, at a scale of its own."""
-    x = centred(x)
+    """Return the Gram matrix of features about their median, which no sample far away moves, at a scale of its own."""
+    x = scaled(about_median(x))
     return x @ x.T
 
 

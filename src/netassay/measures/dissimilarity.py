@@ -34,7 +34,7 @@ def rsa(*, dissimilarity: Dissimilarity = "euclidean", comparator: Comparator = 
     if comparator not in COMPARATORS:
         raise UnknownName("comparator", comparator, COMPARATORS)
     far, same = DISSIMILARITIES[dissimilarity]
-    prepare, compare = COMPARATORS[comparator]
+    arranged, compare = COMPARATORS[comparator]
     return Measure(
         name="rsa",
         title=f"RSA, {dissimilarity.replace('_', ' ')} dissimilarity, {comparator}",
@@ -43,10 +43,9 @@ def rsa(*, dissimilarity: Dissimilarity = "euclidean", comparator: Comparator = 
         highest=1.0,
         invariances=same,
         pairwise=compare is inner,
-        prepare=lambda x: prepare(far(x)),
         compare=compare,
         between=far,
-        arranged=prepare,
+        arranged=arranged,
         smallest=lambda d, e: 4,
         source="Kriegeskorte et al. 2008, Front. Syst. Neurosci. 2:4; rho_a: Schütt et al. 2023, eLife 12:e82566",
         biased=comparator == "cosine",

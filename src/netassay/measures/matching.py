@@ -37,12 +37,12 @@ def permutation() -> Measure:
     2021, arXiv 2110.14739, (5) with permutations; solved exactly (Crouse 2016), in the cube of the features.
     """
 
-    def prepare(x: Tensor) -> Tensor:
+    def arranged(x: Tensor) -> Tensor:
         return unit(about_mean(_few("permutation", x)))
 
     source = "Williams et al. 2021, arXiv 2110.14739, (5); Crouse 2016, IEEE Trans. Aerosp. 52:1679"
     return _MATCHING(
-        name="permutation", title="Permutation similarity", prepare=prepare, compare=_paired, source=source
+        name="permutation", title="Permutation similarity", arranged=arranged, compare=_paired, source=source
     )
 
 
@@ -55,14 +55,14 @@ def soft_matching() -> Measure:
     Li et al. 2016, arXiv 1511.07543.
     """
 
-    def prepare(x: Tensor) -> Tensor:
+    def arranged(x: Tensor) -> Tensor:
         x = about_mean(_few("soft_matching", x))
         norm = torch.linalg.vector_norm(x, dim=0)
         return x.div(norm)[:, norm != 0]
 
     source = "Khosla & Williams 2024, arXiv 2311.09466, (7); Li et al. 2016, arXiv 1511.07543"
     return _MATCHING(
-        name="soft_matching", title="Soft matching correlation", prepare=prepare, compare=_transported, source=source
+        name="soft_matching", title="Soft matching correlation", arranged=arranged, compare=_transported, source=source
     )
 
 

@@ -22,7 +22,7 @@ ROTATIONS: frozenset[Invariance] = frozenset({"offset", "scale", "permutation", 
 class Measure:
     """A measure of how alike features `x` `(n, d)` and `y` `(n, e)` of the same n samples are.
 
-    `prepare(x)` is done once for each set of features, in float64, and centres first; `compare(a, b, order)` once for
+    `arranged(x)` is done once for each set of features, in float64, and centres first; `compare(a, b, order)` once for
     each pair, where `order` `(n,)` takes the samples of the second in another order. A measure that is `pairwise`
     prepares an `(n, n)` matrix and compares by the inner product of two, so that a map of many layers is one matrix
     product. `lowest` and `highest` bound its values, `best` is what equal features get; neither is enforced.
@@ -31,8 +31,8 @@ class Measure:
 
     `without`, where given, makes of sums over rows of products of two prepared matrices `(n, ...)`, and of the
     products on the diagonal, the sums over all samples and over all but each, `(1 + n, ...)`, up to a common factor.
-    `between`, where given, makes of features a matrix `(n, n)` that tells of each two samples, and `arranged` of it, or
-    of its part for some of the samples, what `prepare` makes of their features.
+    `between`, where given, makes of features a matrix `(n, n)` that tells of each two samples; `arranged` then takes
+    it, or its part for some samples, instead of features.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Measure:
     lowest: float
     highest: float
     invariances: frozenset[Invariance]
-    prepare: Callable[[Tensor], Any]
+    arranged: Callable[[Tensor], Any]
     compare: Callable[[Any, Any, Tensor | None], float]
     smallest: Callable[[int, int], int]
     source: str
@@ -52,7 +52,6 @@ class Measure:
     biased: bool = False
     without: Callable[[Tensor, Tensor], Tensor] | None = None
     between: Callable[[Tensor], Tensor] | None = None
-    arranged: Callable[[Tensor], Tensor] | None = None
 
     @property
     def best(self) -> float:
@@ -64,10 +63,12 @@ class Measure:
         return x if self.between is None else self.between(x.double())
 
     def some(self, spread: Tensor, keep: Tensor | slice = slice(None)) -> Any:
-        """Prepare some samples."""
-        if self.arranged is None:
-            return self.prepare(spread[keep].double())
-        return self.arranged(spread[keep][:, keep])
+        """Prepare some samples, or all."""
+        return self.arranged(spread[keep].double() if self.between is None else spread[keep][:, keep])
+
+    def prepare(self, x: Tensor) -> Any:
+        """Prepare features."""
+        return self.some(self.spread(x))
 
     def check(self, n: int, d: int, e: int) -> None:
         """Refuse too few samples with a sentence."""

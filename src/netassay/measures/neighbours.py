@@ -45,7 +45,6 @@ def mutual_knn(*, k: int = 10, dissimilarity: Literal["euclidean", "cosine"] = "
         highest=1.0,
         invariances=same,
         pairwise=True,
-        prepare=lambda x: arranged(between(x)),
         compare=inner,
         between=between,
         arranged=arranged,

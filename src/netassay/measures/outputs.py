@@ -41,7 +41,7 @@ def disagreement() -> Measure:
         title="Disagreement",
         invariances=frozenset({"scale"}),
         metric=True,
-        prepare=_two_columns,
+        arranged=_two_columns,
         compare=compare,
         source=source,
     )
@@ -73,7 +73,7 @@ def jsd(*, root: bool = False, of: Outputs = "auto") -> Measure:
         title=title,
         invariances=frozenset(),
         metric=root,
-        prepare=partial(_probabilities, of=of),
+        arranged=partial(_probabilities, of=of),
         compare=compare,
         source=source,
     )

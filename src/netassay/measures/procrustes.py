@@ -37,7 +37,7 @@ def procrustes(*, normalised: bool = False) -> Measure:
         highest=math.sqrt(2) if normalised else math.inf,
         invariances=ROTATIONS if normalised else ROTATIONS - {"scale"},
         metric=True,
-        prepare=_unit if normalised else reduced,
+        arranged=_unit if normalised else reduced,
         compare=_apart,
         source=WILLIAMS + ", (6)",
     )
@@ -59,7 +59,7 @@ def angular_procrustes() -> Measure:
         direction="distance",
         highest=math.pi / 2,
         metric=True,
-        prepare=_unit,
+        arranged=_unit,
         compare=angle,
         source=WILLIAMS + ", (7)",
     )
@@ -80,7 +80,7 @@ def nbs() -> Measure:
         title="Normalised Bures similarity",
         direction="similarity",
         highest=1.0,
-        prepare=_unit,
+        arranged=_unit,
         compare=cosine,
         source=source,
     )

@@ -99,7 +99,7 @@ def _regression(
         highest=highest if folds else 1.0,
         invariances=invariances,
         symmetric=False,
-        prepare=lambda x: Fitted(tuple(_folds(x, folds)), reduced(x), x),
+        arranged=lambda x: Fitted(tuple(_folds(x, folds)), reduced(x), x),
         compare=compare,
         smallest=(lambda d, e: 2 * folds) if folds else (lambda d, e: d + 2),
         source=SOURCE + ("; Yamins et al. 2014, PNAS 111:8619" if name == "correlation" else ""),

@@ -98,7 +98,7 @@ def estimate(
     spread = grams or _once(measure.spread, a, b)
     if not measure.pairwise:
         return _by_pairs(measure, spread, least, moved, level, seed, per)
-    first, second = _stacked(*_once(measure.some, *spread))
+    first, second = _stacked(measure, spread)
     value, permuted = _products(first, second), _reordered(first, second, moved)
     left = without_each(measure, first, second) if per == 1 else None
     del first, second  # as large again as what groups are left out of
@@ -139,8 +139,9 @@ def intervals(estimates: Floats, level: float) -> tuple[Floats, Floats]:
 
 def _mapped(measure: Measure, spread: tuple[Features, Features], keep: Tensor) -> Floats:
     """Return some samples' map `(A, B)`: of a pairwise measure as a matrix product, else pair by pair."""
-    prepared = _once(lambda one: measure.some(one, keep), *spread)
-    return _products(*_stacked(*prepared)) if measure.pairwise else compared(measure, *prepared)
+    if measure.pairwise:
+        return _products(*_stacked(measure, spread, keep))
+    return compared(measure, *_once(lambda one: measure.some(one, keep), *spread))
 
 
 def compared(measure: Measure, first: Sequence[Any], second: Sequence[Any]) -> Floats:
@@ -162,9 +163,23 @@ def _once(make: Callable[[Tensor], Any], a: Features, b: Features) -> tuple[list
     return first, first if a is b else [made[id(x)] for x in b]
 
 
-def _stacked(a: list[Tensor], b: list[Tensor]) -> tuple[Tensor, Tensor]:
-    first = torch.stack(a)
-    return first, first if a is b else torch.stack(b)
+def _stacked(
+    measure: Measure, spread: tuple[Features, Features], keep: Tensor | slice = slice(None)
+) -> tuple[Tensor, Tensor]:
+    """Prepare both sides as `(A, n, n)` and `(B, n, n)`: each layer into its place, as large as all that is kept."""
+    every = list({id(x): x for side in spread for x in side}.values())
+    places = {id(x): i for i, x in enumerate(every)}
+    made = measure.some(every[0], keep).expand(len(every), -1, -1).clone()
+    for i, x in enumerate(every[1:], 1):
+        made[i] = measure.some(x, keep)
+    first, second = (_taken(made, [places[id(x)] for x in side]) for side in spread)
+    return first, first if spread[0] is spread[1] else second
+
+
+def _taken(made: Tensor, at: list[int]) -> Tensor:
+    """Take layers, without a copy where they are neighbours."""
+    neighbours = at == list(range(at[0], at[-1] + 1))
+    return made[at[0] : at[-1] + 1] if neighbours else made[at]
 
 
 def _products(first: Tensor, second: Tensor) -> Floats:
@@ -176,7 +191,8 @@ def _reordered(first: Tensor, second: Tensor, drawn: Sequence[Tensor]) -> Floats
     if not drawn:
         return np.zeros((0, len(first), len(second)))
     stacks = (first,) if first is second else (first, second)
-    symmetric = all(torch.allclose(one, one.mT, rtol=0, atol=1e-12, equal_nan=True) for one in stacks)
+    each = (one for stack in stacks for one in stack)
+    symmetric = all(torch.allclose(one, one.mT, rtol=0, atol=1e-12, equal_nan=True) for one in each)
     pairs = Pairs(first.shape[-1], symmetric=symmetric, device=first.device)
     packed = [pairs.packed(one) for one in stacks]
     return np.asarray(reordered(packed[0], packed[-1], drawn, pairs).cpu().numpy())

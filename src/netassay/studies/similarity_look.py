@@ -88,7 +88,7 @@ class Look:
         sinks: list[Sink] = []
         if others or (ways and self.way.keeps):
             sinks.append(kept := Kept(taps, self.ask.memory))
-            by_samples = any(one.pairwise for one in others) or (ways and self.way.estimator == FULL)
+            by_samples = any(one.between is not None for one in others) or (ways and self.way.estimator == FULL)
             kept.expect(size.full()[1] if by_samples and size.n else size.features)
             self.kept = kept
         a, b = ([taps.index(tap) for tap in side] for side in (self.a, self.b))
@@ -134,7 +134,8 @@ class Look:
             return self._in_space(self.sums, drawn)
         if streams(measure) and self.batched is not None:
             return self._by_batches(self.batched)
-        grams = self._sides(self.gram) if measure.between is linear else None
+        # With several rows a sample, groups are left out of the matrix: it is then taken about the median.
+        grams = self._sides(self.gram) if measure.between is linear and self.a[0].rows == 1 else None
         features = self._sides(self.features.__getitem__)
         return estimate(measure, features, drawn, self.ask.level, self.ask.seed, grams, self.a[0].rows)
 

@@ -11,7 +11,8 @@ from netassay.studies.similarity_sums import GROUPS
 
 FULL, SPACE, BATCHES = "full Gram", "feature space", "minibatch"
 MODES = ("auto", FULL, SPACE, BATCHES)
-DOUBLE = 8
+DOUBLE, BESIDE = 8, 8
+"""Bytes of a number; matrices of n x n that making one layer takes for a while, beside those that are kept of all."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Size:
         work = n * n * sum(tap.d for tap in self.layers)
         work += (1 + self.permutations) * n * n // 2 * len(self.a) * len(self.b)
         widest = max(tap.d for tap in self.layers)
-        return work, self.features + DOUBLE * n * (3 * n * len(self.layers) + 2 * widest)
+        return work, self.features + DOUBLE * n * (n * (3 * len(self.layers) + BESIDE) + 2 * widest)
 
     def space(self, keeps: bool) -> tuple[int, int]:
         """Multiply-adds and bytes with sums over samples in feature space; orders need the features themselves."""
