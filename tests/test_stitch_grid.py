@@ -437,6 +437,19 @@ def test_a_stitch_that_cannot_be_made_says_why(trained):  # noqa: F811
     assert any("their shapes differ" in note for note in found.notes)
 
 
+def test_a_stitch_that_cannot_be_made_leaves_the_others_their_penalties(trained):  # noqa: F811
+    """It comes last of its receiver: the penalty of the cell beside it is still the receiver's accuracy less its own."""
+    how = {"adapter": "identity", "layers": "act1", "receiver_layers": ["act1", "act2"], **HOW}
+    found = stitch_grid({"a": trained["a"]}, {"b": trained["b"]}, DATA, controls=["shuffled"], **how)
+    whole = next(row["accuracy"] for row in found.table("nets") if row["net"] == "b")
+    penalty, accuracy = (np.asarray(found.array(name)) for name in ("penalty", "accuracy"))
+    np.testing.assert_array_equal(penalty, [[whole - accuracy[0, 0], np.nan]])
+    made, failed = (row for row in found.table("cells") if row["control"] == "none")
+    assert not made["claim"].startswith("not judged")
+    assert [note for note in found.notes if note.startswith("not stitched")] == [f"not stitched: {failed['note']}"]
+    assert found.claims
+
+
 @pytest.mark.slow
 def test_known_nets_give_known_numbers(shared):
     """Two public nets of other seeds: accuracies and R2 of the closed form, made by numpy from the definition."""

@@ -102,7 +102,8 @@ def gathered(
 
 def _penalties(rows: list[Row]) -> None:
     """Add what is lost against the receiver, and against its own front with the same adapter; to each row in place."""
-    own = {row["receiver"]: row["own"] for row in rows if CONTROLS[row["control"]].receiver == ITSELF}
+    judged = [row for row in rows if CONTROLS[row["control"]].receiver == ITSELF and not np.isnan(row["own"])]
+    own = {row["receiver"]: row["own"] for row in judged}
     itself = {(row["receiver"], row["receiver_layer"]): row["accuracy"] for row in rows if row["control"] == "self"}
     for row in rows:
         del row["own"]
