@@ -121,6 +121,15 @@ def test_a_grid_trains_by_the_definition(trained):  # noqa: F811
     assert set(epochs) >= {0, 2, 3}
 
 
+def test_samples_are_trained_on_one_by_one(trained):  # noqa: F811
+    """Every cell is stitched, those of random receivers too, and judged."""
+    asked = {**HOW, "layers": ["act1", "act2"], "adapter": "affine", "batch": 1, "epochs": 1}
+    found = stitch_grid({"a": trained["a"]}, {"b": trained["b"]}, DATA, controls=["random_receiver"], **asked)
+    assert np.isfinite(found.array("penalty")).all()
+    assert np.isfinite(found.array("accuracy/random_receiver")).all()
+    assert any(row["note"].endswith("; 1 epochs of training kept") for row in found.table("cells"))
+
+
 def test_a_linear_stitch_is_found():
     """A sender with the receiver's activations turned and moved, all that follows linear: training undoes just that."""
     torch.manual_seed(0)

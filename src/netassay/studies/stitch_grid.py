@@ -240,8 +240,9 @@ def _notes(made: Grid, bench: Bench, matching: str) -> list[str]:
 
 def _invented(made: Grid) -> list[str]:
     """Say where adapters do the work themselves: what was never trained receives about as well."""
-    told = {control: [row["accuracy"] for row in made.rows if row["control"] == control] for control in (NONE, DRAWN)}
-    ours, theirs = (float(np.nan_to_num(one).mean()) if one else np.nan for one in told.values())
+    judged = [row for row in made.rows if not np.isnan(row["accuracy"])]
+    told = [[row["accuracy"] for row in judged if row["control"] == control] for control in (NONE, DRAWN)]
+    ours, theirs = (float(np.mean(one)) if one else np.nan for one in told)
     if not theirs >= ours - TOLERATED:
         return []
     found = f"stitches reach {ours:.2f} on average, and {theirs:.2f} into receivers drawn at random"
