@@ -22,7 +22,7 @@ from netassay.stitching import CLOSED, DEFAULT
 from netassay.studies.init_asked import whole
 from netassay.studies.provenance import describe
 from netassay.studies.stitch_asked import Net, Patterns, Question, cells, opened
-from netassay.studies.stitch_cell import BUDGET, MEMORY, PICTURES, bench_of, cell, leave
+from netassay.studies.stitch_cell import BUDGET, MEMORY, METHOD, PICTURES, bench_of, cell, leave
 from netassay.studies.stitch_checks import controls_of, plainly
 from netassay.studies.stitch_claims import TOLERATED, claims, judged, pattern_rows, patterns
 from netassay.studies.stitch_controls import NONE
@@ -125,7 +125,7 @@ def stitch_grid(
         givers, takers = _opened(sides, wanted, asked, bench, chosen)
         answerable(takers, bench.classes)
         about = describe(network(givers[0].source, bench.data, device))
-        question = {**asked, **{name: about[name] for name in ("versions", "dtype")}}
+        question = {**asked, "method": METHOD, **{name: about[name] for name in ("versions", "dtype")}}
         every = list(cells(givers, takers, asked, chosen, [whole("ranks", rank) for rank in ranks]))
         found = grid(cell, every, ledger=ledger, question=question, executor=executor, workers=workers, task="stitch")
         made = gathered(givers, takers, every, found)
