@@ -167,18 +167,22 @@ def cut_table(grid: Grid) -> Table:
 
 def net_table(grid: Grid) -> Table:
     """One row for each network: what it is made from, and its accuracy on the samples judged on."""
+    sends, receives = ({net.name for net in side} for side in (grid.senders, grid.receivers))
+    layers: dict[str, set[str]] = defaultdict(set)
+    for net in grid.nets:
+        layers[net.name].update(net.layers)
     return Table.of(
         [
             {
                 "net": net.name,
                 "spec": net.spec,
                 "hash": net.hash,
-                "sends": net in grid.senders,
-                "receives": net in grid.receivers,
-                "layers": len(net.layers),
+                "sends": net.name in sends,
+                "receives": net.name in receives,
+                "layers": len(layers[net.name]),
                 "accuracy": net.accuracy,
             }
-            for net in grid.nets
+            for net in {net.name: net for net in grid.nets}.values()
         ]
     )
 
