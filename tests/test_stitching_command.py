@@ -125,6 +125,10 @@ def test_a_terminal_shows_stitches_with_their_controls_in_words(capsys):
         ([*SMALL, "--adapter", "bn_conv_bn", "--matching", "closed_form"], "matching='task'"),
         ([*SMALL, "--matching", "closed"], "'closed_form'"),
         ([*SMALL, "--layers", "conv*"], "conv*"),
+        (
+            ["stitch", NET, "mlp[9,9,9]", "--data", DATA, "--train", "0", "--both", "--receiver-layers", "act3"],
+            f"layer 'act3' of Chain, the network '{NET}'",
+        ),
         (["stitch", "resnet[1]:width=8", "--data", DATA, "--train", "0", "--layers", "*.bn1"], "the skip of"),
         (["stitch", "mlp[8]:input=65", "--data", DATA], "65"),
         (["stitch", NET, "--data", "digit"], "'digits'"),
