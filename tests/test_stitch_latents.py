@@ -10,6 +10,7 @@ from torch import nn
 from netassay.cutting import Cut, cuts, passing
 from netassay.cutting import model as opening
 from netassay.data import splits
+from netassay.errors import BadInput
 from netassay.seeds import generator
 from netassay.stitching import Samples, adapter, fit
 from netassay.stitching.fitting import ORDER
@@ -80,6 +81,28 @@ def test_behind_a_cut_every_later_one_has_what_its_front_gives(name, how):  # no
         assert float(more) / 1e-6 == pytest.approx(float(grad.norm()), rel=1e-2)
     twins = {opened.twin, *([] if opened.graph is None else [opened.graph.twin])}
     assert not [one for twin in twins for one in twin.modules() if one._forward_hooks or one._forward_pre_hooks]
+
+
+ODD = {
+    "skip": ("residual", "layer1.0.conv1", ["layer1.0"], "goes around the cut"),
+    "order": ("overwritten", "0", ["1#1", "2"], "not each runs behind the one before it"),
+    "twice": ("overwritten", "0", ["2", "2"], "not each runs behind the one before it"),
+    "itself": ("overwritten", "0", ["0"], "not each runs behind the one before it"),
+    "before": ("overwritten", "2", ["0", "5"], "not each runs behind the one before it"),
+    "flat": ("flat", "0", ["1", "2"], r"2: its output \(12,\) has no axis for the 4 samples"),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_what_does_not_pass_is_refused(what, how):  # noqa: F811
+    """A skip, a layer that is no place to cut at, and any order but that of execution."""
+    name, layer, later, said = ODD[what]
+    flat = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Flatten(0)), torch.randn(4, 2)
+    model, x = flat if name == "flat" else MODELS[name]()
+    opened = opening.Model(model, x)
+    (at,) = cuts(opened, x, layer, allow_skips=True)
+    with pytest.raises(BadInput, match=said):
+        passing(opened, at, later)
 
 
 def first(data, n):
