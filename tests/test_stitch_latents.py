@@ -219,6 +219,37 @@ def test_where_no_activation_is_clean_every_later_layer_counts(monkeypatch):
     assert np.isfinite(made.array("accuracy")).all()
 
 
+class Around(nn.Module):
+    """A network that can be cut nowhere but at its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return x + self.fc(x)
+
+
+def test_what_is_nowhere_is_looked_for_once(monkeypatch):
+    """A receiver without a clean cut behind the stitch is not cut again for every cell; answers alone are compared."""
+    looked, cut = [], stitch_halves.Bench.cut
+
+    def noting(self, side, layers):
+        looked.append((type(side.model), layers))
+        return cut(self, side, layers)
+
+    monkeypatch.setattr(stitch_halves.Bench, "cut", noting)
+    torch.manual_seed(0)
+    data, sender = (
+        (torch.randn(60, 3), torch.arange(60) % 3),
+        nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3)),
+    )
+    asked = {**HOW, "layers": ["0", "1"], "receiver_layers": "", "epochs": 1, "controls": False}
+    made = stitch_grid({"a": sender}, {"b": Around()}, data, **asked)
+    assert np.isfinite(made.array("accuracy")).all()
+    assert looked.count((Around, None)) == 1
+
+
 def test_hooks_and_graph_train_to_the_same_bits(trained, monkeypatch):  # noqa: F811
     """A residual network and its random twin: by torch.fx, and by hooks alone."""
     asked = {**HOW, "layers": "layer1.0", "epochs": 1, "ridge": 10.0}

@@ -72,12 +72,12 @@ def stitch_grid(
     or patterns for each network by name, "" for the input; by default every activation. Layers that a skip goes around
     are refused in the table "cuts", unless `allow_skips`. `adapter` is one of `netassay.stitching.ADAPTERS`. `matching`
     is "closed_form" (least squares, `ridge` by cross-validation unless given), or from there on (at most `epochs`,
-    `lr`, `batch`) "task" (labels), "soft" (the receiver's answers) or "latents" (those, and its activations behind the
-    cut): a fifth of the samples is left out of both, and decides; where the closed form has as many hits there as the
-    receiver, nothing is trained, and it ends where an epoch brings no more. None: "task", or "closed_form" for what
-    cannot be trained. Controls are matched like the cells they are for. Matched on the first `fit` samples of the train
-    split and judged on the first `samples` of the test split; data without splits is matched on its first part and
-    judged on what follows.
+    `lr`, `batch`) "task" (labels), "soft" (KL divergence from the receiver's answers) or "latents" (squared errors of
+    its activations and scores behind the cut): a fifth of the samples is left out of both, and decides; where the
+    closed form has as many hits there as the receiver, nothing is trained, and it ends where an epoch brings no more.
+    None: "task", or "closed_form" for what cannot be trained. Controls are matched like the cells they are for. Matched
+    on the first `fit` samples of the train split and judged on the first `samples` of the test split; data without
+    splits is matched on its first part and judged on what follows.
 
     `controls` (True: all; or names): "random_sender" (five draws), "random_receiver" (every parameter and buffer drawn
     anew, batch norms settled on the fit samples), "noise" (sends random centres of the samples' own classes, and
