@@ -13,7 +13,7 @@ from netassay.stitching import DEFAULT, NormalEquations, Samples, adapter, train
 from netassay.studies import stitch_cell
 from netassay.studies.stitch_asked import Net
 from netassay.studies.stitch_claims import _patterned, judged, penalty_interval
-from netassay.studies.stitch_grid import stitch_grid
+from netassay.studies.stitch_grid import _invented, stitch_grid
 from netassay.studies.stitch_tables import PLACE, Grid
 from netassay.zoo import built
 from tests.reference import inference as reference
@@ -285,6 +285,20 @@ def test_adapters_that_do_the_task_themselves_are_noted(trained, matching):  # n
         assert f"{float(found.array('accuracy/random_receiver').mean()):.2f} into receivers drawn at random" in noted[0]
 
 
+def test_stitches_that_could_not_be_made_are_no_zeros():
+    """What is said of random receivers is of those that were stitched into; nothing is said where none was."""
+
+    def noted(ours, theirs):
+        told = {"none": ours, "random_receiver": theirs}
+        rows = [{"control": control, "accuracy": one} for control in told for one in told[control]]
+        return _invented(Grid((), (), rows, {}))
+
+    assert noted([0.8, np.nan, np.nan], [0.3]) == []
+    (told,) = noted([0.6, 0.4], [0.5, np.nan, np.nan])
+    assert told.startswith("stitches reach 0.50 on average, and 0.50 into receivers drawn at random")
+    assert noted([0.8], [np.nan]) == noted([np.nan], [0.8]) == []
+
+
 def test_a_penalty_is_covered_by_its_interval():
     """Answers of two networks drawn again and again: the true difference is inside at least as often as is said."""
     draw, inside, n = np.random.default_rng(0), 0, 100
@@ -435,6 +449,19 @@ def test_a_stitch_that_cannot_be_made_says_why(trained):  # noqa: F811
     assert "from vector of 12 to vector of 10: their shapes differ" in row["note"]
     assert row["claim"].startswith("not judged")
     assert any("their shapes differ" in note for note in found.notes)
+
+
+def test_a_stitch_that_cannot_be_made_leaves_the_others_their_penalties(trained):  # noqa: F811
+    """The last of its receiver: the penalty beside it is still the receiver's accuracy less the stitch's."""
+    how = {"adapter": "identity", "layers": "act1", "receiver_layers": ["act1", "act2"], **HOW}
+    found = stitch_grid({"a": trained["a"]}, {"b": trained["b"]}, DATA, controls=["shuffled"], **how)
+    whole = next(row["accuracy"] for row in found.table("nets") if row["net"] == "b")
+    penalty, accuracy = (np.asarray(found.array(name)) for name in ("penalty", "accuracy"))
+    np.testing.assert_array_equal(penalty, [[whole - accuracy[0, 0], np.nan]])
+    made, failed = (row for row in found.table("cells") if row["control"] == "none")
+    assert not made["claim"].startswith("not judged")
+    assert [note for note in found.notes if note.startswith("not stitched")] == [f"not stitched: {failed['note']}"]
+    assert found.claims
 
 
 @pytest.mark.slow

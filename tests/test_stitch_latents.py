@@ -10,6 +10,7 @@ from torch import nn
 from netassay.cutting import Cut, cuts, passing
 from netassay.cutting import model as opening
 from netassay.data import splits
+from netassay.errors import BadInput
 from netassay.seeds import generator
 from netassay.stitching import Samples, adapter, fit
 from netassay.stitching.fitting import ORDER
@@ -82,6 +83,28 @@ def test_behind_a_cut_every_later_one_has_what_its_front_gives(name, how):  # no
     assert not [one for twin in twins for one in twin.modules() if one._forward_hooks or one._forward_pre_hooks]
 
 
+ODD = {
+    "skip": ("residual", "layer1.0.conv1", ["layer1.0"], "goes around the cut"),
+    "order": ("overwritten", "0", ["1#1", "2"], "not each runs behind the one before it"),
+    "twice": ("overwritten", "0", ["2", "2"], "not each runs behind the one before it"),
+    "itself": ("overwritten", "0", ["0"], "not each runs behind the one before it"),
+    "before": ("overwritten", "2", ["0", "5"], "not each runs behind the one before it"),
+    "flat": ("flat", "0", ["1", "2"], r"2: its output \(12,\) has no axis for the 4 samples"),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_what_does_not_pass_is_refused(what, how):  # noqa: F811
+    """A skip, a layer that is no place to cut at, and any order but that of execution."""
+    name, layer, later, said = ODD[what]
+    flat = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Flatten(0)), torch.randn(4, 2)
+    model, x = flat if name == "flat" else MODELS[name]()
+    opened = opening.Model(model, x)
+    (at,) = cuts(opened, x, layer, allow_skips=True)
+    with pytest.raises(BadInput, match=said):
+        passing(opened, at, later)
+
+
 def first(data, n):
     batches = list(data.first(n))
     return torch.cat([one.x for one in batches]), torch.cat([one.y for one in batches])
@@ -119,6 +142,15 @@ def test_a_grid_trains_by_the_definition(trained):  # noqa: F811
         assert row["mse"] == pytest.approx(((made - theirs) ** 2).sum() / ((theirs - theirs.mean(0)) ** 2).sum(), 1e-3)
         epochs.append(kept)
     assert set(epochs) >= {0, 2, 3}
+
+
+def test_samples_are_trained_on_one_by_one(trained):  # noqa: F811
+    """Every cell is stitched, those of random receivers too, and judged."""
+    asked = {**HOW, "layers": ["act1", "act2"], "adapter": "affine", "batch": 1, "epochs": 1}
+    found = stitch_grid({"a": trained["a"]}, {"b": trained["b"]}, DATA, controls=["random_receiver"], **asked)
+    assert np.isfinite(found.array("penalty")).all()
+    assert np.isfinite(found.array("accuracy/random_receiver")).all()
+    assert any(row["note"].endswith("; 1 epochs of training kept") for row in found.table("cells"))
 
 
 def test_a_linear_stitch_is_found():
@@ -185,6 +217,37 @@ def test_where_no_activation_is_clean_every_later_layer_counts(monkeypatch):
     later = ["blocks.1", "blocks", "norm", "head"]
     assert found == {"blocks.0": [later] * 2, "blocks.1": [later[1:]] * 2}
     assert np.isfinite(made.array("accuracy")).all()
+
+
+class Around(nn.Module):
+    """A network that can be cut nowhere but at its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return x + self.fc(x)
+
+
+def test_what_is_nowhere_is_looked_for_once(monkeypatch):
+    """A receiver without a clean cut behind the stitch is not cut again for every cell; answers alone are compared."""
+    looked, cut = [], stitch_halves.Bench.cut
+
+    def noting(self, side, layers):
+        looked.append((type(side.model), layers))
+        return cut(self, side, layers)
+
+    monkeypatch.setattr(stitch_halves.Bench, "cut", noting)
+    torch.manual_seed(0)
+    data, sender = (
+        (torch.randn(60, 3), torch.arange(60) % 3),
+        nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3)),
+    )
+    asked = {**HOW, "layers": ["0", "1"], "receiver_layers": "", "epochs": 1, "controls": False}
+    made = stitch_grid({"a": sender}, {"b": Around()}, data, **asked)
+    assert np.isfinite(made.array("accuracy")).all()
+    assert looked.count((Around, None)) == 1
 
 
 def test_hooks_and_graph_train_to_the_same_bits(trained, monkeypatch):  # noqa: F811

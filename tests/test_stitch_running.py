@@ -14,10 +14,12 @@ import pytest
 import torch
 
 from netassay.engine import status
+from netassay.errors import BadInput
 from netassay.studies import stitch_cell, stitch_halves
 from netassay.studies.provenance import makeup_hash
 from netassay.studies.stitch_grid import stitch_grid
 from netassay.studies.stitch_kept import Store
+from netassay.studies.stitch_trend import stitch_trend
 from tests.stitches import same, trained  # noqa: F401
 
 HOW = {
@@ -92,6 +94,20 @@ def test_any_budget_and_order_give_the_same(trained, alone, monkeypatch):  # noq
     monkeypatch.setattr(stitch_halves, "RECEIVERS", 1)
     with ThreadPoolExecutor(2) as threads:
         same(stitch_grid(trained["a"], trained["b"], executor=threads, workers=2, **HOW), alone)
+
+
+@pytest.mark.parametrize("study", [stitch_grid, stitch_trend], ids=["grid", "trend"])
+def test_a_ledger_of_other_twins_is_not_gone_on_with(study, tmp_path, monkeypatch):
+    """Its random controls are not those of today: it is refused, and as it was for whoever asks as it was asked."""
+    how = {"fit": 40, "samples": 30, "matching": "closed_form", "workers": 0}
+    how |= {"ledger": tmp_path / "grid.db", **({"steps": 2} if study is stitch_trend else {"controls": False})}
+    with monkeypatch.context() as before:
+        before.setattr(sys.modules[study.__module__], "METHOD", 1)
+        study(["mlp[4,4,4]"], data="digits:size=8", **how)
+    done = status(how["ledger"])
+    with pytest.raises(BadInput, match=r"it answers another question: question\.method is 1 there and 2 here"):
+        study(["mlp[4,4,4]"], data="digits:size=8", **how)
+    assert status(how["ledger"]) == done
 
 
 def test_what_a_bench_keeps_does_not_grow_with_the_cells(trained, monkeypatch):  # noqa: F811

@@ -68,6 +68,19 @@ def test_both_ways_are_those_of_each_alone(capsys):
     np.testing.assert_array_equal(wide[:half, half:], narrow)
 
 
+def test_a_terminal_names_both_networks_of_every_stitch_where_there_are_several(capsys):
+    """Both ways there are four pairs, whose names and numbers stay whole; each network is once in its table."""
+    few = ["--layers", "act1", "--receiver-layers", "act2", "--matching", "closed_form"]
+    second, names = f"{NET}, seed 1", {}
+    for words in ((), ("--both",)):
+        assert main([*SMALL, *few, *words]) == 0
+        cells, nets = re.sub(" {2,}", "|", capsys.readouterr().out).split("\nnets")
+        numbers = r"(?:0\.\d+|[01])\|-?0(?:\.\d+)?\|"
+        names[words] = re.findall(rf"^(?:(.*)\|(.*)\|)?act1\|act2\|{numbers}", cells, flags=re.MULTILINE)
+        assert [line.split("|")[0] for line in nets.splitlines()[2:] if "note:" not in line] == [NET, second]
+    assert names == {(): [("", "")], ("--both",): [(a, b) for b in (NET, second) for a in (NET, second)]}
+
+
 def test_options_reach_the_study(capsys):
     """Layers of both sides, adapter, controls that are left out, and networks that are left as they are drawn."""
     words = ["stitch", NET, "mlp[9]", "--data", DATA, "--train", "0", *FEW, "--adapter", "low_rank:rank=2"]
@@ -112,6 +125,10 @@ def test_a_terminal_shows_stitches_with_their_controls_in_words(capsys):
         ([*SMALL, "--adapter", "bn_conv_bn", "--matching", "closed_form"], "matching='task'"),
         ([*SMALL, "--matching", "closed"], "'closed_form'"),
         ([*SMALL, "--layers", "conv*"], "conv*"),
+        (
+            ["stitch", NET, "mlp[9,9,9]", "--data", DATA, "--train", "0", "--both", "--receiver-layers", "act3"],
+            f"layer 'act3' of Chain, the network '{NET}'",
+        ),
         (["stitch", "resnet[1]:width=8", "--data", DATA, "--train", "0", "--layers", "*.bn1"], "the skip of"),
         (["stitch", "mlp[8]:input=65", "--data", DATA], "65"),
         (["stitch", NET, "--data", "digit"], "'digits'"),

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from netassay.cutting import cut
-from netassay.errors import BadInput, UnknownName
+from netassay.errors import BadInput, NoMatch, UnknownName
 from netassay.inference import binomial_interval
 from netassay.measures import similarity
 from netassay.stitching import Expected, Meter, Samples, adapter, farther, fit, judge, stitched
@@ -111,6 +111,36 @@ def test_a_step_follows_the_loss_that_was_asked_for(loss):
     torch.testing.assert_close(moved[clear], -1e-3 * grad.sign()[clear], rtol=2e-2, atol=1e-6)
 
 
+def dead(z):
+    """What a receiver makes on the way where one layer is dead, and one behind it equal but for rounding."""
+    number = torch.arange(len(z))[:, None] % 2
+    return z.mean((2, 3)), z.mean((2, 3)) * 0, 1 + number * torch.finfo(z.dtype).eps + 0 * z.mean((2, 3)), 1e-22 * z
+
+
+@pytest.mark.parametrize("batch", [1, 16, 300])
+def test_later_layers_count_by_their_spread_over_all_samples(batch):
+    """In batches of any size, one by one too; what never changes in the receiver is no measure of anything."""
+    samples = data(300)
+    samples.own[:] += torch.linspace(0, 5, 300)[:, None, None, None]
+    made = adapter("affine", (5, 3, 3), (4, 3, 3), seed=1)
+    with torch.no_grad():
+        pairs = list(zip(dead(made(samples.sent).double()), dead(samples.own.double()), strict=True))
+    value = sum(((a - b) ** 2).mean() / ((b - b.mean(0)) ** 2).mean() for a, b in (pairs[0], pairs[3]))
+    found = fit(made, receiver(), samples, loss="latents", later=dead, epochs=1, lr=1e-12, batch=batch)
+    assert found.losses[0] == pytest.approx(value.item(), rel=1e-4)
+
+
+def test_where_nothing_later_changes_there_is_no_match():
+    """It is said, and the adapter is as it was; a layer that is not finite is no constant."""
+    made = adapter("affine", (5, 3, 3), (4, 3, 3), seed=1)
+    before = made.core.weight.detach().clone()
+    with pytest.raises(NoMatch, match="whatever follows in the receiver is constant"):
+        fit(made, receiver(), data(), loss="latents", later=lambda z: dead(z)[1:3])
+    with pytest.raises(NoMatch, match="the loss is nan"):
+        fit(made, receiver(), data(), loss="latents", later=lambda z: [*dead(z), z / 0])
+    assert torch.equal(made.core.weight, before)
+
+
 def test_the_receiver_is_left_alone():
     """Weights, buffers, modes, gradients, hooks and random states, of a module and of the half of a cut."""
     rest, samples = receiver(), data()
@@ -183,6 +213,9 @@ def test_multiply_adds_are_those_of_all_that_ran():
     assert found.madds == 2 * 40 * (2 * one + 2 * behind) + 3 * 6 * (one + behind)
     soft = fit(made, rest, data(), loss="soft", epochs=1, batch=16)
     assert soft.madds == 40 * (2 * one + 3 * behind)
+    how = {"loss": "latents", "later": lambda z: [rest(z)], "batch": 16}
+    assert fit(made, rest, data(), epochs=2, **how).madds == 40 * (2 * (2 * one + 3 * behind) + behind)
+    assert fit(made, rest, data(), validation=held, enough=0, **how).madds == 6 * (one + behind)
     meter = Meter()
     for n in (3, 3, 4):
         meter.run(n, torch.mm, torch.ones(n, 5), torch.ones(5, 7))

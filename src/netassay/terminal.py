@@ -7,7 +7,7 @@ import io
 import json as json_format
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -81,12 +81,19 @@ ALSO: Mapping[str, tuple[str, ...]] = {
 """Tables that a terminal shows of a study beside its main one."""
 ONLY: Mapping[str, tuple[str, str]] = {"stitch_grid": ("control", "none")}
 """Rows of the main table that a terminal shows where others are beside them: a column, and what it holds."""
+PAIR: Mapping[str, tuple[str, str]] = {
+    "similarity_map": ("model_a", "model_b"),
+    "stitch_grid": ("sender", "receiver"),
+}
+"""Columns that a terminal shows first where a table is of several pairs of networks."""
 EMPTY: Mapping[str, str] = dict.fromkeys(("sender_layer", "receiver_layer"), "input")
 """What a cell without a word stands for."""
 LONG = ("largest", "best", "cells")
 """Tables of which a terminal shows the beginning."""
 FINDING = ("channel_profile", "checkpoints", "compare", "flow", "similarity_map")
 """Studies whose findings a terminal shows."""
+LAST, LEAST = "claim", len("not compatible")
+"""The column that is cut first where a table is too wide, and what stays of it."""
 MOST = 30
 """Rows that a terminal shows of a table that may be long."""
 WIDE = 200
@@ -125,22 +132,21 @@ def _show(result: Result, table: str) -> None:
 
 def _short(study: str, table: Table) -> Table:
     """Return the beginning of a long table."""
+    return Table({key: values[_rows(study, table)[:MOST]] for key, values in table.columns.items()})
+
+
+def _rows(study: str, table: Table) -> np.ndarray:
     column, wanted = ONLY.get(study, ("", ""))
-    rows = np.flatnonzero(table.columns[column] == wanted) if column in table.columns else np.arange(len(table))
-    return Table({key: values[rows[:MOST]] for key, values in table.columns.items()})
+    return np.flatnonzero(table.columns[column] == wanted) if column in table.columns else np.arange(len(table))
 
 
 def _columns(result: Result, table: Table) -> Sequence[str]:
     """Return the columns of the main table that are shown; all of one that has others."""
-    chosen = COLUMNS.get(result.study, ())
-    if result.study == "similarity_map" and _pairs(table) > 1:
-        chosen = ("model_a", "model_b", *chosen)
+    chosen, pair = COLUMNS.get(result.study, ()), PAIR.get(result.study, ())
+    rows = _rows(result.study, table)
+    if any(len(np.unique(table.columns[name][rows])) > 1 for name in pair if name in table.columns):
+        chosen = (*pair, *chosen)
     return chosen if set(chosen) <= set(table.columns) else ()
-
-
-def _pairs(table: Table) -> int:
-    """Count the pairs of networks that a table of best matches has rows of."""
-    return len({(row.get("model_a"), row.get("model_b")) for row in table.rows()})
 
 
 def show_run(run: Run, *, json: bool, csv: bool) -> None:
@@ -192,10 +198,12 @@ def grid(name: str, table: Table, columns: Sequence[str]) -> Grid:
     chosen = [column for column in columns or table.columns if column in table.columns and column not in empty]
     drawn = Grid(title=name, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in chosen:
-        text = table.columns[column].dtype.kind in "US"
-        drawn.add_column(column.replace("_", " "), justify="left" if text else "right", no_wrap=True)
+        side: Literal["left", "right"] = "left" if table.columns[column].dtype.kind in "US" else "right"
+        least = LEAST if column == LAST else None
+        drawn.add_column(column.replace("_", " "), justify=side, no_wrap=column != LAST, min_width=least)
     for row in table.rows():
-        drawn.add_row(*(Text(_cell(row[column]) or EMPTY.get(column, "")) for column in chosen))
+        cells = (_cell(row[column]) or EMPTY.get(column, "") for column in chosen)
+        drawn.add_row(*(Text(one, no_wrap=True, overflow="ellipsis") for one in cells))
     return drawn
 
 

@@ -106,14 +106,19 @@ def onward(z, layers):
     return [*(np.maximum(one, 0) for one in made[:-1]), made[-1]]
 
 
-def latent_slopes(weight, bias, x, own, layers):
-    """Gradients of an affine adapter: at all that `onward` gives, the mean squared error over the mean variance of what
-    the receiver itself has there, in the batch, summed."""
+def latent_variances(own, layers):
+    """The mean variance of what the receiver itself has at all that `onward` gives."""
+    return [((one - one.mean(0)) ** 2).mean() for one in onward(own, layers)]
+
+
+def latent_slopes(weight, bias, x, own, layers, variances):
+    """Gradients of an affine adapter: at all that `onward` gives, the mean squared error over the variance there,
+    summed where that is not 0."""
     made, wanted = onward(x @ weight.T + bias, layers), onward(own, layers)
     slope = np.zeros_like(made[-1])
     for i in reversed(range(len(layers))):
-        error, variance = made[i] - wanted[i], ((wanted[i] - wanted[i].mean(0)) ** 2).mean()
-        slope = slope + 2 * error / error.size / variance
+        if variances[i] > 0:
+            slope = slope + 2 * (made[i] - wanted[i]) / made[i].size / variances[i]
         # A ReLU is between all but the scores and what they came from.
         slope = (slope if i == len(layers) - 1 else slope * (made[i] > 0)) @ layers[i][0]
     return slope.T @ x, slope.sum(0)
@@ -129,7 +134,7 @@ def trained_by_latents(x, own, layers, batches, held, y, ridge, rate):
     def hits(weight, bias):
         return (onward(held[0] @ weight.T + bias, layers)[-1].argmax(1) == y).sum()
 
-    start = affine(x, own, ridge)
+    start, variances = affine(x, own, ridge), latent_variances(own, layers)
     best, most, kept = start, hits(*start), 0
     for epoch in range(len(batches)):
         if most >= (onward(held[1], layers)[-1].argmax(1) == y).sum():
@@ -137,7 +142,7 @@ def trained_by_latents(x, own, layers, batches, held, y, ridge, rate):
         seen = [(x[chosen], own[chosen]) for each in batches[: epoch + 1] for chosen in each]
 
         def slopes(weight, bias, x, own):
-            return latent_slopes(weight, bias, x, own, layers)
+            return latent_slopes(weight, bias, x, own, layers, variances)
 
         found = adam.fitted(*start, seen, 1, alpha=rate, slopes=slopes)
         if hits(*found) <= most:

@@ -71,9 +71,9 @@ def stitch(
     data
         A spec; adapters are matched on its train split and judged on its test split.
     layers
-        Patterns; by default every activation. '' is the input.
+        Patterns; by default every activation. '' is the input. With --both, of both networks where they send.
     receiver_layers
-        Patterns; by default those of the sender.
+        Patterns; by default those of the sender. With --both, of both networks where they receive.
     adapter
         identity, affine, conv, orthogonal, permutation, low_rank:rank=8, bn_conv_bn or tokens.
     matching

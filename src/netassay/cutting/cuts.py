@@ -112,14 +112,25 @@ def passing(opened: Model, at: Cut, later: Sequence[str]) -> Half:
     `half(y)` gives a copy of what each cut of `later`, clean and in order of execution behind this one, would have
     from its front, and the model's output; gradient flows through all of them to y.
 
+    Raises `BadInput` for a cut with skips, and for a layer that is no place to cut at or does not run behind the one
+    before it.
+
     >>> opened = Model(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), torch.ones(4, 2))
     >>> first, *_ = cuts(opened, opened.example)
     >>> [tuple(one.shape) for one in passing(opened, first, ["1"])(torch.ones(4, 3))]
     [(4, 3), (4, 1)]
     """
-    spot, spots = opened.spot(at.layer), [opened.spot(one) for one in later]
-    twin, run = opened.passing(spot, at.how, spots)
-    layouts = [one.layout for one in (spot, *spots) if one.layout is not None]
+    spots = [opened.spot(one) for one in (at.layer, *later)]
+    places, asked = [opened.all.index(one) for one in spots], f"what passes from {at.layer!r} to {list(later)}"
+    if at.skips:
+        raise BadInput(asked, f"{at.skips} goes around the cut", "cut where nothing goes around")
+    if sorted(set(places)) != places:
+        raise BadInput(asked, "not each runs behind the one before it", "name each once, in order of execution")
+    layouts = [one.layout for one in spots if one.layout is not None]
+    if len(layouts) < len(spots):
+        odd = next(one for one in spots if one.layout is None)
+        raise BadInput(asked, f"{odd.label}: {odd.found}", "leave it out")
+    twin, run = opened.passing(spots[0], at.how, spots[1:])
     return Half(twin, _Passing(run, layouts[0], layouts[1:]))
 
 

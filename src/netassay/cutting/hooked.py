@@ -89,18 +89,19 @@ class Rest:
         with ExitStack() as before:
             return self.swapped(self.faked(y, before) if x is None else x, y, before)
 
-    def passing(self, y: Tensor, x: Tensor | None = None, later: Sequence[tuple[Layer, int]] = ()) -> list[Any]:
+    def passing(self, y: Tensor, later: Sequence[tuple[Layer, int]]) -> list[Any]:
         """Return a copy of what each later call of a layer made, in order, and the model's output."""
         made: list[Any] = []
 
         def note(output: Any) -> None:
             first = first_tensor(output)
-            made.append(None if first is None else first.clone())
+            assert first is not None
+            made.append(first.clone())
 
         with ExitStack() as noting:
             for layer, call in later:
                 noting.enter_context(_hooked([layer], _Call(call, note)))
-            output = self(y, x)
+            output = self(y)
         return [*made, output]
 
     def faked(self, y: Tensor, before: ExitStack) -> Tensor:

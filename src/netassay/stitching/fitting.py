@@ -5,42 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from netassay.errors import BadInput, NoMatch, UnknownName, listing
 from netassay.seeds import generator, seeded
 from netassay.stitching.adapters import Adapter
+from netassay.stitching.losses import AT_ONCE, LOSSES, Later, Loss, Run, Samples
 from netassay.stitching.metering import Meter
 
-Run: TypeAlias = Callable[[Tensor], Tensor]
-Later: TypeAlias = Callable[[Tensor], Sequence[Tensor]]
 Weights: TypeAlias = dict[str, Tensor]
 ORDER = 1
 """Keeps the stream that orders samples apart from others of the same seed."""
 NOTHING = torch.iinfo(torch.int64).min
 """Stands for the answer of a network whose scores are not finite: wrong, and no other's answer."""
-AT_ONCE = 256
-"""Samples in a batch where nothing is learnt."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Activations of the sender `(N, ...)`, labels `(N,)`, and the receiver's own activations at the cut, or None."""
-
-    sent: Tensor
-    y: Tensor
-    own: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.sent)
-
-    def at(self, chosen: Tensor) -> Samples:
-        """Take some of them."""
-        return Samples(self.sent[chosen], self.y[chosen], None if self.own is None else self.own[chosen])
 
 
 @dataclass(frozen=True)
@@ -75,8 +56,9 @@ def fit(
 
     `loss`: "task" is the cross-entropy with the labels; "soft" the Kullback-Leibler divergence from the receiver's own
     softmax scores (Hinton et al. 2015, arXiv 1503.02531, at temperature 1); "latents" the squared error of the tensors
-    that `later` makes of the output against the receiver's own, each over its variance in the batch, summed
-    (Athanasiadis et al. 2025, arXiv 2505.20142). The last two need `data.own`. Adam: Kingma & Ba 2015, arXiv 1412.6980,
+    that `later` makes of the output against the receiver's own, each over the mean variance of the latter over all of
+    `data`, summed (Athanasiadis et al. 2025, arXiv 2505.20142); a tensor that is the same for all samples, but for
+    rounding, is left out. The last two need `data.own`. Adam: Kingma & Ba 2015, arXiv 1412.6980,
     with a constant `lr`. Batches have `batch` samples or fewer, in sizes as equal as can be, in an order that `seed`
     draws for each epoch. With a `validation` part the weights with most hits there are kept, those before the first
     epoch among them, the earliest among equals; it ends after `patience` epochs without more hits,
@@ -86,8 +68,10 @@ def fit(
     `rest` must be in eval mode, as the half of a cut is: a module that is not gives `BadInput`. So does a loss that is
     not finite; the weights are then as they were best.
     """
-    part = _checked(adapter, rest, data, loss, later, epochs, lr, batch)
-    trainer = _Trainer(adapter, rest, part, torch.optim.Adam(adapter.parameters(), lr=lr), Meter())
+    _checked(adapter, rest, data, loss, later, epochs, lr, batch)
+    meter = Meter()
+    begin = partial(LOSSES[loss], rest, data, later, meter)
+    trainer = _Trainer(adapter, rest, begin, torch.optim.Adam(adapter.parameters(), lr=lr), meter)
     kept, best, losses, hits = 0, _weights(adapter), [], [trainer.hits(validation)]
     with seeded(seed):
         for epoch in range(epochs):
@@ -114,32 +98,40 @@ def fit(
 class _Trainer:
     """Steps and counts of one training."""
 
-    def __init__(self, adapter: Adapter, rest: Run, loss: Part, algorithm: torch.optim.Adam, meter: Meter) -> None:
-        self.adapter, self.rest, self.loss, self.algorithm, self.meter = adapter, rest, loss, algorithm, meter
+    def __init__(
+        self, adapter: Adapter, rest: Run, begin: Callable[[], Loss], algorithm: torch.optim.Adam, meter: Meter
+    ) -> None:
+        self.adapter, self.rest, self.begin, self.algorithm, self.meter = adapter, rest, begin, algorithm, meter
         self.parameters = list(adapter.parameters())
         self.steps = 0
 
+    @cached_property
+    def loss(self) -> Loss:
+        """The loss, once there is a first step; its pass over the samples is no part of that step."""
+        return self.begin()
+
     def epoch(self, data: Samples, batches: Sequence[Tensor]) -> float:
         """Make a step for each batch; return the mean loss of a sample."""
+        loss = self.loss
         self.adapter.train()
         summed = 0.0
         for chosen in batches:
             samples = data.at(chosen.to(data.sent.device))
-            summed += len(chosen) * self.meter.run(("step", len(chosen)), self._step, samples)
+            summed += len(chosen) * self.meter.run(("step", len(chosen)), self._step, loss, samples)
             if not math.isfinite(summed):
                 break
         return summed / len(data)
 
-    def _step(self, samples: Samples) -> float:
+    def _step(self, loss: Loss, samples: Samples) -> float:
         with torch.enable_grad():
-            loss = self.loss(self.rest, self.adapter(samples.sent), samples)
-            grads = torch.autograd.grad(loss, self.parameters)
+            value = loss(self.adapter(samples.sent), samples)
+            grads = torch.autograd.grad(value, self.parameters)
         for parameter, grad in zip(self.parameters, grads, strict=True):
             parameter.grad = grad
         self.algorithm.step()
         self.algorithm.zero_grad()
         self.steps += 1
-        return float(loss.detach())
+        return float(value.detach())
 
     def hits(self, samples: Samples | None) -> int:
         """Count right answers, in eval mode."""
@@ -169,42 +161,6 @@ def stitched(adapter: Adapter, rest: Run, sent: Tensor) -> Tensor:
     return rest(adapter(sent))
 
 
-Part: TypeAlias = Callable[[Run, Tensor, Samples], Tensor]
-
-
-def _task(later: Later | None) -> Part:
-    return lambda rest, z, samples: functional.cross_entropy(rest(z), samples.y)
-
-
-def _soft(later: Later | None) -> Part:
-    def loss(rest: Run, z: Tensor, samples: Samples) -> Tensor:
-        with torch.no_grad():
-            wanted = rest(_own(samples)).log_softmax(1)
-        return functional.kl_div(rest(z).log_softmax(1), wanted, reduction="batchmean", log_target=True)
-
-    return loss
-
-
-def _latents(later: Later | None) -> Part:
-    if later is None:
-        raise BadInput("fit with loss='latents'", "no layers to compare at", "give later=, from activations to tensors")
-
-    def loss(rest: Run, z: Tensor, samples: Samples) -> Tensor:
-        with torch.no_grad():
-            wanted = [tensor.clone() for tensor in later(_own(samples))]
-        terms = [
-            (a - b).square().mean() / b.var(0, correction=0).mean().clamp(min=torch.finfo(b.dtype).tiny)
-            for a, b in zip(later(z), wanted, strict=True)
-        ]
-        return torch.stack(terms).sum()
-
-    return loss
-
-
-LOSSES: dict[str, Callable[[Later | None], Part]] = {"task": _task, "soft": _soft, "latents": _latents}
-"""What an adapter may be trained by."""
-
-
 def check_eval(rest: Run) -> None:
     """Refuse a receiver in train mode: its norm statistics would drift, and its dropout draw, while it is frozen."""
     named = rest.named_modules() if isinstance(rest, nn.Module) else ()
@@ -214,25 +170,21 @@ def check_eval(rest: Run) -> None:
         raise BadInput(asked, f"layers in train mode: {listing(training)}", "call .eval() on the receiver, or cut it")
 
 
-def _own(samples: Samples) -> Tensor:
-    assert samples.own is not None
-    return samples.own
-
-
 def _checked(
     adapter: Adapter, rest: Run, data: Samples, loss: str, later: Later | None, epochs: int, lr: float, batch: int
-) -> Part:
+) -> None:
     check_eval(rest)
     if loss not in LOSSES:
         raise UnknownName("loss", loss, LOSSES)
     if not adapter.recipe.trained:
         raise BadInput(f"fit of adapter {adapter.name!r}", "it has a closed form only", "adapter='affine'")
+    if loss == "latents" and later is None:
+        raise BadInput("fit with loss='latents'", "no layers to compare at", "give later=, from activations to tensors")
     if loss != "task" and data.own is None:
         raise BadInput(f"fit with loss={loss!r}", "no activations of the receiver", "give Samples(..., own=...)")
     if epochs < 1 or batch < 1 or not 0 < lr < math.inf or not len(data):
         found = f"epochs={epochs}, batch={batch}, lr={lr}, {len(data)} samples"
         raise BadInput("fit of an adapter", found, "give one of each at least, e.g. epochs=2, batch=32, lr=1e-3")
-    return LOSSES[loss](later)
 
 
 def _weights(adapter: Adapter) -> Weights:

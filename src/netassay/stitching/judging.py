@@ -14,8 +14,9 @@ from netassay.errors import BadInput
 from netassay.inference import binomial_interval
 from netassay.measures import named
 from netassay.stitching.adapters import Adapter
-from netassay.stitching.fitting import NOTHING, Run, answers, check_eval
+from netassay.stitching.fitting import NOTHING, answers, check_eval
 from netassay.stitching.forms import Form, Shape, form, opened, rows
+from netassay.stitching.losses import Run
 from netassay.stitching.metering import Meter
 from netassay.stitching.solving import RANK
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from netassay.stitching.adapters import Adapter
-from netassay.stitching.fitting import Fit, Later, Run, Samples, fit
+from netassay.stitching.fitting import Fit, fit
+from netassay.stitching.losses import Later, Run, Samples
 
 CLOSED = "closed_form"
 

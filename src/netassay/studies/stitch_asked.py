@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from netassay.cutting import Cut, Refused
-from netassay.errors import BadInput
+from netassay.errors import BadInput, LayerNotFound
 from netassay.stitching import CLOSED, answers, form
 from netassay.studies.provenance import makeup_hash
 from netassay.studies.similarity_claims import nearest
@@ -53,7 +53,11 @@ def opened(source: str, name: str, layers: Patterns, asked: Question, bench: Ben
     """Build a network, cut it where asked, and make sure that it answers classes and can be drawn anew."""
     named = source, makeup_hash(network(source, bench.data, asked["device"]))
     side = bench.side(named, ITSELF)
-    model, found = side.model, bench.cut(side, layers)
+    try:
+        model, found = side.model, bench.cut(side, layers)
+    except LayerNotFound as error:
+        error.asked = f"{error.asked}, the network {name!r}"
+        raise
     if not found:
         raise BadInput(f"stitch {name}", "no layer asked for", "name one at least, or leave layers out")
     if not any(isinstance(one, Cut) for one in found):

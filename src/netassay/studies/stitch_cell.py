@@ -37,6 +37,8 @@ from netassay.studies.stitch_kept import Kept
 
 SHARED = ("data", "fit", "samples", "batch_size", "device", "seed", "allow_skips", "data_hash")
 """What all cells of one bench have in common."""
+METHOD = 2
+"""Which random twins and losses cells have: raised where the same words give other numbers, which no ledger may mix."""
 BUDGET = "NETASSAY_STITCH_MEMORY"
 """Names the bytes of activations that a process keeps in memory; no part of a cell, since it changes no number."""
 MEMORY = 1 << 30

@@ -22,7 +22,7 @@ from netassay.stitching import CLOSED, DEFAULT
 from netassay.studies.init_asked import whole
 from netassay.studies.provenance import describe
 from netassay.studies.stitch_asked import Net, Patterns, Question, cells, opened
-from netassay.studies.stitch_cell import BUDGET, MEMORY, PICTURES, bench_of, cell, leave
+from netassay.studies.stitch_cell import BUDGET, MEMORY, METHOD, PICTURES, bench_of, cell, leave
 from netassay.studies.stitch_checks import controls_of, plainly
 from netassay.studies.stitch_claims import TOLERATED, claims, judged, pattern_rows, patterns
 from netassay.studies.stitch_controls import NONE
@@ -72,12 +72,12 @@ def stitch_grid(
     or patterns for each network by name, "" for the input; by default every activation. Layers that a skip goes around
     are refused in the table "cuts", unless `allow_skips`. `adapter` is one of `netassay.stitching.ADAPTERS`. `matching`
     is "closed_form" (least squares, `ridge` by cross-validation unless given), or from there on (at most `epochs`,
-    `lr`, `batch`) "task" (labels), "soft" (the receiver's answers) or "latents" (those, and its activations behind the
-    cut): a fifth of the samples is left out of both, and decides; where the closed form has as many hits there as the
-    receiver, nothing is trained, and it ends where an epoch brings no more. None: "task", or "closed_form" for what
-    cannot be trained. Controls are matched like the cells they are for. Matched on the first `fit` samples of the train
-    split and judged on the first `samples` of the test split; data without splits is matched on its first part and
-    judged on what follows.
+    `lr`, `batch`) "task" (labels), "soft" (KL divergence from the receiver's answers) or "latents" (squared errors of
+    its activations and scores behind the cut): a fifth of the samples is left out of both, and decides; where the
+    closed form has as many hits there as the receiver, nothing is trained, and it ends where an epoch brings no more.
+    None: "task", or "closed_form" for what cannot be trained. Controls are matched like the cells they are for. Matched
+    on the first `fit` samples of the train split and judged on the first `samples` of the test split; data without
+    splits is matched on its first part and judged on what follows.
 
     `controls` (True: all; or names): "random_sender" (five draws), "random_receiver" (every parameter and buffer drawn
     anew, batch norms settled on the fit samples), "noise" (sends random centres of the samples' own classes, and
@@ -125,7 +125,7 @@ def stitch_grid(
         givers, takers = _opened(sides, wanted, asked, bench, chosen)
         answerable(takers, bench.classes)
         about = describe(network(givers[0].source, bench.data, device))
-        question = {**asked, **{name: about[name] for name in ("versions", "dtype")}}
+        question = {**asked, "method": METHOD, **{name: about[name] for name in ("versions", "dtype")}}
         every = list(cells(givers, takers, asked, chosen, [whole("ranks", rank) for rank in ranks]))
         found = grid(cell, every, ledger=ledger, question=question, executor=executor, workers=workers, task="stitch")
         made = gathered(givers, takers, every, found)
@@ -240,8 +240,9 @@ def _notes(made: Grid, bench: Bench, matching: str) -> list[str]:
 
 def _invented(made: Grid) -> list[str]:
     """Say where adapters do the work themselves: what was never trained receives about as well."""
-    told = {control: [row["accuracy"] for row in made.rows if row["control"] == control] for control in (NONE, DRAWN)}
-    ours, theirs = (float(np.nan_to_num(one).mean()) if one else np.nan for one in told.values())
+    judged = [row for row in made.rows if not np.isnan(row["accuracy"])]
+    told = [[row["accuracy"] for row in judged if row["control"] == control] for control in (NONE, DRAWN)]
+    ours, theirs = (float(np.mean(one)) if one else np.nan for one in told)
     if not theirs >= ours - TOLERATED:
         return []
     found = f"stitches reach {ours:.2f} on average, and {theirs:.2f} into receivers drawn at random"

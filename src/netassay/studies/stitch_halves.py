@@ -45,16 +45,16 @@ class Part:
     y: Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Side:
-    """A network, its variant, its cuts as far as they were asked for, and which those are that nobody asked for."""
+    """A network, its variant, its cuts so far, and which of them it has by default, once that was looked for."""
 
     key: tuple[str, str, str, int]
     model: nn.Module
     hash: str
     opened: Model
     cuts: dict[str, Cut] = field(default_factory=dict)
-    usual: list[str] = field(default_factory=list)
+    usual: list[str] | None = None
 
 
 class Bench:
@@ -144,8 +144,8 @@ class Bench:
 
     def later(self, side: Side, layer: str) -> Callable[[Tensor], list[Tensor]]:
         """Return what follows a cut, from activations to those of its usual layers that come later, and answers."""
-        if not side.usual:
-            side.usual.extend(one.layer for one in self.cut(side, None) if isinstance(one, Cut))
+        if side.usual is None:
+            side.usual = [one.layer for one in self.cut(side, None) if isinstance(one, Cut)]
         labels = [spot.label for spot in side.opened.all]
         after = labels[labels.index(layer) + 1 :]
         half = passing(side.opened, side.cuts[layer], [one for one in side.usual if one in after])

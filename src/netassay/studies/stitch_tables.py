@@ -102,7 +102,8 @@ def gathered(
 
 def _penalties(rows: list[Row]) -> None:
     """Add what is lost against the receiver, and against its own front with the same adapter; to each row in place."""
-    own = {row["receiver"]: row["own"] for row in rows if CONTROLS[row["control"]].receiver == ITSELF}
+    judged = [row for row in rows if CONTROLS[row["control"]].receiver == ITSELF and not np.isnan(row["own"])]
+    own = {row["receiver"]: row["own"] for row in judged}
     itself = {(row["receiver"], row["receiver_layer"]): row["accuracy"] for row in rows if row["control"] == "self"}
     for row in rows:
         del row["own"]
@@ -166,18 +167,22 @@ def cut_table(grid: Grid) -> Table:
 
 def net_table(grid: Grid) -> Table:
     """One row for each network: what it is made from, and its accuracy on the samples judged on."""
+    sends, receives = ({net.name for net in side} for side in (grid.senders, grid.receivers))
+    layers: dict[str, set[str]] = defaultdict(set)
+    for net in grid.nets:
+        layers[net.name].update(net.layers)
     return Table.of(
         [
             {
                 "net": net.name,
                 "spec": net.spec,
                 "hash": net.hash,
-                "sends": net in grid.senders,
-                "receives": net in grid.receivers,
-                "layers": len(net.layers),
+                "sends": net.name in sends,
+                "receives": net.name in receives,
+                "layers": len(layers[net.name]),
                 "accuracy": net.accuracy,
             }
-            for net in grid.nets
+            for net in {net.name: net for net in grid.nets}.values()
         ]
     )
 

@@ -17,6 +17,7 @@ from netassay.engine import Payload
 from netassay.result import Result
 from netassay.stitching import DEFAULT
 from netassay.studies.stitch_asked import opened
+from netassay.studies.stitch_cell import METHOD
 from netassay.studies.stitch_checks import plainly
 from netassay.studies.stitch_controls import NONE
 from netassay.studies.stitch_grid import DRAWN, answerable, stitch_grid
@@ -87,7 +88,7 @@ def stitch_trend(
     )  # fmt: skip
     others = {"controls": DRAWN, "ranks": (), "receiver_layers": None, "ledger": ledger, "executor": executor}
     known = plainly("stitch_trend", {**FIXED, **asked}, layers=layers, **others)
-    asked |= {name: known[name] for name in ("adapter", "matching")}
+    asked |= {"method": METHOD, **{name: known[name] for name in ("adapter", "matching")}}
     return trended(STITCHES, asked, specs, family, layers, seeds, ledger=ledger, executor=executor, workers=workers)
 
 
