@@ -173,6 +173,14 @@ def test_a_stitch_has_the_receivers_dtype(dtype):
         assert np.asarray(found.array("r2")) == pytest.approx(np.asarray(plain.array("r2")), abs=0.02)
 
 
+def test_data_in_halves_of_float32():
+    """Of a dtype that numpy does not have, too: pictures of it are float32."""
+    halves = [net(seed).bfloat16() for seed in (0, 1)]
+    found = into(*halves, data=(X.bfloat16(), DATA[1]), layers=["2"], receiver_layers=["", "2"], controls=False)
+    assert np.isfinite(found.array("accuracy")).all()
+    np.testing.assert_array_equal(found.array("samples")[0], X.bfloat16().float()[HOW["fit"]])
+
+
 def test_grids_in_two_threads_do_not_take_each_others_networks():
     """Each has its own numbers, as if it were alone."""
     nets = [(net(2 * i), net(2 * i + 1)) for i in range(4)]

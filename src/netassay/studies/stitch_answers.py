@@ -26,7 +26,7 @@ class Rest:
         device = self.at.example.device
         z = z.to(device, self.dtype)
         given = (z, next(self.batches).to(device)) if self.at.skips else (z,)
-        return _plain(logits(self.at.rest(*given), f"into {self.at.layer!r}"))
+        return plain(logits(self.at.rest(*given), f"into {self.at.layer!r}"))
 
 
 class Later:
@@ -38,10 +38,11 @@ class Later:
     def __call__(self, z: Tensor) -> list[Tensor]:
         """Return what later layers make, in order, and the scores."""
         *made, output = self.passing(z.to(self.at.example.device, self.dtype))
-        return [_plain(one) for one in (*made, logits(output, f"into {self.at.layer!r}"))]
+        return [plain(one) for one in (*made, logits(output, f"into {self.at.layer!r}"))]
 
 
-def _plain(made: Tensor) -> Tensor:
+def plain(made: Tensor) -> Tensor:
+    """Return a tensor on the CPU, at least float32: numpy has no narrower ones of every kind."""
     return made.to("cpu", torch.promote_types(made.dtype, torch.float32))
 
 

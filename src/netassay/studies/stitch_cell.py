@@ -31,6 +31,7 @@ from netassay.stitching import (
     judge,
     trained_on,
 )
+from netassay.studies.stitch_answers import plain
 from netassay.studies.stitch_controls import CONTROLS, NONE
 from netassay.studies.stitch_halves import PARTS, Bench, Side
 from netassay.studies.stitch_kept import Kept
@@ -213,5 +214,5 @@ class Work:
                 note = f"{whose} answers are not finite; {note}"
             if not layer and self.asked["control"] == NONE:
                 with torch.no_grad():
-                    self.pictures = {"pictures": made(next(iter(sent))[:PICTURES]).numpy()}
+                    self.pictures = {"pictures": plain(made(next(iter(sent))[:PICTURES])).numpy()}
         return {**row, "r2": matched.r2, "madds": madds, "note": note}

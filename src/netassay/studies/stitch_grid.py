@@ -21,6 +21,7 @@ from netassay.result import Result, Table
 from netassay.stitching import CLOSED, DEFAULT
 from netassay.studies.init_asked import whole
 from netassay.studies.provenance import describe
+from netassay.studies.stitch_answers import plain
 from netassay.studies.stitch_asked import Net, Patterns, Question, cells, opened
 from netassay.studies.stitch_cell import BUDGET, MEMORY, METHOD, PICTURES, bench_of, cell, leave
 from netassay.studies.stitch_checks import controls_of, plainly
@@ -131,7 +132,7 @@ def stitch_grid(
         made = gathered(givers, takers, every, found)
         sizes = {name: len(bench.parts[part].y) for name, part in zip(("fit", "samples"), PARTS, strict=True)}
         told = {**question, **sizes, "classes": bench.classes, "controls": chosen, "cells": len(every)}
-        pictures = bench.parts["test"].x[:PICTURES].cpu().numpy()
+        pictures = plain(bench.parts["test"].x[:PICTURES]).numpy()
         return _result(made, told, _notes(made, bench, asked["matching"]), pictures)
 
 
