@@ -40,6 +40,8 @@ POOLED = {  # these need more samples than features: a channel's mean, not every
     "svcca": "9.9",
     "pwcca": "11.1",
     "regression": "45.4",
+    "mse": "-",
+    "correlation": "-",
     "procrustes": "-",
     "angular_procrustes": "-",
     "nbs": "-",
