@@ -48,10 +48,11 @@ def nets(folder):
 
 
 def states(file):
-    """What the ledger says of every cell that is done: its key, when it ended, how often it was claimed."""
+    """What the ledger says of every cell that is done: its key, when it ended."""
     if not file.exists():
         return {}
-    with sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=30) as connection:
+    # Able to write: who reads first after a kill rolls back what was half written.
+    with sqlite3.connect(f"file:{file}?mode=rw", uri=True, timeout=30) as connection:
         return dict(connection.execute("SELECT key, finished_at FROM cell WHERE state = 'done'").fetchall())
 
 
